@@ -1,0 +1,14 @@
+//! OpenClaw Rating: a rate-limit server for edge hosts.
+//!
+//! One question, millions of times a second: *may this key spend N tokens now?* Three planes answer it.
+//!
+//! * The **data plane** is one pinned thread a core, each with an io_uring of its own. Bytes of a
+//!   connection arrive in a provided buffer, become checks, and leave as answers, one send a turn.
+//! * The **control plane** is one executor on its own thread: metrics, reload, watchdog.
+//! * Planes meet only in the lock-free bucket table, in per-core counters and in channels.
+//!
+//! A check goes from the ring to the service that parses it, to the bucket that decides it with one
+//! compare-exchange, and back. Everything up to the rings is pure: time and bytes come in.
+
+pub mod bucket;
+pub mod time;

@@ -1,0 +1,3 @@
+//! The `openclaw-rating` program.
+
+fn main() {}
