@@ -2,3 +2,12 @@
 //! which bucket a key has ([`hash`]), and where buckets live ([`table`]).
 
 pub mod gcra;
+pub mod hash;
+mod line;
+mod memory;
+pub mod policy;
+mod sync;
+pub mod table;
+
+#[cfg(all(test, not(loom)))]
+mod table_tests;

@@ -1,0 +1,412 @@
+//! The table of buckets: fixed in size, shared by all threads without locks.
+//!
+//! A key has two candidate groups of eight lines. It goes to the first, to the second only once
+//! the first is three quarters used and the second is emptier (two choices: Azar, Broder, Karlin,
+//! Upfal 1994), so at a load of 3/4 fewer than one key in 2,000 finds no empty line, and most checks
+//! touch one. Lines are never emptied, only taken over, so a look-up that meets an empty line is done.
+//!
+//! An insertion reserves a line, names itself in it, and only then looks whether another thread did
+//! the same elsewhere in the window (Dekker's handshake, by sequentially consistent fences): at least
+//! one of two sees the other and withdraws. Every loop has a bound; past it the check is decided by
+//! `on_full`.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::hash::BucketId;
+use super::line::{Line, Outcome, Seen};
+use super::memory::LineMemory;
+use super::policy::{self, Limits, PolicySet};
+use super::sync::{AtomicU64, Ordering, fence, spin_loop, yield_now};
+use crate::time::MonotonicNs;
+
+/// Lines of one group: 512 bytes.
+const GROUP: usize = if cfg!(loom) { 2 } else { 8 };
+/// From so many used lines on, a group sends newcomers to their second group when that is emptier.
+const SPILL: usize = GROUP * 3 / 4;
+/// Tries of one check before it is decided as if the table were full.
+const MAX_ATTEMPTS: usize = if cfg!(loom) { 6 } else { 4096 };
+/// From this try on a waiting thread lets others run: who it waits for may have been put off its core.
+const SPINS: usize = 64;
+
+/// The decision for a key that has no bucket and finds no room for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnTableFull {
+    /// Let it pass.
+    #[default]
+    Allow,
+    /// Deny it.
+    Deny,
+}
+
+/// How a table is made.
+#[derive(Clone, Copy, Debug)]
+pub struct TableConfig {
+    /// Lines, a power of two, at least 16.
+    pub lines: usize,
+    /// What happens to keys that find no room.
+    pub on_full: OnTableFull,
+}
+
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// Not a power of two, or too few.
+    #[error("a table of {0} lines: the number must be a power of two and at least 16")]
+    BadSize(usize),
+    /// The kernel refused.
+    #[error(
+        "cannot map {bytes} bytes for the table: {source}; lower [table] capacity or raise the memory limit"
+    )]
+    NoMemory {
+        /// What was asked for.
+        bytes: usize,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// What a charge did, in ticks of the limits it was charged under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// Whether the tokens may be spent.
+    pub allowed: bool,
+    /// The level after the charge.
+    pub level: u64,
+    /// Ticks until the same charge fits; zero when allowed.
+    pub wait: u64,
+    /// Decided without a bucket, for want of room.
+    pub table_full: bool,
+}
+
+/// One of several charges that are made together or not at all.
+#[derive(Debug)]
+pub struct BatchItem<'l> {
+    id: BucketId,
+    limits: &'l Limits,
+    cost: u64,
+    enforced: bool,
+    /// What became of it. In a batch that was denied nothing is charged, and this says for each item
+    /// whether it alone would have fitted.
+    pub charge: Charge,
+}
+
+impl<'l> BatchItem<'l> {
+    /// A charge of `cost` tokens; one that is not `enforced` (shadow) never holds the others up.
+    #[must_use]
+    pub fn new(id: BucketId, limits: &'l Limits, cost: u64, enforced: bool) -> Self {
+        Self { id, limits, cost, enforced, charge: Charge::default() }
+    }
+}
+
+/// Counts of a table, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableStats {
+    /// Lines in all.
+    pub lines: u64,
+    /// Lines that have ever been used.
+    pub occupied: u64,
+    /// Buckets made.
+    pub inserts: u64,
+    /// Buckets that gave way to others.
+    pub evictions: u64,
+    /// Checks decided for want of room.
+    pub full: u64,
+}
+
+/// The buckets of a node.
+#[derive(Debug)]
+pub struct BucketTable {
+    lines: LineMemory,
+    groups: usize,
+    on_full: OnTableFull,
+    /// The limits by slot, for lines whose slot is not that of the check at hand.
+    slots: ArcSwap<Vec<Limits>>,
+    count_floor: AtomicU64,
+    occupied: AtomicU64,
+    inserts: AtomicU64,
+    evictions: AtomicU64,
+    full: AtomicU64,
+}
+
+enum Found<'t> {
+    Line(&'t Line),
+    Busy,
+    Missing,
+}
+
+enum Inserted {
+    Done,
+    Again,
+    Full,
+}
+
+impl BucketTable {
+    /// An empty table.
+    ///
+    /// # Errors
+    /// When the size is no power of two, or there is no memory.
+    pub fn new(config: TableConfig) -> Result<Self, TableError> {
+        if !config.lines.is_power_of_two() || config.lines < 2 * GROUP {
+            return Err(TableError::BadSize(config.lines));
+        }
+        let lines = LineMemory::new(config.lines)
+            .map_err(|source| TableError::NoMemory { bytes: config.lines.saturating_mul(64), source })?;
+        Ok(Self {
+            lines,
+            groups: config.lines / GROUP,
+            on_full: config.on_full,
+            slots: ArcSwap::default(),
+            count_floor: AtomicU64::new(1),
+            occupied: AtomicU64::new(0),
+            inserts: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+            full: AtomicU64::new(0),
+        })
+    }
+
+    /// Makes the limits of a set known, so that buckets of other limits can be evicted and carried
+    /// over. To be called before any thread checks under the set.
+    pub fn publish_limits(&self, policies: &PolicySet) {
+        self.slots.store(Arc::new(policies.slots().to_vec()));
+    }
+
+    /// Asks the cache for the line that a bucket is most likely in, and its neighbour.
+    #[inline]
+    pub fn prefetch(&self, id: BucketId) {
+        let window = self.window(id);
+        self.lines.prefetch(window.at(0));
+        self.lines.prefetch(window.at(1));
+    }
+
+    /// Charges `cost` tokens to a bucket if they fit, and makes the bucket if there is none. A cost
+    /// of zero only looks.
+    pub fn charge(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
+        let now_ticks = limits.clock().at(now);
+        for attempt in 0..MAX_ATTEMPTS {
+            match self.find(id) {
+                Found::Line(line) => match line.charge(id, limits, cost, now_ticks) {
+                    Outcome::Decided { allowed, level, wait } => {
+                        return Charge { allowed, level, wait, table_full: false };
+                    }
+                    Outcome::OtherSlot(slot) => self.change_slot(line, id, slot, limits, now),
+                    Outcome::Lost => pause(attempt),
+                },
+                Found::Busy => pause(attempt),
+                Found::Missing if cost == 0 => return Charge { allowed: true, ..Charge::default() },
+                Found::Missing => match self.insert(id, limits, now) {
+                    Inserted::Done => {}
+                    Inserted::Again => pause(attempt),
+                    Inserted::Full => break,
+                },
+            }
+        }
+        self.decide_without_bucket(limits, cost)
+    }
+
+    /// Charges all items or none, and says which: `true` when every enforced item fitted.
+    ///
+    /// All are looked at first; when another thread takes the tokens in between, what was charged is
+    /// given back.
+    pub fn charge_all(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) -> bool {
+        for item in items.iter_mut() {
+            item.charge = self.would_fit(item, now);
+        }
+        if items.iter().any(|item| item.enforced && !item.charge.allowed) {
+            return false;
+        }
+        for position in 0..items.len() {
+            let item = &mut items[position];
+            item.charge = self.charge(item.id, item.limits, item.cost, now);
+            if item.enforced && !item.charge.allowed {
+                self.give_back(&mut items[..position], now);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn would_fit(&self, item: &BatchItem<'_>, now: MonotonicNs) -> Charge {
+        let level = self.level(item.id, item.limits, now).unwrap_or(0);
+        let wanted = level + item.limits.clock().ticks(item.cost);
+        let wait = if item.cost == 0 { 0 } else { wanted.saturating_sub(item.limits.burst_ticks()) };
+        Charge { allowed: wait == 0, level, wait, table_full: false }
+    }
+
+    fn give_back(&self, charged: &mut [BatchItem<'_>], now: MonotonicNs) {
+        for item in charged {
+            if item.charge.allowed && !item.charge.table_full && item.cost != 0 {
+                if let Found::Line(line) = self.find(item.id) {
+                    line.refund(item.id, item.limits, item.cost);
+                }
+                item.charge.level = self.level(item.id, item.limits, now).unwrap_or(0);
+            }
+        }
+    }
+
+    /// The level of a bucket in ticks of `limits`, if it is there.
+    pub fn level(&self, id: BucketId, limits: &Limits, now: MonotonicNs) -> Option<u64> {
+        for attempt in 0..MAX_ATTEMPTS {
+            match self.find(id) {
+                Found::Missing => return None,
+                Found::Busy => pause(attempt),
+                Found::Line(line) => match line.charge(id, limits, 0, limits.clock().at(now)) {
+                    Outcome::Decided { level, .. } => return Some(level),
+                    Outcome::OtherSlot(slot) => self.change_slot(line, id, slot, limits, now),
+                    Outcome::Lost => pause(attempt),
+                },
+            }
+        }
+        None
+    }
+
+    /// Counts so far.
+    pub fn stats(&self) -> TableStats {
+        // Relaxed: sums for people, read one by one.
+        TableStats {
+            lines: self.lines.len() as u64,
+            occupied: self.occupied.load(Ordering::Relaxed),
+            inserts: self.inserts.load(Ordering::Relaxed),
+            evictions: self.evictions.load(Ordering::Relaxed),
+            full: self.full.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Lines in all.
+    pub fn len_lines(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Calls `seen` with slot and `tat` of each live bucket in a range of lines.
+    pub fn visit(&self, range: Range<usize>, mut seen: impl FnMut(u16, u64)) {
+        let end = range.end.min(self.lines.len());
+        for line in &self.lines[range.start.min(end)..end] {
+            if let Some((slot, tat, _)) = line.read() {
+                seen(slot, tat);
+            }
+        }
+    }
+
+    /// Tokens that a bucket has admitted since it was made.
+    pub fn used(&self, id: BucketId) -> Option<u64> {
+        match self.find(id) {
+            Found::Line(line) => line.read().map(|(_, _, used)| used),
+            _ => None,
+        }
+    }
+
+    fn window(&self, id: BucketId) -> Window {
+        let (low, high) = (id.get() as usize, (id.get() >> 64) as usize);
+        let mask = self.groups - 1;
+        let first = (low / GROUP) & mask;
+        let second = high & mask;
+        let second = if second == first { first ^ 1 } else { second };
+        Window { first: first * GROUP, second: second * GROUP, offset: low % GROUP }
+    }
+
+    fn used_lines(&self, group: usize) -> usize {
+        self.lines[group..group + GROUP].iter().filter(|line| !line.is_empty()).count()
+    }
+
+    fn find(&self, id: BucketId) -> Found<'_> {
+        let window = self.window(id);
+        for step in 0..2 * GROUP {
+            if step == GROUP && self.used_lines(window.first) < SPILL {
+                return Found::Missing;
+            }
+            let line = &self.lines[window.at(step)];
+            match line.look(id) {
+                Seen::Mine => return Found::Line(line),
+                Seen::MineReserved => return Found::Busy,
+                Seen::Empty if step >= GROUP || self.used_lines(window.first) < SPILL => {
+                    return Found::Missing;
+                }
+                Seen::Empty | Seen::Other => {}
+            }
+        }
+        Found::Missing
+    }
+
+    fn insert(&self, id: BucketId, limits: &Limits, now: MonotonicNs) -> Inserted {
+        let window = self.window(id);
+        let Some((index, reserved, was_empty)) = self.reserve(&window, now) else {
+            return Inserted::Full;
+        };
+        let line = &self.lines[index];
+        line.claim(id, limits.slot(), reserved);
+        // Sequentially consistent: of two threads that claimed, one sees the other's claim below.
+        fence(Ordering::SeqCst);
+        let twin = (0..2 * GROUP).map(|step| window.at(step)).any(|other| {
+            other != index && matches!(self.lines[other].look(id), Seen::Mine | Seen::MineReserved)
+        });
+        let counter = if was_empty { &self.occupied } else { &self.evictions };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if twin {
+            line.abandon(reserved);
+            return Inserted::Again;
+        }
+        self.inserts.fetch_add(1, Ordering::Relaxed);
+        line.publish(reserved, 0);
+        Inserted::Done
+    }
+
+    /// Reserves an empty line, or else the first whose bucket is full again.
+    fn reserve(&self, window: &Window, now: MonotonicNs) -> Option<(usize, super::sync::Pair, bool)> {
+        let (first, second) = (self.used_lines(window.first), self.used_lines(window.second));
+        let floor = self.count_floor.load(Ordering::Relaxed);
+        let half = if first >= SPILL && second < first { GROUP } else { 0 };
+        let empty = (0..2 * GROUP)
+            .map(|step| window.at(step ^ half))
+            .filter(|index| self.lines[*index].is_empty())
+            .find_map(|index| Some((index, self.lines[index].reserve(floor, |_, _| false)?, true)));
+        empty.or_else(|| {
+            let slots = self.slots.load();
+            let is_full = |slot: u16, tat: u64| {
+                slots.get(usize::from(slot)).is_some_and(|limits| tat <= limits.clock().at(now))
+            };
+            (0..2 * GROUP)
+                .map(|step| window.at(step))
+                .find_map(|index| Some((index, self.lines[index].reserve(floor, is_full)?, false)))
+        })
+    }
+
+    fn change_slot(&self, line: &Line, id: BucketId, slot: u16, limits: &Limits, now: MonotonicNs) {
+        let slots = self.slots.load();
+        let base = limits.clock().at(now);
+        line.change_slot(id, slot, limits.slot(), |tat| {
+            slots
+                .get(usize::from(slot))
+                .map_or(0, |old| base + policy::convert_level(policy::level_at(tat, old, now), old, limits))
+        });
+    }
+
+    fn decide_without_bucket(&self, limits: &Limits, cost: u64) -> Charge {
+        self.full.fetch_add(1, Ordering::Relaxed);
+        let allowed = self.on_full == OnTableFull::Allow || cost == 0;
+        let wait = if allowed { 0 } else { limits.clock().ticks(cost) };
+        Charge { allowed, level: 0, wait, table_full: true }
+    }
+}
+
+fn pause(attempt: usize) {
+    if attempt < SPINS { spin_loop() } else { yield_now() }
+}
+
+/// The lines in which a bucket may be, in the order they are looked at.
+struct Window {
+    first: usize,
+    second: usize,
+    offset: usize,
+}
+
+impl Window {
+    /// Neighbours come in pairs (128 bytes), which the hardware fetches together.
+    #[inline]
+    const fn at(&self, step: usize) -> usize {
+        let group = if step < GROUP { self.first } else { self.second };
+        group + ((self.offset ^ step) % GROUP)
+    }
+}
