@@ -11,3 +11,6 @@ pub mod table;
 
 #[cfg(all(test, not(loom)))]
 mod table_tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

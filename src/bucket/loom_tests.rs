@@ -1,0 +1,126 @@
+//! Every interleaving of the races a bucket can be in, by the model checker loom.
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::gcra::Rate;
+use super::hash::BucketId;
+use super::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
+use super::table::{BatchItem, BucketTable, OnTableFull, TableConfig};
+use crate::time::MonotonicNs;
+
+const SECOND: u64 = 1_000_000_000;
+
+struct World {
+    table: BucketTable,
+    policies: PolicySet,
+}
+
+impl World {
+    /// A table of two groups of two lines.
+    fn new(tokens: u64, burst: u64) -> Arc<Self> {
+        let limit = LimitSpec { rate: Rate::new(tokens, SECOND).unwrap(), burst };
+        let spec = PolicySpec {
+            name: "p".into(),
+            limit,
+            overrides: vec![],
+            mode: Mode::Enforce,
+            metadata: BTreeMap::new(),
+        };
+        let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
+        let table = BucketTable::new(TableConfig { lines: 4, on_full: OnTableFull::Deny }).unwrap();
+        table.publish_limits(&policies);
+        Arc::new(Self { table, policies })
+    }
+
+    fn charge(&self, key: u128, cost: u64, now_s: u64) -> u64 {
+        let limits = self.policies.find(b"p").unwrap().default_limits();
+        let charge = self.table.charge(BucketId::from_u128(key), limits, cost, MonotonicNs(now_s * SECOND));
+        if charge.allowed { cost } else { 0 }
+    }
+
+    fn used(&self, key: u128) -> u64 {
+        self.table.used(BucketId::from_u128(key)).unwrap_or(0)
+    }
+}
+
+/// Bounded preemption: three context switches find all such races known (Musuvathi, Qadeer 2007).
+fn explore(scenario: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(scenario);
+}
+
+#[test]
+fn two_charges_of_one_bucket_are_both_counted() {
+    explore(|| {
+        let world = World::new(1, 3);
+        assert_eq!(world.charge(8, 1, 0), 1);
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.charge(8, 1, 0))
+        };
+        let mine = world.charge(8, 2, 0);
+        let sum = 1 + mine + other.join().unwrap();
+        assert!(sum == 2 || sum == 3, "admitted {sum}");
+        assert_eq!(world.used(8), sum);
+    });
+}
+
+#[test]
+fn two_threads_that_make_one_bucket_share_its_burst() {
+    explore(|| {
+        let world = World::new(1, 1);
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.charge(8, 1, 0))
+        };
+        let sum = world.charge(8, 1, 0) + other.join().unwrap();
+        assert_eq!(sum, 1);
+        assert_eq!(world.used(8), 1);
+    });
+}
+
+#[test]
+fn a_charge_never_lands_on_the_bucket_that_replaced_its_own() {
+    explore(|| {
+        let world = World::new(1, 1);
+        // All four lines are taken; at second 10 each is full again and may be taken over.
+        for key in [0, 1, 2, 3, 4, 5] {
+            world.charge(key, 1, 0);
+        }
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.charge(100, 1, 10))
+        };
+        let mine = world.charge(1, 1, 10);
+        let theirs = other.join().unwrap();
+        assert!(mine == 1 && theirs == 1, "{mine} {theirs}");
+        // Whoever is there now has been charged by its own checks only.
+        assert!(world.used(100) <= 1);
+        assert_eq!(world.charge(100, 1, 10), 0);
+    });
+}
+
+#[test]
+fn a_batch_that_loses_a_race_gives_back_what_it_took() {
+    explore(|| {
+        let world = World::new(1, 1);
+        world.charge(0, 0, 0);
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.charge(9, 1, 0))
+        };
+        let limits = world.policies.find(b"p").unwrap().default_limits();
+        let mut items = [8, 9].map(|key| BatchItem::new(BucketId::from_u128(key), limits, 1, true));
+        let allowed = world.table.charge_all(&mut items, MonotonicNs(0));
+        let theirs = other.join().unwrap();
+        assert_eq!(u64::from(allowed) + theirs, 1);
+        let level = world.table.level(BucketId::from_u128(8), limits, MonotonicNs(0)).unwrap_or(0);
+        assert_eq!(limits.clock().tokens(level), u64::from(allowed));
+    });
+}
