@@ -124,3 +124,23 @@ fn a_batch_that_loses_a_race_gives_back_what_it_took() {
         assert_eq!(limits.clock().tokens(level), u64::from(allowed));
     });
 }
+
+#[test]
+fn a_bucket_taken_over_before_its_first_charge_takes_none_for_its_successor() {
+    explore(|| {
+        let world = World::new(1, 1);
+        for key in [0, 1, 2, 3, 4, 5] {
+            world.charge(key, 1, 0);
+        }
+        // At second 10 all may be taken over; three of the four are used anew and may not.
+        let busy = [0, 1, 2, 3, 4, 5].into_iter().filter(|key| world.used(*key) == 1).take(3);
+        busy.for_each(|key| drop(world.charge(key, 1, 10)));
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.charge(100, 1, 10))
+        };
+        let mine = world.charge(200, 1, 10);
+        let theirs = other.join().unwrap();
+        assert!(world.used(200) <= mine && world.used(100) <= theirs);
+    });
+}
