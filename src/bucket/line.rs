@@ -39,8 +39,6 @@ const _: () = assert!(size_of::<Line>() == 64 && align_of::<Line>() == 64);
 /// What a line holds, seen from one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// Never used.
-    Empty,
     /// The bucket looked for.
     Mine,
     /// The bucket looked for, changing hands or unit: look again.
@@ -73,13 +71,23 @@ impl Line {
         self.id_high.store((id >> 64) as u64, Ordering::Relaxed);
     }
 
+    /// Whether the line seems to hold `id`: a hint from one load or two, which a charge makes sure of.
+    #[inline]
+    pub(crate) fn may_hold(&self, id: BucketId) -> bool {
+        self.id_low.load(Ordering::Relaxed) == id.get() as u64 && self.id() == id.get()
+    }
+
+    /// Whether the line may be empty or nobody's: a hint from one load.
+    #[inline]
+    pub(crate) fn may_be_empty(&self) -> bool {
+        self.id_low.load(Ordering::Relaxed) == 0
+    }
+
     pub(crate) fn look(&self, id: BucketId) -> Seen {
         let pair = self.pair.load();
-        let held = self.id();
-        match (held == id.get(), pair) {
+        match (self.id() == id.get(), pair) {
             (true, Pair { tat: RESERVED, .. }) => Seen::MineReserved,
             (true, _) => Seen::Mine,
-            (false, Pair { count: 0, .. }) => Seen::Empty,
             (false, _) => Seen::Other,
         }
     }

@@ -132,12 +132,6 @@ pub struct BucketTable {
     full: AtomicU64,
 }
 
-enum Found<'t> {
-    Line(&'t Line),
-    Busy,
-    Missing,
-}
-
 enum Inserted {
     Done,
     Again,
@@ -182,22 +176,35 @@ impl BucketTable {
         self.lines.prefetch(window.at(1));
     }
 
+    /// Asks the cache for all that the coming charges of a batch will touch: first the likely lines of
+    /// each, then, where these hold other buckets, the rest of the way, so that misses overlap.
+    pub fn prefetch_batch(&self, ids: &[BucketId]) {
+        for id in ids {
+            self.prefetch(*id);
+        }
+        for id in ids {
+            let window = self.window(*id);
+            if !(0..2).any(|step| self.lines[window.at(step)].may_hold(*id)) {
+                (2..GROUP + 2).for_each(|step| self.lines.prefetch(window.at(step)));
+            }
+        }
+    }
+
     /// Charges `cost` tokens to a bucket if they fit, and makes the bucket if there is none. A cost
     /// of zero only looks.
     pub fn charge(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
         let now_ticks = limits.clock().at(now);
         for attempt in 0..MAX_ATTEMPTS {
             match self.find(id) {
-                Found::Line(line) => match line.charge(id, limits, cost, now_ticks) {
+                Some(line) => match line.charge(id, limits, cost, now_ticks) {
                     Outcome::Decided { allowed, level, wait } => {
                         return Charge { allowed, level, wait, table_full: false };
                     }
                     Outcome::OtherSlot(slot) => self.change_slot(line, id, slot, limits, now),
                     Outcome::Lost => pause(attempt),
                 },
-                Found::Busy => pause(attempt),
-                Found::Missing if cost == 0 => return Charge { allowed: true, ..Charge::default() },
-                Found::Missing => match self.insert(id, limits, now) {
+                None if cost == 0 => return Charge { allowed: true, ..Charge::default() },
+                None => match self.insert(id, limits, now) {
                     Inserted::Done => {}
                     Inserted::Again => pause(attempt),
                     Inserted::Full => break,
@@ -239,7 +246,7 @@ impl BucketTable {
     fn give_back(&self, charged: &mut [BatchItem<'_>], now: MonotonicNs) {
         for item in charged {
             if item.charge.allowed && !item.charge.table_full && item.cost != 0 {
-                if let Found::Line(line) = self.find(item.id) {
+                if let Some(line) = self.find(item.id) {
                     line.refund(item.id, item.limits, item.cost);
                 }
                 item.charge.level = self.level(item.id, item.limits, now).unwrap_or(0);
@@ -251,9 +258,8 @@ impl BucketTable {
     pub fn level(&self, id: BucketId, limits: &Limits, now: MonotonicNs) -> Option<u64> {
         for attempt in 0..MAX_ATTEMPTS {
             match self.find(id) {
-                Found::Missing => return None,
-                Found::Busy => pause(attempt),
-                Found::Line(line) => match line.charge(id, limits, 0, limits.clock().at(now)) {
+                None => return None,
+                Some(line) => match line.charge(id, limits, 0, limits.clock().at(now)) {
                     Outcome::Decided { level, .. } => return Some(level),
                     Outcome::OtherSlot(slot) => self.change_slot(line, id, slot, limits, now),
                     Outcome::Lost => pause(attempt),
@@ -292,10 +298,7 @@ impl BucketTable {
 
     /// Tokens that a bucket has admitted since it was made.
     pub fn used(&self, id: BucketId) -> Option<u64> {
-        match self.find(id) {
-            Found::Line(line) => line.read().map(|(_, _, used)| used),
-            _ => None,
-        }
+        self.find(id)?.read().map(|(_, _, used)| used)
     }
 
     fn window(&self, id: BucketId) -> Window {
@@ -311,23 +314,28 @@ impl BucketTable {
         self.lines[group..group + GROUP].iter().filter(|line| !line.is_empty()).count()
     }
 
-    fn find(&self, id: BucketId) -> Found<'_> {
+    /// The line that holds `id`, as far as one pass over the window can tell.
+    #[inline]
+    fn find(&self, id: BucketId) -> Option<&Line> {
         let window = self.window(id);
-        for step in 0..2 * GROUP {
-            if step == GROUP && self.used_lines(window.first) < SPILL {
-                return Found::Missing;
-            }
+        self.find_in_group(id, &window, 0).or_else(|| {
+            // No key of the first group was ever sent on while it was emptier than this.
+            (self.used_lines(window.first) >= SPILL).then(|| self.find_in_group(id, &window, GROUP)).flatten()
+        })
+    }
+
+    #[inline]
+    fn find_in_group(&self, id: BucketId, window: &Window, from: usize) -> Option<&Line> {
+        for step in from..from + GROUP {
             let line = &self.lines[window.at(step)];
-            match line.look(id) {
-                Seen::Mine => return Found::Line(line),
-                Seen::MineReserved => return Found::Busy,
-                Seen::Empty if step >= GROUP || self.used_lines(window.first) < SPILL => {
-                    return Found::Missing;
-                }
-                Seen::Empty | Seen::Other => {}
+            if line.may_hold(id) {
+                return Some(line);
+            }
+            if line.may_be_empty() && line.is_empty() {
+                return None;
             }
         }
-        Found::Missing
+        None
     }
 
     fn insert(&self, id: BucketId, limits: &Limits, now: MonotonicNs) -> Inserted {
