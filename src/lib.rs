@@ -11,4 +11,8 @@
 //! compare-exchange, and back. Everything up to the rings is pure: time and bytes come in.
 
 pub mod bucket;
+pub mod data_plane;
+pub mod ring;
 pub mod time;
+
+mod memory;

@@ -1,0 +1,93 @@
+//! One connection of a data thread: what it holds, and which operations the kernel has for it.
+
+use bytes::Bytes;
+
+use super::storage::{HeldList, Partial};
+use crate::ring::SendBuffer;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// No connection.
+    #[default]
+    Free,
+    /// Requests are answered.
+    Open,
+    /// What was written is sent, then the connection ends.
+    Finishing,
+    /// We have said all; what still arrives is thrown away until the other side ends too, since a
+    /// close with unread input would reset the connection and could destroy the last answer.
+    Lingering,
+    /// Nothing more is done; waits for the kernel to end its operations.
+    Closing,
+}
+
+/// The multishot receive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Receiving {
+    /// None is submitted.
+    #[default]
+    Off,
+    /// One is.
+    On,
+    /// One is, and its cancellation too.
+    Stopping,
+}
+
+/// Which time-out a deadline stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// For a request.
+    #[default]
+    Idle,
+    /// For the rest of a head.
+    Head,
+    /// For the rest of a body.
+    Body,
+    /// For the client to take what is sent.
+    Write,
+    /// For the metrics page.
+    Metrics,
+    /// For the other side to end.
+    End,
+}
+
+/// A connection.
+#[derive(Debug, Default)]
+pub(super) struct Connection<P> {
+    pub(super) stage: Stage,
+    pub(super) protocol: P,
+    pub(super) receiving: Receiving,
+    /// The other side has ended.
+    pub(super) ended: bool,
+    pub(super) awaits_metrics: bool,
+    /// In this turn's list of connections to send on.
+    pub(super) queued: bool,
+    /// Counts lives, to tell a late metrics page for an earlier one.
+    pub(super) life: u32,
+    pub(super) waiting: Waiting,
+    /// Answers being written.
+    pub(super) output: Option<SendBuffer>,
+    /// Answers being sent.
+    pub(super) sending: Option<SendBuffer>,
+    /// The rest of a metrics page, sent in pieces.
+    pub(super) page: Bytes,
+    pub(super) held: HeldList,
+    pub(super) partial: Option<Partial>,
+}
+
+impl<P> Connection<P> {
+    /// Whether the kernel has operations that refer to the connection.
+    pub(super) const fn has_operations(&self) -> bool {
+        !matches!(self.receiving, Receiving::Off) || self.sending.is_some()
+    }
+
+    /// Whether everything that was written has been sent.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.sending.is_none() && self.output.is_none() && self.page.is_empty()
+    }
+
+    pub(super) const fn has_input(&self) -> bool {
+        self.partial.is_some() || !self.held.is_empty()
+    }
+}

@@ -1,0 +1,233 @@
+//! One data thread: a loop of turns over its ring.
+//!
+//! A turn reaps all completions, lets each connection step over what arrived, and hands the kernel
+//! one send a connection and all else that is due in one system call. Input is in `input.rs`, output
+//! in `output.rs`, the life of connections in `life.rs`.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam::channel::Sender;
+
+use super::connection::Connection;
+use super::listener::Listener;
+use super::mailbox::{Mailbox, Phase, RenderRequest};
+use super::service::{Service, Turn};
+use super::storage::{HeldBuffers, PartialPool};
+use super::{CoreLimits, DataPlaneError};
+use crate::ring::{Completion, DirectFile, ReceiveBuffers, Ring, RingConfig, SendBuffers};
+use crate::time::{Clock, MonotonicNs};
+
+/// Time-outs are looked at this often; the loop wakes at least as often.
+const SWEEP: Duration = Duration::from_millis(250);
+/// Bytes of one receive buffer: several pipelined requests.
+const RECEIVE_BYTES: usize = 4096;
+/// Receive buffers of one core.
+const RECEIVE_BUFFERS: u16 = 2048;
+/// Bytes of one send buffer: the largest answer and room for many small ones.
+const SEND_BYTES: usize = 64 * 1024;
+/// Submissions between two calls to the kernel.
+const SUBMISSIONS: u32 = 4096;
+/// Completions that fit.
+const COMPLETIONS: u32 = 16_384;
+/// Places of the ring's table above the limit of connections, for those that are turned away.
+const SPARE_PLACES: u32 = 64;
+/// Most incomplete requests at one time.
+const MAX_PARTIALS: u32 = 4096;
+
+/// What a completion is of; the upper part of its user data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Operation {
+    Accept = 1,
+    Receive = 2,
+    Send = 3,
+    Shutdown = 4,
+    Close = 5,
+    Cancel = 6,
+    Wake = 7,
+}
+
+impl Operation {
+    /// User data of this operation on connection or listener `index`.
+    pub(super) const fn on(self, index: u32) -> u64 {
+        ((self as u64) << 32) | index as u64
+    }
+
+    const fn of(user_data: u64) -> Option<(Self, u32)> {
+        let operation = match user_data >> 32 {
+            1 => Self::Accept,
+            2 => Self::Receive,
+            3 => Self::Send,
+            4 => Self::Shutdown,
+            5 => Self::Close,
+            6 => Self::Cancel,
+            7 => Self::Wake,
+            _ => return None,
+        };
+        Some((operation, user_data as u32))
+    }
+}
+
+/// A data thread's state. The ring is dropped first, so that the kernel lets go of the buffers.
+pub(super) struct Core<S: Service, C> {
+    pub(super) ring: Ring,
+    pub(super) receives: ReceiveBuffers,
+    pub(super) sends: SendBuffers,
+    pub(super) partials: PartialPool,
+    pub(super) held: HeldBuffers,
+    pub(super) connections: Vec<Connection<S::Connection>>,
+    /// When each connection has waited long enough; apart, so that a sweep is a scan of words.
+    pub(super) deadlines: Vec<u64>,
+    /// Connections with something to send at the end of the turn.
+    pub(super) to_send: Vec<u32>,
+    /// Connections whose receive ended for want of buffers.
+    pub(super) starved: Vec<u32>,
+    pub(super) listeners: Vec<Listener>,
+    /// Listeners whose accept ended with an error, to be tried again at the next sweep.
+    pub(super) stopped_listeners: Vec<u32>,
+    pub(super) open: u32,
+    pub(super) service: S,
+    pub(super) limits: CoreLimits,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) render: Sender<RenderRequest>,
+    pub(super) number: usize,
+    pub(super) now: MonotonicNs,
+    pub(super) answered: u64,
+    pub(super) deciding_ns: u64,
+    pub(super) draining: bool,
+    pub(super) clock: C,
+}
+
+/// What a data thread is made of, beside its limits.
+pub(super) struct CoreParts<S, C> {
+    pub(super) number: usize,
+    pub(super) service: S,
+    pub(super) clock: C,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) render: Sender<RenderRequest>,
+}
+
+impl<S: Service, C: Clock> Core<S, C> {
+    /// Allocates everything; to be called on the thread that runs it.
+    pub(super) fn new(limits: CoreLimits, parts: CoreParts<S, C>) -> Result<Self, DataPlaneError> {
+        const { assert!(S::MAX_ANSWER_BYTES <= SEND_BYTES) };
+        let places = limits.connections + SPARE_PLACES;
+        let config = RingConfig { submissions: SUBMISSIONS, completions: COMPLETIONS, files: places };
+        let ring = Ring::new(config)?;
+        let receives = ring.receive_buffers(RECEIVE_BUFFERS, RECEIVE_BYTES)?;
+        let partial_bytes = parts.service.max_request_bytes() + RECEIVE_BYTES;
+        let mut connections = Vec::new();
+        connections.resize_with(places as usize, Connection::default);
+        Ok(Self {
+            sends: SendBuffers::new(places * 2, SEND_BYTES).map_err(DataPlaneError::Memory)?,
+            partials: PartialPool::new(places.min(MAX_PARTIALS), partial_bytes)
+                .map_err(DataPlaneError::Memory)?,
+            held: HeldBuffers::new(receives.count()),
+            ring,
+            receives,
+            connections,
+            deadlines: vec![u64::MAX; places as usize],
+            to_send: Vec::with_capacity(places as usize),
+            starved: Vec::with_capacity(places as usize),
+            stopped_listeners: Vec::with_capacity(parts.listeners.len()),
+            listeners: parts.listeners,
+            open: 0,
+            service: parts.service,
+            limits,
+            mailbox: parts.mailbox,
+            render: parts.render,
+            number: parts.number,
+            now: parts.clock.now(),
+            answered: 0,
+            deciding_ns: 0,
+            draining: false,
+            clock: parts.clock,
+        })
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// When the ring itself fails.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        self.ring.poll_readable(&*self.mailbox, Operation::Wake.on(0));
+        for index in 0..self.listeners.len() {
+            self.ring.accept_multishot(&self.listeners[index], Operation::Accept.on(index as u32));
+        }
+        let mut next_sweep = self.now;
+        loop {
+            if self.now >= next_sweep {
+                self.sweep();
+                next_sweep = self.now.after(SWEEP);
+            }
+            self.send_queued();
+            self.receive_for_starved();
+            self.end_turn();
+            if self.mailbox.phase() == Phase::Stopping || (self.draining && self.open == 0) {
+                return Ok(());
+            }
+            self.ring.wait(SWEEP)?;
+            self.now = self.clock.now();
+            self.answered = 0;
+            self.deciding_ns = 0;
+            while let Some(completion) = self.ring.completion() {
+                self.dispatch(&completion);
+            }
+        }
+    }
+
+    fn dispatch(&mut self, completion: &Completion) {
+        let Some((operation, index)) = Operation::of(completion.user_data) else { return };
+        match operation {
+            Operation::Accept => self.accepted(index, completion),
+            Operation::Receive => self.received(index, completion),
+            Operation::Send => self.sent(index, completion),
+            Operation::Close => self.closed(index),
+            Operation::Wake => self.woken(completion.goes_on()),
+            Operation::Shutdown | Operation::Cancel => {}
+        }
+    }
+
+    fn end_turn(&mut self) {
+        let (began, answered, deciding_ns) = (self.now, self.answered, self.deciding_ns);
+        let ended = if answered == 0 { began } else { self.clock.now() };
+        self.service.turn_ended(Turn { began, deciding_ns, ended, answered });
+    }
+
+    fn woken(&mut self, goes_on: bool) {
+        self.mailbox.awake();
+        if !goes_on {
+            self.ring.poll_readable(&*self.mailbox, Operation::Wake.on(0));
+        }
+        if let Some(policies) = self.mailbox.policies() {
+            self.service.set_policies(policies);
+        }
+        while let Some(reply) = self.mailbox.reply() {
+            self.page_rendered(reply);
+        }
+        if self.mailbox.phase() >= Phase::Draining && !self.draining {
+            self.start_draining();
+        }
+    }
+
+    fn sweep(&mut self) {
+        // A wall clock before 1970 is as good as none.
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.service.set_wall_clock(unix.as_secs());
+        while let Some(index) = self.stopped_listeners.pop() {
+            self.ring.accept_multishot(&self.listeners[index as usize], Operation::Accept.on(index));
+        }
+        for index in 0..self.deadlines.len() {
+            if self.deadlines[index] <= self.now.0 {
+                self.expired(index as u32);
+            }
+        }
+    }
+
+    pub(super) fn file(index: u32) -> DirectFile {
+        DirectFile(index)
+    }
+}

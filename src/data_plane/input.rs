@@ -1,0 +1,241 @@
+//! What arrives: received, held while it cannot be answered, stepped over, kept when incomplete.
+
+use super::connection::{Receiving, Stage, Waiting};
+use super::core::{Core, Operation};
+use super::mailbox::RenderRequest;
+use super::service::{Event, Next, Service, Step};
+use crate::ring::Completion;
+use crate::time::Clock;
+
+/// Receive again once this many buffers are free, one part in so many of all.
+const RESUME_FRACTION: u16 = 8;
+
+impl<S: Service, C: Clock> Core<S, C> {
+    pub(super) fn received(&mut self, index: u32, completion: &Completion) {
+        let connection = &mut self.connections[index as usize];
+        if !completion.goes_on() {
+            connection.receiving = Receiving::Off;
+        }
+        if let Some(received) = self.receives.take(completion) {
+            self.service.observe(Event::Received(received.len()));
+            if connection.stage == Stage::Open && !received.is_empty() {
+                self.held.push(&mut connection.held, received);
+            } else {
+                self.receives.give_back(received);
+            }
+        }
+        match completion.result {
+            0 => connection.ended = true,
+            result if result > 0 => {}
+            result if -result == rustix::io::Errno::NOBUFS.raw_os_error() => self.starved.push(index),
+            result if -result == rustix::io::Errno::CANCELED.raw_os_error() => {}
+            _ => return self.close(index),
+        }
+        let connection = &self.connections[index as usize];
+        match connection.stage {
+            Stage::Closing => self.close_if_quiet(index),
+            Stage::Lingering if connection.ended => self.close(index),
+            _ => self.pump(index),
+        }
+    }
+
+    /// Steps over the input of a connection until it needs something, then settles it.
+    pub(super) fn pump(&mut self, index: u32) {
+        let began = self.clock_for_decision(index);
+        let answered = self.answered;
+        while self.connections[index as usize].stage == Stage::Open && self.step(index) {}
+        if self.answered != answered {
+            self.deciding_ns += self.clock.now().since(began);
+        }
+        self.settle(index);
+    }
+
+    fn clock_for_decision(&self, index: u32) -> crate::time::MonotonicNs {
+        if self.connections[index as usize].has_input() { self.clock.now() } else { self.now }
+    }
+
+    /// One step; whether another may be possible at once.
+    fn step(&mut self, index: u32) -> bool {
+        let connection = &mut self.connections[index as usize];
+        if connection.awaits_metrics || !connection.page.is_empty() || !connection.has_input() {
+            return false;
+        }
+        if connection.output.is_none() {
+            connection.output = self.sends.take();
+        }
+        let Some(output) = connection.output.as_mut() else { return false };
+        let room = self.sends.unwritten(output);
+        let no_room = room.len() < S::MAX_ANSWER_BYTES;
+        let step = if no_room {
+            Step { consumed: 0, written: 0, answered: 0, next: Next::NeedOutputSpace }
+        } else {
+            let protocol = &mut connection.protocol;
+            match &connection.partial {
+                Some(partial) => self.service.step(protocol, self.partials.bytes(partial), room, self.now),
+                None => match self.held.first(connection.held) {
+                    Some(received) => {
+                        self.service.step(protocol, self.receives.bytes(received), room, self.now)
+                    }
+                    None => return false,
+                },
+            }
+        };
+        self.sends.wrote(output, step.written);
+        self.answered += u64::from(step.answered);
+        self.use_up(index, step.consumed);
+        match step.next {
+            Next::NeedInput => self.gather(index),
+            Next::NeedOutputSpace => self.make_room(index),
+            Next::AwaitMetrics => self.ask_for_metrics(index),
+            Next::Close => {
+                self.finish(index);
+                false
+            }
+        }
+    }
+
+    fn use_up(&mut self, index: u32, consumed: usize) {
+        let connection = &mut self.connections[index as usize];
+        if let Some(mut partial) = connection.partial.take() {
+            self.partials.consume(&mut partial, consumed);
+            if partial.len == 0 {
+                self.partials.give_back(partial);
+            } else {
+                connection.partial = Some(partial);
+            }
+        } else if let Some(received) = self.held.first(connection.held) {
+            received.advance(consumed);
+            if received.is_empty() {
+                self.give_back_first(index);
+            }
+        }
+    }
+
+    fn give_back_first(&mut self, index: u32) {
+        let list = &mut self.connections[index as usize].held;
+        if let Some(received) = self.held.pop(list) {
+            self.receives.give_back(received);
+        }
+    }
+
+    /// Moves the beginning of an incomplete request out of its receive buffer and appends what came
+    /// after it; whether there is anything new to step over.
+    fn gather(&mut self, index: u32) -> bool {
+        let connection = &mut self.connections[index as usize];
+        if connection.partial.is_none() {
+            let Some(received) = self.held.first(connection.held) else { return false };
+            let Some(mut partial) = self.partials.take() else {
+                self.close(index);
+                return false;
+            };
+            self.partials.append(&mut partial, self.receives.bytes(received));
+            connection.partial = Some(partial);
+            self.give_back_first(index);
+        }
+        self.append_next(index)
+    }
+
+    fn append_next(&mut self, index: u32) -> bool {
+        let connection = &mut self.connections[index as usize];
+        let (Some(partial), Some(received)) = (&mut connection.partial, self.held.first(connection.held))
+        else {
+            return false;
+        };
+        let taken = self.partials.append(partial, self.receives.bytes(received));
+        received.advance(taken);
+        if received.is_empty() {
+            self.give_back_first(index);
+        } else if taken == 0 {
+            // The service is to refuse a request before it outgrows the memory for it.
+            debug_assert!(false, "a request outgrew the limit without being refused");
+            self.close(index);
+            return false;
+        }
+        true
+    }
+
+    fn ask_for_metrics(&mut self, index: u32) -> bool {
+        let connection = &mut self.connections[index as usize];
+        connection.awaits_metrics = true;
+        let token = (u64::from(connection.life) << 32) | u64::from(index);
+        if self.render.try_send(RenderRequest { core: self.number, token }).is_err() {
+            self.close(index);
+        }
+        false
+    }
+
+    /// After anything that changed a connection: what it sends, receives and waits for next.
+    pub(super) fn settle(&mut self, index: u32) {
+        self.queue_output(index);
+        let connection = &mut self.connections[index as usize];
+        if connection.stage == Stage::Open {
+            let stuck = connection.awaits_metrics || !connection.is_flushed();
+            if connection.ended && !(stuck && connection.has_input()) && !connection.awaits_metrics {
+                self.finish(index);
+            } else {
+                self.steer_receive(index);
+                self.set_deadline(index);
+            }
+        }
+        self.linger_if_done(index);
+    }
+
+    /// Input that cannot be answered yet stays in the socket: the client is slowed by TCP itself.
+    fn steer_receive(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        match (connection.receiving, connection.held.is_empty()) {
+            (Receiving::On, false) => {
+                connection.receiving = Receiving::Stopping;
+                self.ring.cancel(Operation::Receive.on(index), Operation::Cancel.on(index));
+            }
+            (Receiving::Off, true) if !connection.ended && !self.starved.contains(&index) => {
+                self.start_receive(index);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn start_receive(&mut self, index: u32) {
+        self.connections[index as usize].receiving = Receiving::On;
+        self.ring.receive_multishot(Self::file(index), &self.receives, Operation::Receive.on(index));
+    }
+
+    /// Goes on receiving for connections that found no buffer, once there are some.
+    pub(super) fn receive_for_starved(&mut self) {
+        if self.starved.is_empty() || self.receives.free() < self.receives.count() / RESUME_FRACTION {
+            return;
+        }
+        while let Some(index) = self.starved.pop() {
+            let connection = &self.connections[index as usize];
+            let open = matches!(connection.stage, Stage::Open | Stage::Lingering);
+            if open && connection.receiving == Receiving::Off && connection.held.is_empty() {
+                self.start_receive(index);
+            }
+        }
+    }
+
+    fn set_deadline(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        let waiting = if connection.awaits_metrics {
+            Waiting::Metrics
+        } else if connection.sending.is_some() && connection.has_input() {
+            Waiting::Write
+        } else if connection.partial.is_none() {
+            Waiting::Idle
+        } else if self.service.reads_body(&connection.protocol) {
+            Waiting::Body
+        } else {
+            Waiting::Head
+        };
+        // A request that drips in does not put its deadline off.
+        let goes_on = waiting == connection.waiting && matches!(waiting, Waiting::Head | Waiting::Body);
+        if !goes_on || self.answered_since(index) {
+            self.wait_for(index, waiting);
+        }
+    }
+
+    /// A new request has begun when the one before was answered, which shows in unsent output.
+    fn answered_since(&self, index: u32) -> bool {
+        self.connections[index as usize].output.is_some()
+    }
+}

@@ -1,0 +1,159 @@
+//! The life of connections: accepted, refused, timed out, ended, closed.
+
+use std::time::Duration;
+
+use super::connection::{Receiving, Stage, Waiting};
+use super::core::{Core, Operation};
+use super::service::{Event, Service};
+use crate::ring::Completion;
+use crate::time::Clock;
+
+/// How long a connection that ended on our side waits for the other side to end.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long the control plane may take for a metrics page.
+const METRICS: Duration = Duration::from_secs(10);
+
+impl<S: Service, C: Clock> Core<S, C> {
+    pub(super) fn accepted(&mut self, listener: u32, completion: &Completion) {
+        if !completion.goes_on() && !self.draining {
+            // Out of descriptors or memory, or a full table: the next sweep tries again.
+            self.stopped_listeners.push(listener);
+        }
+        let Ok(index) = u32::try_from(completion.result) else {
+            if !self.draining {
+                self.service.observe(Event::Refused);
+            }
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let life = connection.life.wrapping_add(1);
+        *connection = super::connection::Connection { stage: Stage::Open, life, ..Default::default() };
+        self.open += 1;
+        self.service.observe(Event::Opened);
+        if self.draining {
+            return self.close(index);
+        }
+        self.start_receive(index);
+        self.wait_for(index, Waiting::Idle);
+        if self.open > self.limits.connections {
+            self.service.observe(Event::Refused);
+            self.write_last(index, |service, _, output| service.refuse(output));
+        }
+    }
+
+    /// Writes one last answer and ends the connection after it.
+    fn write_last(&mut self, index: u32, write: impl FnOnce(&mut S, &mut S::Connection, &mut [u8]) -> usize) {
+        let connection = &mut self.connections[index as usize];
+        connection.output = connection.output.take().or_else(|| self.sends.take());
+        let Some(output) = connection.output.as_mut() else { return self.close(index) };
+        let room = self.sends.unwritten(output);
+        if room.len() < S::MAX_ANSWER_BYTES {
+            return self.close(index);
+        }
+        let written = write(&mut self.service, &mut connection.protocol, room);
+        self.sends.wrote(output, written);
+        self.finish(index);
+        self.settle(index);
+    }
+
+    pub(super) fn wait_for(&mut self, index: u32, waiting: Waiting) {
+        let limit = match waiting {
+            Waiting::Idle => self.limits.idle_timeout,
+            Waiting::Head => self.limits.header_timeout,
+            Waiting::Body => self.limits.body_timeout,
+            Waiting::Write => self.limits.write_timeout,
+            Waiting::Metrics => METRICS,
+            Waiting::End => LINGER,
+        };
+        self.connections[index as usize].waiting = waiting;
+        self.deadlines[index as usize] = self.now.after(limit).0;
+    }
+
+    pub(super) fn expired(&mut self, index: u32) {
+        let connection = &self.connections[index as usize];
+        let waits_for_request = matches!(connection.waiting, Waiting::Head | Waiting::Body);
+        match connection.stage {
+            Stage::Open if waits_for_request => {
+                self.write_last(index, |service, protocol, output| service.timed_out(protocol, output));
+            }
+            // A client that takes its answers slowly, or holds buffers, is waited for no longer.
+            _ => self.close(index),
+        }
+    }
+
+    /// No more requests: what was written is sent, then the connection ends.
+    pub(super) fn finish(&mut self, index: u32) {
+        self.drop_input(index);
+        self.connections[index as usize].stage = Stage::Finishing;
+        self.wait_for(index, Waiting::Write);
+        self.queue_output(index);
+    }
+
+    fn drop_input(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        while let Some(received) = self.held.pop(&mut connection.held) {
+            self.receives.give_back(received);
+        }
+        if let Some(partial) = connection.partial.take() {
+            self.partials.give_back(partial);
+        }
+    }
+
+    /// Ends a connection now; its place is free when the kernel is done with it.
+    pub(super) fn close(&mut self, index: u32) {
+        self.drop_input(index);
+        let connection = &mut self.connections[index as usize];
+        if connection.stage == Stage::Free {
+            return;
+        }
+        if let Some(output) = connection.output.take() {
+            self.sends.give_back(output);
+        }
+        connection.page = bytes::Bytes::new();
+        let first = connection.stage != Stage::Closing;
+        connection.stage = Stage::Closing;
+        self.deadlines[index as usize] = u64::MAX;
+        if connection.receiving == Receiving::On {
+            connection.receiving = Receiving::Stopping;
+            self.ring.cancel(Operation::Receive.on(index), Operation::Cancel.on(index));
+        }
+        if first && connection.sending.is_some() {
+            self.ring.cancel(Operation::Send.on(index), Operation::Cancel.on(index));
+        }
+        self.close_if_quiet(index);
+    }
+
+    pub(super) fn close_if_quiet(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        if connection.stage == Stage::Closing && !connection.has_operations() {
+            // Not counted on any more: the completion of the close frees the place.
+            connection.stage = Stage::Free;
+            self.ring.close(Self::file(index), Operation::Close.on(index));
+        }
+    }
+
+    pub(super) fn closed(&mut self, index: u32) {
+        debug_assert!(self.connections[index as usize].stage == Stage::Free);
+        self.open -= 1;
+        self.service.observe(Event::Closed);
+    }
+
+    /// Stops accepting and ends connections that wait for a request; the others end when answered.
+    pub(super) fn start_draining(&mut self) {
+        self.draining = true;
+        for listener in 0..self.listeners.len() {
+            let accept = Operation::Accept.on(listener as u32);
+            self.ring.cancel(accept, Operation::Cancel.on(listener as u32));
+        }
+        self.listeners.clear();
+        self.stopped_listeners.clear();
+        for index in 0..self.connections.len() {
+            let connection = &self.connections[index];
+            let idle = connection.is_flushed() && !connection.has_input() && !connection.awaits_metrics;
+            if connection.stage == Stage::Open && idle {
+                self.finish(index as u32);
+                self.settle(index as u32);
+            }
+        }
+    }
+}

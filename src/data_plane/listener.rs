@@ -1,0 +1,205 @@
+//! Listening sockets: one a core for each TCP address (SO_REUSEPORT), one in all for a Unix path.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix stream socket at a path.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}{hint}")]
+pub struct ListenError {
+    address: ListenAddr,
+    source: io::Error,
+    hint: &'static str,
+}
+
+impl ListenError {
+    fn new(address: &ListenAddr, source: io::Error) -> Self {
+        let hint = match source.kind() {
+            io::ErrorKind::AddrInUse => "; another process has it: stop that one, or set [server] listen",
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need CAP_NET_BIND_SERVICE, a socket path needs a writable directory"
+            }
+            io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address",
+            io::ErrorKind::NotFound => "; the directory of the socket does not exist",
+            _ => "",
+        };
+        Self { address: address.clone(), source, hint }
+    }
+}
+
+/// The permissions of a Unix socket: its owner and group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// The sockets of one address, to be shared out over the cores.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) address: ListenAddr,
+    /// One a core, or one for all.
+    sockets: Vec<OwnedFd>,
+}
+
+impl Listeners {
+    /// # Errors
+    /// When the address cannot be had.
+    pub(super) fn open(address: &ListenAddr, cores: usize, backlog: i32) -> Result<Self, ListenError> {
+        let sockets = match address {
+            ListenAddr::Tcp(tcp) => open_tcp(*tcp, cores, backlog),
+            ListenAddr::Unix(path) => open_unix(path, backlog).map(|socket| vec![socket]),
+        };
+        let sockets = sockets.map_err(|source| ListenError::new(address, source))?;
+        let address = match address {
+            ListenAddr::Tcp(_) => ListenAddr::Tcp(bound(&sockets[0], address)?),
+            ListenAddr::Unix(_) => address.clone(),
+        };
+        Ok(Self { address, sockets })
+    }
+
+    /// A descriptor of `core`'s own.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub(super) fn of_core(&self, core: usize) -> io::Result<Listener> {
+        let socket = &self.sockets[core % self.sockets.len()];
+        Ok(Listener { socket: socket.try_clone()? })
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        if let ListenAddr::Unix(path) = &self.address {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// One listening socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: OwnedFd,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn bound(socket: &OwnedFd, asked: &ListenAddr) -> Result<SocketAddr, ListenError> {
+    let address = socket2::SockRef::from(socket).local_addr().map_err(|e| ListenError::new(asked, e))?;
+    address.as_socket().ok_or_else(|| ListenError::new(asked, io::ErrorKind::Unsupported.into()))
+}
+
+/// The first socket finds the port when it is 0; the others join it. Without SO_REUSEPORT on a first
+/// trial socket a second server on the same port would share its traffic unnoticed.
+fn open_tcp(address: SocketAddr, cores: usize, backlog: i32) -> io::Result<Vec<OwnedFd>> {
+    if address.port() != 0 {
+        tcp_socket(address)?.bind(&address.into())?;
+    }
+    let mut address = address;
+    let mut sockets = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        let socket = tcp_socket(address)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        // Inherited by what is accepted.
+        socket.set_tcp_nodelay(true)?;
+        address = socket.local_addr()?.as_socket().unwrap_or(address);
+        sockets.push(socket);
+    }
+    for socket in &sockets {
+        socket.listen(backlog)?;
+    }
+    Ok(sockets.into_iter().map(OwnedFd::from).collect())
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn open_unix(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// Removes a socket that a dead process left; one that answers is in use.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() || UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    fs::remove_file(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unix(path: PathBuf) -> Result<Listeners, ListenError> {
+        Listeners::open(&ListenAddr::Unix(path), 2, 16)
+    }
+
+    #[test]
+    fn a_socket_left_by_a_dead_process_is_replaced_and_one_in_use_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("check.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listeners = unix(path.clone()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
+        let text = unix(path.clone()).unwrap_err().to_string();
+        assert!(text.contains("another process has it"), "{text}");
+        drop(listeners);
+        assert!(!path.exists());
+        fs::write(&path, "a file, not a socket").unwrap();
+        assert!(unix(path).is_err());
+    }
+
+    #[test]
+    fn every_core_gets_a_socket_on_the_same_port_that_no_second_server_can_share() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let listeners = Listeners::open(&ListenAddr::Tcp(any), 3, 16).unwrap();
+        assert_eq!(listeners.sockets.len(), 3);
+        let again = Listeners::open(&listeners.address, 1, 16).unwrap_err().to_string();
+        assert!(again.contains("another process has it"), "{again}");
+    }
+
+    #[test]
+    fn a_refused_address_is_named_with_a_hint() {
+        let elsewhere = ListenAddr::Tcp("192.0.2.1:8080".parse().unwrap());
+        let text = Listeners::open(&elsewhere, 1, 16).unwrap_err().to_string();
+        assert!(text.contains("192.0.2.1:8080") && text.contains("no interface"), "{text}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Why there is no ring, in words that say what to do.
+
+use std::io;
+
+use rustix::io::Errno;
+
+/// Why a ring could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// The kernel was built without it, or is from before it.
+    #[error("this kernel has no io_uring; openclaw-rating needs Linux 6.1 or newer with CONFIG_IO_URING")]
+    Absent,
+    /// Switched off, or filtered.
+    #[error(
+        "io_uring is forbidden here. If `sysctl kernel.io_uring_disabled` is not 0, set it to 0 (or to 1, and \
+         run as a member of kernel.io_uring_group). In a container the seccomp profile must allow \
+         io_uring_setup, io_uring_enter and io_uring_register; so must SystemCallFilter= of a systemd unit"
+    )]
+    Forbidden,
+    /// An older kernel.
+    #[error(
+        "this kernel's io_uring is too old (no SINGLE_ISSUER with DEFER_TASKRUN); Linux 6.1 or newer is needed"
+    )]
+    TooOld,
+    /// An operation is not there.
+    #[error("this kernel's io_uring has no {0} operation; Linux 6.1 or newer is needed")]
+    MissingOperation(&'static str),
+    /// Not enough memory, most often locked memory.
+    #[error(
+        "the kernel has no memory for io_uring ({0}): raise the locked-memory limit (`ulimit -l`, systemd: \
+         LimitMEMLOCK=64M) or lower [server] max_connections and threads"
+    )]
+    NoMemory(io::Error),
+    /// The table of direct descriptors is larger than the limit of open files.
+    #[error(
+        "the ring cannot hold {files} connections ({source}): raise the limit of open files (`ulimit -n`, \
+         systemd: LimitNOFILE=) above that or lower [server] max_connections"
+    )]
+    Files {
+        /// Places asked for.
+        files: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("io_uring: {0}")]
+    Other(io::Error),
+}
+
+impl RingError {
+    pub(super) fn from_setup(error: io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSYS) => Self::Absent,
+            Some(Errno::PERM | Errno::ACCESS) => Self::Forbidden,
+            Some(Errno::INVAL) => Self::TooOld,
+            Some(Errno::NOMEM) => Self::NoMemory(error),
+            _ => Self::Other(error),
+        }
+    }
+
+    pub(super) fn from_files(source: io::Error, files: u32) -> Self {
+        match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE) => Self::Files { files, source },
+            _ => Self::from_setup(source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_names_its_remedy() {
+        let text = |errno: Errno| RingError::from_setup(errno.into()).to_string();
+        assert!(text(Errno::NOSYS).contains("Linux 6.1"));
+        assert!(text(Errno::PERM).contains("kernel.io_uring_disabled"));
+        assert!(text(Errno::INVAL).contains("Linux 6.1"));
+        assert!(text(Errno::NOMEM).contains("LimitMEMLOCK"));
+        let files = RingError::from_files(Errno::MFILE.into(), 7).to_string();
+        assert!(files.contains("ulimit -n") && files.contains('7'));
+    }
+}
