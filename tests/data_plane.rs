@@ -1,5 +1,6 @@
 //! What the data plane promises of connections, over real sockets, with a service of lines: each line
 //! is answered by itself; `close` ends the connection, `big` answers with 8 KiB, `page` is the metrics page.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

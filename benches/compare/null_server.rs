@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         listen: vec![ListenAddr::Tcp(address.parse()?)],
         threads: 1,
         pin: true,
-        max_connections: 20_000,
+        max_connections: 12_000,
         backlog: 4096,
         idle_timeout: Duration::from_secs(600),
         header_timeout: Duration::from_secs(10),
