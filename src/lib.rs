@@ -11,6 +11,8 @@
 //! compare-exchange, and back. Everything up to the rings is pure: time and bytes come in.
 
 pub mod bucket;
+pub mod cli;
+pub mod config;
 pub mod data_plane;
 pub mod ring;
 pub mod time;

@@ -1,3 +1,7 @@
 //! The `openclaw-rating` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    openclaw_rating::cli::run()
+}

@@ -1,0 +1,19 @@
+//! `check-config`: every problem at once, or the settings in effect.
+
+use std::process::ExitCode;
+
+use super::describe;
+use crate::config::{self, Sources};
+
+pub(super) fn run(sources: &Sources) -> ExitCode {
+    match config::load(sources) {
+        Ok(config) => {
+            print!("{}", describe::summary(&config));
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            eprintln!("{problems}");
+            ExitCode::FAILURE
+        }
+    }
+}

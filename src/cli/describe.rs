@@ -1,0 +1,157 @@
+//! Settings in words.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::bucket::gcra::Rate;
+use crate::bucket::policy::{LimitSpec, Matcher, Mode, PolicySpec};
+use crate::bucket::table::OnTableFull;
+use crate::config::{Config, ServerConfig, TableSettings};
+use crate::data_plane::ListenAddr;
+
+const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
+const LINE_BYTES: usize = 64;
+/// More overrides than this are counted, not listed.
+const LISTED_OVERRIDES: usize = 10;
+
+/// The settings in effect, a line each.
+pub(super) fn summary(config: &Config) -> String {
+    let mut text = format!("{}: no problems\n\n", origin(config.file.as_deref()));
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<10} {value}");
+    };
+    line("listen", addresses(&config.server.listen));
+    describe_server(&config.server, &mut line);
+    line("table", table(&config.table));
+    line("region", config.region.clone());
+    let shutdown = &config.shutdown;
+    line("shutdown", format!("lame duck {:?}, deadline {:?}", shutdown.lame_duck, shutdown.deadline));
+    line("log", config.log_level.as_str().to_lowercase());
+    let secret = if config.hash_secret.is_some() { "from a file" } else { "random at each start" };
+    line("hash key", secret.to_owned());
+    line("watched", format!("{} keys", config.watched.len()));
+    for policy in &config.policies {
+        describe_policy(policy, &mut line);
+    }
+    text
+}
+
+/// Where the settings come from.
+pub(super) fn origin(file: Option<&Path>) -> String {
+    file.map_or_else(|| "the built-in defaults".to_owned(), |path| path.display().to_string())
+}
+
+/// Addresses in a row.
+pub(super) fn addresses(listen: &[ListenAddr]) -> String {
+    listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn describe_server(server: &ServerConfig, line: &mut impl FnMut(&str, String)) {
+    let pinned = if server.pin { ", one a core" } else { "" };
+    line("threads", format!("{}{pinned}", server.threads));
+    let requests = match server.max_requests_per_connection {
+        0 => "any number of requests".to_owned(),
+        most => format!("at most {most} requests"),
+    };
+    line("clients", format!("at most {} connections, {requests} on each", server.max_connections));
+    line(
+        "timeouts",
+        format!(
+            "idle {:?}, header {:?}, body {:?}, write {:?}",
+            server.idle_timeout, server.header_timeout, server.body_timeout, server.write_timeout
+        ),
+    );
+    line(
+        "requests",
+        format!(
+            "header up to {} bytes, target {}, body {}",
+            server.max_header_bytes, server.max_target_bytes, server.max_body_bytes
+        ),
+    );
+}
+
+fn table(table: &TableSettings) -> String {
+    let on_full = match table.on_full {
+        OnTableFull::Allow => "allow",
+        OnTableFull::Deny => "deny",
+    };
+    let kib = table.lines * LINE_BYTES / 1024;
+    let size = if kib < 1024 { format!("{kib} KiB") } else { format!("{} MiB", kib / 1024) };
+    format!("{} keys, {size}; {on_full} new keys when full", table.capacity)
+}
+
+fn describe_policy(policy: &PolicySpec, line: &mut impl FnMut(&str, String)) {
+    let mode = match policy.mode {
+        Mode::Enforce => "",
+        Mode::Shadow => ", shadow: never denies",
+        Mode::AllowAll => ", killed: allows all",
+        Mode::DenyAll => ", killed: denies all",
+    };
+    line("policy", format!("{:<16} {}{mode}", policy.name, limit(policy.limit)));
+    for spec in policy.overrides.iter().take(LISTED_OVERRIDES) {
+        let keys = match &spec.matcher {
+            Matcher::Exact(key) => format!("{:?}", String::from_utf8_lossy(key)),
+            Matcher::Prefix(prefix) => format!("{:?}...", String::from_utf8_lossy(prefix)),
+        };
+        line("", format!("  {keys:<14} {}", limit(spec.limit)));
+    }
+    if policy.overrides.len() > LISTED_OVERRIDES {
+        line("", format!("  and {} more overrides", policy.overrides.len() - LISTED_OVERRIDES));
+    }
+}
+
+/// `100/s, burst 200`.
+pub(super) fn limit(limit: LimitSpec) -> String {
+    format!("{}, burst {}", rate(limit.rate), limit.burst)
+}
+
+/// A rate in the shortest unit of time that gives whole tokens.
+fn rate(rate: Rate) -> String {
+    let (tokens, per_ns) = rate.ratio();
+    for (unit, unit_ns) in
+        [("s", 1), ("min", 60), ("h", 3600), ("day", 86_400)].map(|(unit, s)| (unit, s * NS_PER_SECOND))
+    {
+        let in_unit = u128::from(tokens) * u128::from(unit_ns);
+        if in_unit % u128::from(per_ns) == 0 {
+            return format!("{}/{unit}", in_unit / u128::from(per_ns));
+        }
+    }
+    if per_ns % NS_PER_SECOND == 0 {
+        format!("{tokens}/{}s", per_ns / NS_PER_SECOND)
+    } else {
+        // Rates are written in milliseconds at the finest, but lowest terms may have divided them.
+        let scale = NS_PER_MS / greatest_power_of_ten_divisor(per_ns);
+        format!("{}/{}ms", tokens * scale, per_ns * scale / NS_PER_MS)
+    }
+}
+
+/// The largest power of ten up to a million that divides `number`.
+fn greatest_power_of_ten_divisor(number: u64) -> u64 {
+    let mut power = NS_PER_MS;
+    while !number.is_multiple_of(power) {
+        power /= 10;
+    }
+    power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_shown_as_people_write_them() {
+        for (tokens, per_ms, text) in [
+            (100, 1000, "100/s"),
+            (5000, 60_000, "5000/min"),
+            (1, 86_400_000, "1/day"),
+            (10, 5000, "2/s"),
+            (1, 7000, "1/7s"),
+            (7, 250, "28/s"),
+            (1, 1500, "40/min"),
+            (1, 7001, "1/7001ms"),
+        ] {
+            assert_eq!(rate(Rate::new(tokens, per_ms * NS_PER_MS).unwrap()), text);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line: one file a subcommand.
+
+mod check_config;
+mod describe;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Sources;
+
+/// A rate-limit server for edge hosts.
+#[derive(Debug, Parser)]
+#[command(name = "openclaw-rating", version)]
+struct Arguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print every problem of the configuration, or the settings in effect
+    CheckConfig,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArguments {
+    /// The configuration file; else the one in OPENCLAW_RATING_CONFIG, else ./openclaw-rating.toml,
+    /// else the built-in defaults
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Override a setting: `server.threads=2`, `policy.login.burst=50`. The environment can too:
+    /// OPENCLAW_RATING__SERVER__THREADS=2
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    sets: Vec<String>,
+}
+
+/// Runs the program as its command line says.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let sources = Sources::of_process(arguments.config.config, arguments.config.sets);
+    match arguments.command {
+        Command::CheckConfig => check_config::run(&sources),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_may_come_before_or_after_the_subcommand() {
+        for line in ["x --config a.toml check-config", "x check-config --config a.toml"] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(arguments.config.config, Some(PathBuf::from("a.toml")));
+        }
+    }
+}

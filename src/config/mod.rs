@@ -1,0 +1,322 @@
+//! The configuration: a TOML file, the environment and `--set`, made into settings that are valid.
+//!
+//! [`load`] reads [`Sources`] into a [`Config`], or into [`Problems`]: every one of them, with line and
+//! column, never the first only. The text becomes a tree of values with places ([`value`]); overrides
+//! are laid over it; then each section is read into its runtime type, and that conversion is the
+//! validation, so a `Config` that exists can be served.
+
+mod overrides;
+mod policy;
+mod problem;
+mod section;
+mod server;
+mod units;
+mod value;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::bucket::policy::PolicySpec;
+use crate::bucket::table::OnTableFull;
+use problem::{Findings, Place};
+pub use problem::{Location, Problem, Problems};
+use section::{Section, Text};
+pub use server::ServerConfig;
+use value::Value;
+
+/// The variable that names the file when `--config` does not.
+pub const CONFIG_VARIABLE: &str = "OPENCLAW_RATING_CONFIG";
+/// The file that is read from the working directory when nothing names one.
+pub const DEFAULT_FILE: &str = "openclaw-rating.toml";
+/// A bound on what a wrong path can make the server read.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+/// Most keys with metrics of their own.
+pub const MAX_WATCHED: usize = 256;
+/// 64 GiB of buckets.
+const MAX_LINES: usize = 1 << 30;
+/// Fits a table of 2^20 lines, 64 MiB.
+const DEFAULT_CAPACITY: usize = 750_000;
+const MAX_SHUTDOWN: Duration = Duration::from_secs(3600);
+
+/// Where settings come from, the later over the earlier: file, environment, sets.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file; the built-in defaults when there is none.
+    pub file: Option<PathBuf>,
+    /// Environment variables; those that are no settings are passed over.
+    pub environment: Vec<(String, String)>,
+    /// `key.key=value`.
+    pub sets: Vec<String>,
+}
+
+impl Sources {
+    /// The sources of this process: the file is the one named, or that in
+    /// `OPENCLAW_RATING_CONFIG`, or `openclaw-rating.toml` if it is in the working directory.
+    #[must_use]
+    pub fn of_process(file: Option<PathBuf>, sets: Vec<String>) -> Self {
+        let named = file.or_else(|| std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
+        let file = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
+        let readable = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let environment = std::env::vars_os().map(|(name, text)| (readable(name), readable(text))).collect();
+        Self { file, environment, sets }
+    }
+}
+
+/// Settings that can be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// The data plane.
+    pub server: ServerConfig,
+    /// The bucket table.
+    pub table: TableSettings,
+    /// At least one.
+    pub policies: Vec<PolicySpec>,
+    /// Keys with metrics of their own, at most [`MAX_WATCHED`].
+    pub watched: Vec<WatchedKey>,
+    /// This node's region.
+    pub region: String,
+    /// How the server stops.
+    pub shutdown: ShutdownConfig,
+    /// The least severe messages that are logged.
+    pub log_level: tracing::Level,
+    /// The key of the bucket hash; a random one for each start when there is none.
+    pub hash_secret: Option<HashSecret>,
+}
+
+impl Config {
+    /// The sections in which `new` differs and that a reload cannot change: it replaces policies only.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let sections = [
+            ("server", self.server != new.server),
+            ("table", self.table != new.table),
+            ("metrics", self.watched != new.watched),
+            ("node", self.region != new.region),
+            ("shutdown", self.shutdown != new.shutdown),
+            ("log", self.log_level != new.log_level),
+            ("hash", self.hash_secret != new.hash_secret),
+        ];
+        sections.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
+/// The size of the bucket table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSettings {
+    /// Keys that fit while the table is at most three quarters full.
+    pub capacity: usize,
+    /// Cache lines, a power of two.
+    pub lines: usize,
+    /// What a new key is told when its window is full of buckets in use.
+    pub on_full: OnTableFull,
+}
+
+/// A key whose tokens are in `/metrics`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WatchedKey {
+    /// The policy's name.
+    pub policy: String,
+    /// The key.
+    pub key: String,
+}
+
+/// The phases of a graceful stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutdownConfig {
+    /// `/health` says 503 for so long while checks are still answered.
+    pub lame_duck: Duration,
+    /// Then open requests have so long to be answered.
+    pub deadline: Duration,
+}
+
+/// A key for the bucket hash. It is never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HashSecret(pub [u8; 16]);
+
+impl fmt::Debug for HashSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashSecret(..)")
+    }
+}
+
+/// Reads, overlays and validates.
+///
+/// # Errors
+/// Everything that is wrong in any of the sources.
+pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    let mut findings = Findings::default();
+    let Some(mut root) = read_document(sources.file.as_deref(), &mut findings) else {
+        return Err(findings.into_problems());
+    };
+    overrides::apply_environment(&mut root, &sources.environment, &mut findings);
+    overrides::apply_sets(&mut root, &sources.sets, &mut findings);
+    let config = read_config(&root, sources.file.clone(), &mut findings);
+    if findings.is_empty() { Ok(config) } else { Err(findings.into_problems()) }
+}
+
+fn read_document(file: Option<&Path>, findings: &mut Findings) -> Option<Value> {
+    let Some(path) = file else {
+        let defaults = include_str!("defaults.toml");
+        let source = findings.add_source("the built-in defaults".to_owned(), defaults.to_owned(), true);
+        return Some(value::parse_document(defaults, source, findings));
+    };
+    let bytes = read_bounded(path)
+        .map_err(|error| {
+            findings.outside(
+                format!("cannot read the configuration file {}: {error}", path.display()),
+                "name a file that is there with --config or OPENCLAW_RATING_CONFIG, or neither for the built-in defaults",
+            );
+        })
+        .ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let source = findings.add_source(path.display().to_string(), text.clone(), true);
+    if let Err(error) = std::str::from_utf8(&bytes) {
+        let at = error.valid_up_to();
+        let what = "this is not UTF-8, which TOML must be".to_owned();
+        findings.syntax(Place::new(source, at..at + char::REPLACEMENT_CHARACTER.len_utf8()), what);
+    }
+    Some(value::parse_document(&text, source, findings))
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let message = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
+fn read_config(root: &Value, file: Option<PathBuf>, findings: &mut Findings) -> Config {
+    let mut root = Section::of("the configuration", root, findings);
+    let policies = policy::read_policies(&mut root, findings);
+    let config = Config {
+        file,
+        server: server::read_server(&mut root, findings),
+        table: read_table(&mut root, findings),
+        watched: read_watched(&mut root, &policies, findings),
+        policies,
+        region: read_region(&mut root, findings),
+        shutdown: read_shutdown(&mut root, findings),
+        log_level: read_log_level(&mut root, findings),
+        hash_secret: read_hash_secret(&mut root, findings),
+    };
+    root.finish(findings);
+    config
+}
+
+fn read_table(root: &mut Section<'_>, findings: &mut Findings) -> TableSettings {
+    let mut section = root.section("table", findings);
+    let max_capacity = MAX_LINES as u64 / 4 * 3;
+    let capacity = section.count("capacity", 1..=max_capacity, findings).unwrap_or(DEFAULT_CAPACITY);
+    let choices = [("allow", OnTableFull::Allow), ("deny", OnTableFull::Deny)];
+    let on_full = section.choice("on_table_full", &choices, findings).unwrap_or(OnTableFull::Allow);
+    section.finish(findings);
+    TableSettings { capacity, lines: lines_for(capacity), on_full }
+}
+
+/// Probing stays short while at most three quarters of the lines are taken.
+fn lines_for(capacity: usize) -> usize {
+    (capacity * 4).div_ceil(3).next_power_of_two()
+}
+
+fn read_watched(root: &mut Section<'_>, policies: &[PolicySpec], findings: &mut Findings) -> Vec<WatchedKey> {
+    let mut section = root.section("metrics", findings);
+    let help = "write watch = [{ policy = \"login\", key = \"alice\" }]";
+    let mut watched = Vec::new();
+    for item in section.array("watch", MAX_WATCHED, help, findings) {
+        let Some(key) = read_watched_key(item, policies, findings) else { continue };
+        if watched.contains(&key) {
+            let what = format!("the key {:?} of {:?} is watched twice", key.key, key.policy);
+            findings.wrong(item.place, what, "remove one of them");
+        }
+        watched.push(key);
+    }
+    section.finish(findings);
+    watched
+}
+
+fn read_watched_key(item: &Value, policies: &[PolicySpec], findings: &mut Findings) -> Option<WatchedKey> {
+    let mut section = Section::of("an element of `watch`", item, findings);
+    for name in ["policy", "key"] {
+        if section.get(name).is_none() {
+            let what = format!("{} has no `{name}`", section.label());
+            findings.missing(item.place, what, "write { policy = \"login\", key = \"alice\" }");
+        }
+    }
+    let policy = section.text("policy", "login", findings);
+    let key = policy::read_key(&mut section, "key", findings);
+    section.finish(findings);
+    let Text { text, place } = policy?;
+    if !policies.iter().any(|known| known.name == text) {
+        let names = || policies.iter().map(|known| known.name.as_str());
+        let help = section::did_you_mean(text, names()).unwrap_or_else(|| {
+            format!("the policies are {}", names().take(8).collect::<Vec<_>>().join(", "))
+        });
+        findings.missing(place, format!("there is no policy {text:?} to watch"), help);
+        return None;
+    }
+    Some(WatchedKey { policy: text.to_owned(), key: String::from_utf8(key?).ok()? })
+}
+
+fn read_region(root: &mut Section<'_>, findings: &mut Findings) -> String {
+    let mut section = root.section("node", findings);
+    let region = section.text("region", "eu-central", findings);
+    section.finish(findings);
+    let Some(Text { text, place }) = region else { return "local".to_owned() };
+    if !policy::is_name(text) {
+        let what = format!("{text:?} cannot be the name of a region");
+        findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
+    }
+    text.to_owned()
+}
+
+fn read_shutdown(root: &mut Section<'_>, findings: &mut Findings) -> ShutdownConfig {
+    let mut section = root.section("shutdown", findings);
+    let times = Duration::ZERO..=MAX_SHUTDOWN;
+    let lame_duck = section.duration("lame_duck", times.clone(), findings).unwrap_or(Duration::ZERO);
+    let deadline = section.duration("deadline", times, findings).unwrap_or(Duration::from_secs(10));
+    section.finish(findings);
+    ShutdownConfig { lame_duck, deadline }
+}
+
+fn read_log_level(root: &mut Section<'_>, findings: &mut Findings) -> tracing::Level {
+    use tracing::Level;
+    let mut section = root.section("log", findings);
+    let choices = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    let level = section.choice("level", &choices, findings).unwrap_or(Level::INFO);
+    section.finish(findings);
+    level
+}
+
+fn read_hash_secret(root: &mut Section<'_>, findings: &mut Findings) -> Option<HashSecret> {
+    let help = "write 32 hexadecimal digits into it: head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n'";
+    let mut section = root.section("hash", findings);
+    let file = section.text("secret_file", "/etc/openclaw-rating/hash.secret", findings);
+    section.finish(findings);
+    let Text { text: path, place } = file?;
+    let digits = match read_bounded(Path::new(path)) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Err(error) => {
+            findings.wrong(place, format!("cannot read the secret file {path}: {error}"), help);
+            return None;
+        }
+    };
+    let secret =
+        u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32 && !digits.starts_with('+'));
+    if secret.is_none() {
+        findings.wrong(place, format!("the secret file {path} does not hold a secret"), help);
+    }
+    secret.map(|bits| HashSecret(bits.to_be_bytes()))
+}

@@ -1,0 +1,135 @@
+//! `[server]`: where the server listens, and what one client can take of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::{Findings, Place};
+use super::section::{Section, Text};
+use super::value::{Kind, Value};
+use crate::data_plane::ListenAddr;
+
+const MAX_LISTENERS: usize = 16;
+const MAX_THREADS: u64 = 512;
+/// A direct descriptor each, in one table.
+const MAX_CONNECTIONS: u64 = 1 << 20;
+const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// `sockaddr_un` has 108 bytes for the path and its terminating zero.
+const MAX_UNIX_PATH_BYTES: usize = 107;
+const LISTEN_HELP: &str = "write listen = [\"127.0.0.1:8080\", \"unix:/run/openclaw-rating/check.sock\"]";
+
+/// The data plane's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where to listen; at least one address.
+    pub listen: Vec<ListenAddr>,
+    /// Data threads; one a core when the file does not say.
+    pub threads: usize,
+    /// Whether each data thread stays on one core.
+    pub pin: bool,
+    /// Connections of all threads together.
+    pub max_connections: u32,
+    /// A connection without a request is closed after this.
+    pub idle_timeout: Duration,
+    /// A request's header section must be complete after this.
+    pub header_timeout: Duration,
+    /// A request's body must be complete after this.
+    pub body_timeout: Duration,
+    /// A client that takes no bytes of its answers is cut off after this.
+    pub write_timeout: Duration,
+    /// Largest header section.
+    pub max_header_bytes: usize,
+    /// Longest request target.
+    pub max_target_bytes: usize,
+    /// Largest request body.
+    pub max_body_bytes: usize,
+    /// Requests before a connection is closed; 0 for no limit.
+    pub max_requests_per_connection: u64,
+}
+
+pub(super) fn read_server(root: &mut Section<'_>, findings: &mut Findings) -> ServerConfig {
+    let mut section = root.section("server", findings);
+    let timeouts = MIN_TIMEOUT..=MAX_TIMEOUT;
+    let mut timeout = |key, default_s| {
+        section.duration(key, timeouts.clone(), findings).unwrap_or(Duration::from_secs(default_s))
+    };
+    let idle_timeout = timeout("idle_timeout", 60);
+    let header_timeout = timeout("header_timeout", 10);
+    let body_timeout = timeout("body_timeout", 10);
+    let write_timeout = timeout("write_timeout", 10);
+    let mut count = |key, range, default| section.count(key, range, findings).unwrap_or(default);
+    let config = ServerConfig {
+        threads: count("threads", 1..=MAX_THREADS, cores()),
+        max_connections: count("max_connections", 1..=MAX_CONNECTIONS, 16_384) as u32,
+        max_header_bytes: count("max_header_bytes", 256..=65_536, 8192),
+        max_target_bytes: count("max_target_bytes", 64..=65_536, 4096),
+        max_body_bytes: count("max_body_bytes", 0..=1 << 20, 65_536),
+        idle_timeout,
+        header_timeout,
+        body_timeout,
+        write_timeout,
+        max_requests_per_connection: section
+            .integer("max_requests_per_connection", 0..=u64::from(u32::MAX), findings)
+            .unwrap_or(0),
+        pin: section.boolean("pin", findings).unwrap_or(true),
+        listen: read_listen(&mut section, findings),
+    };
+    section.finish(findings);
+    config
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn read_listen(section: &mut Section<'_>, findings: &mut Findings) -> Vec<ListenAddr> {
+    let items = match section.get("listen") {
+        None => return vec![ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))],
+        Some(one @ Value { kind: Kind::Text(_), .. }) => std::slice::from_ref(one),
+        Some(_) => section.array("listen", MAX_LISTENERS, LISTEN_HELP, findings),
+    };
+    let mut listen = Vec::with_capacity(items.len());
+    for item in items {
+        let Kind::Text(text) = &item.kind else {
+            let what = format!("an address to listen on must be text in quotes, not {}", item.described());
+            findings.wrong(item.place, what, LISTEN_HELP);
+            continue;
+        };
+        let Some(address) = read_address(Text { text, place: item.place }, findings) else { continue };
+        if listen.contains(&address) {
+            findings.wrong(item.place, format!("{address} is in `listen` twice"), "remove one of them");
+        }
+        listen.push(address);
+    }
+    if items.is_empty()
+        && let Some(Value { place, kind: Kind::Array(_) }) = section.get("listen")
+    {
+        findings.missing(*place, "`listen` in [server] names no address", LISTEN_HELP);
+    }
+    listen
+}
+
+fn read_address(address: Text<'_>, findings: &mut Findings) -> Option<ListenAddr> {
+    let Text { text, place } = address;
+    if let Some(path) = text.strip_prefix("unix:") {
+        return read_unix_path(path, place, findings);
+    }
+    text.parse().map(ListenAddr::Tcp).map_err(|_| findings.wrong(
+        place,
+        format!("{text:?} is not an address to listen on"),
+        "write an IP address and a port, \"127.0.0.1:8080\" or \"[::1]:8080\", or \"unix:\" and a path; host names are not looked up",
+    )).ok()
+}
+
+fn read_unix_path(path: &str, place: Place, findings: &mut Findings) -> Option<ListenAddr> {
+    if path.is_empty() || path.len() > MAX_UNIX_PATH_BYTES || path.contains('\0') {
+        findings.wrong(
+            place,
+            format!("{path:?} cannot be the path of a Unix socket"),
+            format!("a path has 1 to {MAX_UNIX_PATH_BYTES} bytes and no NUL"),
+        );
+        return None;
+    }
+    Some(ListenAddr::Unix(PathBuf::from(path)))
+}
