@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where: all of it, in the order of the text.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -44,6 +45,8 @@ struct Finding {
 pub(super) struct Findings {
     sources: Vec<Source>,
     syntax: Vec<Finding>,
+    /// Sources and lines that have a syntax error.
+    broken_lines: BTreeSet<(usize, usize)>,
     meaning: Vec<Finding>,
 }
 
@@ -58,8 +61,7 @@ impl Findings {
     /// A place where the text is not TOML. Only the first on a line is kept: what the parser says of
     /// the rest of the line follows from it.
     pub(super) fn syntax(&mut self, place: Place, what: String) {
-        let line = self.line_of(place);
-        if !self.syntax.iter().filter_map(|f| f.place).any(|earlier| self.line_of(earlier) == line) {
+        if self.syntax.len() < MAX_PROBLEMS && self.broken_lines.insert(self.line_of(place)) {
             keep(&mut self.syntax, Finding { place: Some(place), what, help: None });
         }
     }
@@ -96,12 +98,8 @@ impl Findings {
     /// The problems, in the order of the text.
     pub(super) fn into_problems(self) -> Problems {
         // After a syntax error the value on that line is a guess: what is wrong with it is noise.
-        let broken: Vec<(usize, usize)> =
-            self.syntax.iter().filter_map(|f| f.place).map(|p| self.line_of(p)).collect();
-        let meaning = self
-            .meaning
-            .iter()
-            .filter(|f| f.place.is_none_or(|place| !broken.contains(&self.line_of(place))));
+        let is_guess = |place| self.broken_lines.contains(&self.line_of(place));
+        let meaning = self.meaning.iter().filter(|finding| !finding.place.is_some_and(is_guess));
         let mut all: Vec<&Finding> = self.syntax.iter().chain(meaning).collect();
         all.sort_by_key(|finding| finding.place);
         Problems { list: all.into_iter().map(|finding| self.resolve(finding)).collect() }
