@@ -10,10 +10,13 @@
 //! A check goes from the ring to the service that parses it, to the bucket that decides it with one
 //! compare-exchange, and back. Everything up to the rings is pure: time and bytes come in.
 
+pub mod api;
 pub mod bucket;
 pub mod cli;
 pub mod config;
 pub mod data_plane;
+pub mod http;
+pub mod metrics;
 pub mod ring;
 pub mod time;
 

@@ -219,10 +219,7 @@ impl BucketTable {
     /// All are looked at first; when another thread takes the tokens in between, what was charged is
     /// given back.
     pub fn charge_all(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) -> bool {
-        for item in items.iter_mut() {
-            item.charge = self.would_fit(item, now);
-        }
-        if items.iter().any(|item| item.enforced && !item.charge.allowed) {
+        if !self.look_all(items, now) {
             return false;
         }
         for position in 0..items.len() {
@@ -234,6 +231,15 @@ impl BucketTable {
             }
         }
         true
+    }
+
+    /// Says of each item whether it alone would fit, and charges nothing; whether every enforced one
+    /// would.
+    pub fn look_all(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) -> bool {
+        for item in items.iter_mut() {
+            item.charge = self.would_fit(item, now);
+        }
+        items.iter().all(|item| item.charge.allowed || !item.enforced)
     }
 
     fn would_fit(&self, item: &BatchItem<'_>, now: MonotonicNs) -> Charge {

@@ -1,0 +1,83 @@
+//! One check: which bucket, what its policy does, what is counted.
+
+use super::problem::Problem;
+use crate::bucket::hash::{BucketId, KeyHasher};
+use crate::bucket::policy::{Answer, Limits, Mode, Policy, PolicySet};
+use crate::bucket::table::{BucketTable, Charge};
+use crate::metrics::core::CheckResult;
+use crate::time::MonotonicNs;
+
+/// A check that can be decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Check<'p> {
+    pub(super) policy: &'p Policy,
+    pub(super) limits: &'p Limits,
+    pub(super) id: BucketId,
+    pub(super) cost: u64,
+}
+
+/// A decided check.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided<'p> {
+    pub(super) policy: &'p Policy,
+    pub(super) limits: &'p Limits,
+    pub(super) answer: Answer,
+    /// A policy that only watches would have denied it.
+    pub(super) shadow_denied: bool,
+    pub(super) result: CheckResult,
+}
+
+impl<'p> Check<'p> {
+    /// # Errors
+    /// When there is no such policy, or the cost can never be had.
+    #[inline]
+    pub(super) fn find(
+        policies: &'p PolicySet,
+        hasher: &KeyHasher,
+        policy: &[u8],
+        key: &[u8],
+        cost: u64,
+    ) -> Result<Self, Problem> {
+        let policy = policies.find(policy).ok_or(Problem::UnknownPolicy)?;
+        let limits = policy.limits_for(key);
+        if cost > limits.burst() {
+            return Err(Problem::CostAboveBurst { cost, burst: limits.burst() });
+        }
+        Ok(Self { policy, limits, id: hasher.bucket_id(policy, key), cost })
+    }
+
+    #[inline]
+    pub(super) fn decide(&self, table: &BucketTable, now: MonotonicNs) -> Decided<'p> {
+        let charge = match self.fixed() {
+            Some(charge) => charge,
+            None => table.charge(self.id, self.limits, self.cost, now),
+        };
+        self.decided(&charge)
+    }
+
+    /// The decision of a policy whose kill switch is thrown.
+    pub(super) fn fixed(&self) -> Option<Charge> {
+        let full = self.limits.burst_ticks();
+        match self.policy.mode() {
+            Mode::Enforce | Mode::Shadow => None,
+            Mode::AllowAll => Some(Charge { allowed: true, ..Charge::default() }),
+            Mode::DenyAll => Some(Charge { allowed: false, level: full, wait: full, table_full: false }),
+        }
+    }
+
+    /// What is told and counted of a charge.
+    #[inline]
+    pub(super) fn decided(&self, charge: &Charge) -> Decided<'p> {
+        let mut answer = self.limits.answer(charge);
+        let shadow_denied = !charge.allowed && self.policy.mode() == Mode::Shadow;
+        answer.allowed |= shadow_denied;
+        let result = match charge {
+            _ if shadow_denied => CheckResult::ShadowDenied,
+            Charge { table_full: true, .. } => CheckResult::TableFull,
+            Charge { allowed: false, .. } => CheckResult::Denied,
+            _ if self.cost == 0 => CheckResult::Peeked,
+            _ => CheckResult::Allowed,
+        };
+        Decided { policy: self.policy, limits: self.limits, answer, shadow_denied, result }
+    }
+}

@@ -1,0 +1,74 @@
+//! Errors that a client reads (RFC 9457, problem details).
+
+use crate::http::{Reject, Status};
+use crate::metrics::core::ParseErrorKind;
+
+/// Why a well-formed request cannot be answered. The connection stays.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Problem {
+    #[error("no policy has this name; policies are defined by [[policy]] in the configuration")]
+    UnknownPolicy,
+    #[error(
+        "nothing is here; try GET /v1/check/{{policy}}/{{key}}, POST /v1/check, GET /health or GET /metrics"
+    )]
+    NotFound,
+    #[error("this path takes {0}")]
+    MethodNotAllowed(&'static str),
+    #[error("the key must be 1 to 512 bytes, with every `%` followed by two hexadecimal digits")]
+    BadKey,
+    #[error("cost must be a whole number, given once, from 0 to the burst of the policy")]
+    BadCost,
+    #[error("a cost of {cost} is above the burst of {burst} and could never be allowed")]
+    CostAboveBurst { cost: u64, burst: u64 },
+    #[error("deny_status must be 401, 403 or 429, given once")]
+    BadDenyStatus,
+    #[error("the only query parameters here are cost and deny_status")]
+    UnknownParameter,
+    #[error("the body must be {{\"checks\":[{{\"policy\":\"…\",\"key\":\"…\",\"cost\":1}}, …]}}: {0}")]
+    BadJson(String),
+    #[error("check {index}: {problem}")]
+    InBatch { index: usize, problem: Box<Self> },
+}
+
+impl Problem {
+    pub(super) fn status(&self) -> Status {
+        match self {
+            Self::UnknownPolicy | Self::NotFound => Status::NotFound,
+            Self::MethodNotAllowed(_) => Status::MethodNotAllowed,
+            Self::InBatch { problem, .. } => problem.status(),
+            _ => Status::BadRequest,
+        }
+    }
+
+    /// The value of `Allow`, where the method was wrong.
+    pub(super) const fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::MethodNotAllowed(methods) => Some(methods),
+            _ => None,
+        }
+    }
+
+    pub(super) fn kind(&self) -> ParseErrorKind {
+        match self {
+            Self::UnknownPolicy => ParseErrorKind::UnknownPolicy,
+            Self::NotFound => ParseErrorKind::NotFound,
+            Self::MethodNotAllowed(_) => ParseErrorKind::MethodNotAllowed,
+            Self::BadKey => ParseErrorKind::BadKey,
+            Self::BadCost | Self::CostAboveBurst { .. } => ParseErrorKind::BadCost,
+            Self::BadDenyStatus | Self::UnknownParameter => ParseErrorKind::BadRequest,
+            Self::BadJson(_) => ParseErrorKind::BadJson,
+            Self::InBatch { problem, .. } => problem.kind(),
+        }
+    }
+}
+
+/// How a refused request is counted.
+pub(super) const fn kind_of(reject: Reject) -> ParseErrorKind {
+    match reject {
+        Reject::HeadersTooLarge => ParseErrorKind::HeadersTooLarge,
+        Reject::TargetTooLong => ParseErrorKind::TargetTooLong,
+        Reject::BodyTooLarge => ParseErrorKind::BodyTooLarge,
+        Reject::Timeout => ParseErrorKind::Timeout,
+        _ => ParseErrorKind::BadRequest,
+    }
+}

@@ -1,0 +1,332 @@
+//! What a data thread runs: requests in, answers out.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use super::batch;
+use super::check::Check;
+use super::health::Health;
+use super::problem::{Problem, kind_of};
+use super::render::{DateLine, Envelope, MAX_ANSWER_BYTES, MAX_CHECK_BYTES, Renderer};
+use super::route::{CheckRequest, NameBuffers, Route};
+use crate::bucket::hash::{BucketId, KeyHasher};
+use crate::bucket::policy::PolicySet;
+use crate::bucket::table::BucketTable;
+use crate::data_plane::{Event, Next, Service, Step, Turn};
+use crate::http::{ConnectionState, Frame, HttpLimits, Method, OutputBuffer, Reject, Request, Status};
+use crate::metrics::core::{CoreHistograms, CoreMetrics};
+use crate::time::MonotonicNs;
+
+/// Pipelined checks that are decided together, so that their cache misses overlap.
+const BATCH: usize = 16;
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What a service is made of.
+#[derive(Debug)]
+pub struct ServiceParts {
+    /// The buckets, shared by all threads.
+    pub table: Arc<BucketTable>,
+    /// The policies in force.
+    pub policies: Arc<PolicySet>,
+    /// Names buckets.
+    pub hasher: KeyHasher,
+    /// What a client may send.
+    pub limits: HttpLimits,
+    /// This thread's counters.
+    pub metrics: Arc<CoreMetrics>,
+    /// This thread's histograms.
+    pub histograms: CoreHistograms,
+    /// What `/health` tells.
+    pub health: Arc<Health>,
+    /// The region, as `/health` tells it.
+    pub region: String,
+    /// The version, likewise.
+    pub version: &'static str,
+}
+
+/// The service of one data thread.
+#[derive(Debug)]
+pub struct CoreService {
+    parts: ServiceParts,
+    renderer: Renderer,
+    names: NameBuffers,
+    /// Bodies that came in chunks are put together here; as large as one may be.
+    body: Vec<u8>,
+}
+
+/// A check that waits for the others of its batch.
+struct Pending<'p> {
+    check: Check<'p>,
+    deny: Status,
+    envelope: Envelope,
+}
+
+type PendingChecks<'p> = ArrayVec<Pending<'p>, BATCH>;
+
+/// A request, told apart.
+enum Routed<'p> {
+    Check(Pending<'p>),
+    Batch,
+    Health,
+    Metrics,
+}
+
+/// One step's work: checks that wait, answers so far.
+struct Work<'o, 'p> {
+    out: OutputBuffer<'o>,
+    pending: PendingChecks<'p>,
+    now: MonotonicNs,
+    consumed: usize,
+    answered: u32,
+}
+
+impl CoreService {
+    /// A service; allocates all it will ever need.
+    #[must_use]
+    pub fn new(parts: ServiceParts) -> Self {
+        let body = Vec::with_capacity(parts.limits.max_body_bytes);
+        Self { parts, renderer: Renderer { date: DateLine::at(0) }, names: NameBuffers::default(), body }
+    }
+
+    fn envelope(&self, connection: &ConnectionState, request: &Request<'_>) -> Envelope {
+        let most = self.parts.limits.max_requests_per_connection;
+        let last = most != 0 && connection.requests() >= most;
+        Envelope {
+            close: !request.head.keep_alive || last || self.parts.health.is_draining(),
+            is_http_10: request.head.is_http_10,
+            head_only: request.head.method == Method::Head,
+        }
+    }
+
+    /// Takes one request; what the connection needs when there is none, or when it was the last.
+    #[inline]
+    fn next_request<'p>(
+        &mut self,
+        connection: &mut ConnectionState,
+        input: &[u8],
+        policies: &'p PolicySet,
+        work: &mut Work<'_, 'p>,
+    ) -> Option<Next> {
+        work.consumed += connection.skip_blank_line(&input[work.consumed..]);
+        let request = match connection.next_request(&input[work.consumed..], &self.parts.limits) {
+            Ok(Frame::Complete(request)) => request,
+            Ok(Frame::Partial) => return Some(Next::NeedInput),
+            Ok(Frame::AwaitsContinue) => {
+                self.answer(work);
+                work.out.put(CONTINUE);
+                connection.continue_sent();
+                return Some(Next::NeedInput);
+            }
+            Err(reject) => {
+                self.answer(work);
+                self.reject(connection, reject, &mut work.out);
+                work.consumed = input.len();
+                work.answered += 1;
+                return Some(Next::Close);
+            }
+        };
+        work.consumed += request.bytes;
+        work.answered += 1;
+        connection.request_taken();
+        let envelope = self.envelope(connection, &request);
+        match self.route(&request, envelope, policies) {
+            Ok(Routed::Check(pending)) => work.pending.push(pending),
+            other => {
+                self.answer(work);
+                if !self.answer_other(other, &request, envelope, work) {
+                    connection.wait(envelope.close, envelope.is_http_10);
+                    return Some(Next::AwaitMetrics);
+                }
+            }
+        }
+        envelope.close.then(|| {
+            connection.close();
+            Next::Close
+        })
+    }
+
+    #[inline]
+    fn route<'p>(
+        &mut self,
+        request: &Request<'_>,
+        envelope: Envelope,
+        policies: &'p PolicySet,
+    ) -> Result<Routed<'p>, Problem> {
+        Ok(match Route::of(&request.head, &mut self.names)? {
+            Route::Check(CheckRequest { policy, key, cost, deny }) => {
+                let check = Check::find(policies, &self.parts.hasher, policy, key, cost)?;
+                Routed::Check(Pending { check, deny, envelope })
+            }
+            Route::Batch => Routed::Batch,
+            Route::Health => Routed::Health,
+            Route::Metrics => Routed::Metrics,
+        })
+    }
+
+    /// Decides the checks that wait, and renders their answers in order.
+    fn answer(&self, work: &mut Work<'_, '_>) {
+        let table = &*self.parts.table;
+        if work.pending.len() > 1 {
+            let ids: ArrayVec<BucketId, BATCH> = work.pending.iter().map(|p| p.check.id).collect();
+            table.prefetch_batch(&ids);
+        }
+        for Pending { check, deny, envelope } in work.pending.drain(..) {
+            let decided = check.decide(table, work.now);
+            self.parts.metrics.check(decided.policy.index(), decided.result);
+            self.renderer.check(&mut work.out, &decided, deny, envelope);
+        }
+    }
+
+    /// Answers what is no single check, at once; `false` when another thread has to.
+    fn answer_other(
+        &mut self,
+        routed: Result<Routed<'_>, Problem>,
+        request: &Request<'_>,
+        envelope: Envelope,
+        work: &mut Work<'_, '_>,
+    ) -> bool {
+        let out = &mut work.out;
+        let result = match routed {
+            Ok(Routed::Batch) => self.answer_batch(request, envelope, out, work.now),
+            Ok(Routed::Metrics) if !envelope.head_only => return false,
+            Ok(Routed::Metrics) => {
+                self.renderer.metrics_head(out, None, envelope);
+                Ok(())
+            }
+            Ok(Routed::Health | Routed::Check(_)) => {
+                let parts = &self.parts;
+                self.renderer.health(out, &parts.health, &parts.region, parts.version, envelope);
+                Ok(())
+            }
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = result {
+            self.parts.metrics.parse_error(problem.kind());
+            self.renderer.problem(out, &problem, envelope);
+        }
+        true
+    }
+
+    fn answer_batch(
+        &mut self,
+        request: &Request<'_>,
+        envelope: Envelope,
+        out: &mut OutputBuffer<'_>,
+        now: MonotonicNs,
+    ) -> Result<(), Problem> {
+        let parts = &self.parts;
+        let body = request.body.content(&mut self.body);
+        let outcome = batch::decide(body, &parts.policies, &parts.hasher, &parts.table, now)?;
+        for decided in &outcome.checks {
+            parts.metrics.check(decided.policy.index(), decided.result);
+        }
+        self.renderer.batch(out, &outcome, envelope);
+        Ok(())
+    }
+
+    fn reject(&self, connection: &mut ConnectionState, reject: Reject, out: &mut OutputBuffer<'_>) {
+        self.parts.metrics.parse_error(kind_of(reject));
+        connection.close();
+        self.renderer.reject(out, reject);
+    }
+}
+
+impl Service for CoreService {
+    type Connection = ConnectionState;
+
+    const MAX_ANSWER_BYTES: usize = MAX_ANSWER_BYTES;
+
+    fn max_request_bytes(&self) -> usize {
+        self.parts.limits.max_request_bytes()
+    }
+
+    fn step(
+        &mut self,
+        connection: &mut ConnectionState,
+        input: &[u8],
+        output: &mut [u8],
+        now: MonotonicNs,
+    ) -> Step {
+        let policies = Arc::clone(&self.parts.policies);
+        let mut work = Work {
+            out: OutputBuffer::new(output),
+            pending: PendingChecks::new(),
+            now,
+            consumed: 0,
+            answered: 0,
+        };
+        let next = loop {
+            let room = MAX_ANSWER_BYTES + work.pending.len() * MAX_CHECK_BYTES;
+            if work.out.remaining() < room {
+                break Next::NeedOutputSpace;
+            }
+            if let Some(next) = self.next_request(connection, input, &policies, &mut work) {
+                break next;
+            }
+            if work.pending.is_full() {
+                self.answer(&mut work);
+            }
+        };
+        self.answer(&mut work);
+        Step { consumed: work.consumed, written: work.out.len(), answered: work.answered, next }
+    }
+
+    fn reads_body(&self, connection: &ConnectionState) -> bool {
+        connection.reads_body()
+    }
+
+    fn finish_metrics(
+        &mut self,
+        connection: &mut ConnectionState,
+        body_bytes: usize,
+        output: &mut [u8],
+    ) -> (usize, bool) {
+        let (close, is_http_10) = connection.take_waiting().unwrap_or((true, false));
+        let mut out = OutputBuffer::new(output);
+        let envelope = Envelope { close, is_http_10, head_only: false };
+        self.renderer.metrics_head(&mut out, Some(body_bytes), envelope);
+        (out.len(), close)
+    }
+
+    fn timed_out(&mut self, connection: &mut ConnectionState, output: &mut [u8]) -> usize {
+        let mut out = OutputBuffer::new(output);
+        self.reject(connection, Reject::Timeout, &mut out);
+        out.len()
+    }
+
+    fn refuse(&mut self, output: &mut [u8]) -> usize {
+        let mut out = OutputBuffer::new(output);
+        self.renderer.refuse(&mut out);
+        out.len()
+    }
+
+    fn set_policies(&mut self, policies: Arc<PolicySet>) {
+        self.parts.policies = policies;
+    }
+
+    fn set_wall_clock(&mut self, unix_seconds: u64) {
+        self.renderer.date = DateLine::at(unix_seconds);
+    }
+
+    fn observe(&mut self, event: Event) {
+        let metrics = &self.parts.metrics;
+        match event {
+            Event::Opened => metrics.connection_opened(),
+            Event::Closed => metrics.connection_closed(),
+            Event::Refused => metrics.connection_refused(),
+            Event::Received(bytes) => metrics.add_bytes_received(bytes as u64),
+            Event::Sent(bytes) => metrics.add_bytes_sent(bytes as u64),
+        }
+    }
+
+    fn turn_ended(&mut self, turn: Turn) {
+        self.parts.metrics.turn();
+        if turn.answered > 0 {
+            let histograms = &mut self.parts.histograms;
+            histograms.record_request_ns(turn.ended.since(turn.began), turn.answered);
+            histograms.record_decision_ns(turn.deciding_ns / turn.answered, turn.answered);
+        }
+        self.parts.histograms.publish_if_asked();
+    }
+}

@@ -1,0 +1,558 @@
+//! What a client is promised, in memory: bytes in, bytes out, with a real table and injected time.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::{CoreService, Health, Reason, ServiceParts};
+use crate::bucket::gcra::Rate;
+use crate::bucket::hash::KeyHasher;
+use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, PolicySet, PolicySpec};
+use crate::bucket::table::{BucketTable, OnTableFull, TableConfig};
+use crate::data_plane::{Next, Service};
+use crate::http::{ConnectionState, HttpLimits};
+use crate::metrics::core::{CheckResult, CoreMetrics, ParseErrorKind, histogram_exchange};
+use crate::time::MonotonicNs;
+
+const SECOND: u64 = 1_000_000_000;
+const ROOM: usize = 64 * 1024;
+
+struct Server {
+    service: CoreService,
+    health: Arc<Health>,
+    metrics: Arc<CoreMetrics>,
+    now: MonotonicNs,
+}
+
+fn spec(name: &str, burst: u64, mode: Mode) -> PolicySpec {
+    PolicySpec {
+        name: name.to_owned(),
+        limit: LimitSpec { rate: Rate::new(1, SECOND).unwrap(), burst },
+        overrides: vec![OverrideSpec {
+            matcher: Matcher::Exact(b"vip".to_vec()),
+            limit: LimitSpec { rate: Rate::new(1, SECOND).unwrap(), burst: burst * 10 },
+        }],
+        mode,
+        metadata: BTreeMap::new(),
+    }
+}
+
+impl Server {
+    fn new() -> Self {
+        Self::with_limits(HttpLimits {
+            max_header_bytes: 1024,
+            max_target_bytes: 300,
+            ..HttpLimits::default()
+        })
+    }
+
+    fn with_limits(limits: HttpLimits) -> Self {
+        let specs = [
+            spec("p", 5, Mode::Enforce),
+            spec("one", 1, Mode::Enforce),
+            spec("watch", 1, Mode::Shadow),
+            spec("off", 1, Mode::AllowAll),
+            spec("stop", 1, Mode::DenyAll),
+        ];
+        let policies = Arc::new(PolicySet::new(&specs, MonotonicNs(0)).unwrap());
+        let table = BucketTable::new(TableConfig { lines: 1024, on_full: OnTableFull::Allow }).unwrap();
+        table.publish_limits(&policies);
+        let (health, metrics) = (Arc::new(Health::default()), Arc::new(CoreMetrics::new()));
+        let mut service = CoreService::new(ServiceParts {
+            table: Arc::new(table),
+            policies,
+            hasher: KeyHasher::new([1; 16]),
+            limits,
+            metrics: Arc::clone(&metrics),
+            histograms: histogram_exchange().0,
+            health: Arc::clone(&health),
+            region: "eu\"1".to_owned(),
+            version: "1.2.3",
+        });
+        service.set_wall_clock(784_111_777);
+        Self { service, health, metrics, now: MonotonicNs(SECOND) }
+    }
+
+    /// Feeds pieces as a data thread does; what was written, and whether the connection ended.
+    fn feed<'i>(&mut self, pieces: impl IntoIterator<Item = &'i [u8]>) -> (String, bool) {
+        let mut connection = ConnectionState::default();
+        let (mut kept, mut written) = (Vec::new(), Vec::new());
+        let mut output = vec![0; ROOM];
+        for piece in pieces {
+            kept.extend_from_slice(piece);
+            loop {
+                let step = self.service.step(&mut connection, &kept, &mut output, self.now);
+                kept.drain(..step.consumed);
+                written.extend_from_slice(&output[..step.written]);
+                match step.next {
+                    Next::NeedInput => break,
+                    Next::NeedOutputSpace => assert!(step.written > 0),
+                    Next::Close => return (String::from_utf8(written).unwrap(), true),
+                    Next::AwaitMetrics => {
+                        let page = b"a_metric 1\n";
+                        let (head, last) =
+                            self.service.finish_metrics(&mut connection, page.len(), &mut output);
+                        written.extend_from_slice(&output[..head]);
+                        written.extend_from_slice(page);
+                        if last {
+                            return (String::from_utf8(written).unwrap(), true);
+                        }
+                    }
+                }
+            }
+        }
+        (String::from_utf8(written).unwrap(), false)
+    }
+
+    fn ask(&mut self, request: &str) -> (String, bool) {
+        self.feed([request.as_bytes()])
+    }
+
+    fn get(&mut self, target: &str) -> String {
+        let (answer, closed) = self.ask(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert!(!closed, "{target}: {answer}");
+        answer
+    }
+
+    fn post(&mut self, body: &str) -> String {
+        let length = body.len();
+        self.ask(&format!("POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}")).0
+    }
+}
+
+/// Status lines of a stream of answers, whose lengths must add up.
+fn statuses(mut answers: &str) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    while !answers.is_empty() {
+        let end = answers.find("\r\n\r\n").expect("a head ends") + 4;
+        let head = &answers[..end];
+        let status: u16 = head[9..12].parse().unwrap();
+        let length =
+            head.lines().find_map(|l| l.strip_prefix("Content-Length: ")).map_or(0, |n| n.parse().unwrap());
+        statuses.push(status);
+        answers = &answers[end + length..];
+    }
+    statuses
+}
+
+#[test]
+fn a_check_is_answered_in_full() {
+    let mut server = Server::new();
+    assert_eq!(
+        server.get("/v1/check/p/k?cost=2"),
+        "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
+         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=2\r\nContent-Length: 88\r\n\r\n\
+         {\"allowed\":true,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":0}"
+    );
+    assert_eq!(
+        server.get("/v1/check/p/k?cost=4"),
+        "HTTP/1.1 429 Too Many Requests\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+         Content-Type: application/json\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=2\r\n\
+         Retry-After: 1\r\nContent-Length: 92\r\n\r\n\
+         {\"allowed\":false,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":1000}"
+    );
+    server.now = MonotonicNs(2 * SECOND);
+    assert!(server.get("/v1/check/p/k?cost=4").starts_with("HTTP/1.1 200"));
+    assert_eq!(server.metrics.checks(0, CheckResult::Allowed), 2);
+    assert_eq!(server.metrics.checks(0, CheckResult::Denied), 1);
+}
+
+#[test]
+fn a_peek_costs_nothing() {
+    let mut server = Server::new();
+    for _ in 0..10 {
+        assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":5"));
+    }
+}
+
+#[test]
+fn a_proxy_can_choose_the_status_of_a_denial() {
+    let mut server = Server::new();
+    server.get("/v1/check/one/k");
+    for (query, status) in
+        [("", 429), ("?deny_status=401", 401), ("?deny_status=403", 403), ("?deny_status=429", 429)]
+    {
+        let answer = server.get(&format!("/v1/check/one/k{query}"));
+        assert_eq!(statuses(&answer), [status]);
+        assert!(answer.contains("\r\nRetry-After: 1\r\n"));
+    }
+}
+
+#[test]
+fn overrides_shadows_and_kill_switches_do_what_they_say() {
+    let mut server = Server::new();
+    assert!(
+        server
+            .get("/v1/check/p/vip")
+            .contains("RateLimit-Policy: \"p\";q=50;w=50\r\nRateLimit: \"p\";r=49;t=1\r\n")
+    );
+    server.get("/v1/check/watch/k");
+    let watched = server.get("/v1/check/watch/k");
+    assert!(watched.starts_with("HTTP/1.1 200") && watched.contains("\"shadow_denied\":true"), "{watched}");
+    assert_eq!(statuses(&watched), [200]);
+    for _ in 0..5 {
+        assert!(server.get("/v1/check/off/k").contains("\"allowed\":true"));
+        assert_eq!(statuses(&server.get("/v1/check/stop/k")), [429]);
+    }
+    assert_eq!(server.metrics.checks(2, CheckResult::ShadowDenied), 1);
+}
+
+#[test]
+fn names_are_decoded_before_they_are_used() {
+    let mut server = Server::new();
+    for (target, remaining) in [
+        ("/v1/check/p/a%2Fb", 4),
+        ("/v1/check/%70/a/b", 3),
+        ("/v1/check/p/%61%2fb", 2),
+        ("/v1/check/p/%00%ff", 4),
+        ("http://other:80/v1/check/p/a/b", 1),
+    ] {
+        let answer = server.get(target);
+        assert!(answer.contains(&format!("\"remaining\":{remaining}")), "{target} {answer}");
+    }
+}
+
+#[test]
+fn every_mistake_is_told_and_the_connection_stays() {
+    let mut server = Server::new();
+    let long = "k".repeat(513);
+    let mut server_of_long_targets = Server::with_limits(HttpLimits::default());
+    let answer = server_of_long_targets.get(&format!("/v1/check/p/{long}"));
+    assert!(answer.contains("1 to 512 bytes"), "{answer}");
+    for (target, status, detail) in [
+        ("/v1/check/unknown/k", 404, "no policy has this name"),
+        ("/v1/check/%zz/k", 404, "no policy"),
+        ("/v1/check/p/", 400, "1 to 512 bytes"),
+        ("/v1/check/p/%4", 400, "hexadecimal"),
+        ("/v1/check/p", 404, "try GET"),
+        ("/v1/checks", 404, "try GET"),
+        ("/", 404, "try GET"),
+        ("/v1/check/p/k?cost=", 400, "cost must be"),
+        ("/v1/check/p/k?cost=-1", 400, "cost must be"),
+        ("/v1/check/p/k?cost=+1", 400, "cost must be"),
+        ("/v1/check/p/k?cost=1.5", 400, "cost must be"),
+        ("/v1/check/p/k?cost=99999999999999999999", 400, "cost must be"),
+        ("/v1/check/p/k?cost=1&cost=1", 400, "cost must be"),
+        ("/v1/check/p/k?cost=6", 400, "a cost of 6 is above the burst of 5"),
+        ("/v1/check/p/k?deny_status=500", 400, "deny_status must be"),
+        ("/v1/check/p/k?costs=1", 400, "only query parameters"),
+        ("/v1/check", 405, "takes POST"),
+    ] {
+        let answer = server.get(target);
+        assert_eq!(statuses(&answer), [status], "{target}");
+        assert!(answer.contains("Content-Type: application/problem+json\r\n"), "{target}");
+        assert!(answer.contains(detail), "{target}: {answer}");
+        assert!(answer.contains(&format!("\"status\":{status}")));
+    }
+    let (answer, closed) = server.ask("DELETE /v1/check/p/k HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(answer.contains("405") && answer.contains("\r\nAllow: GET, HEAD, POST\r\n") && !closed);
+    assert_eq!(server.metrics.parse_errors(ParseErrorKind::BadCost), 7);
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
+    let long_target = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(400));
+    let long_head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(1100));
+    let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(100));
+    let cases: [(&str, u16); 52] = [
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n Host: h\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n c\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: h\r\nA: b\rc\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: h\r\nA: b\0c\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: h\r\nA\0: b\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: h\r\n: b\r\n\r\n", 400),
+        ("GET / HTTP/1.1\nHost: h\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: h\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: h\r\n\n", 400),
+        ("GET  / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET /\ta HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET / HTTP/1.1 \r\nHost: h\r\n\r\n", 400),
+        ("GET /\r\nHost: h\r\n\r\n", 400),
+        ("GET\r\n\r\n", 400),
+        ("G@T / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET * HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET a HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET /#f HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
+        ("GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
+        ("GET / http/1.1\r\nHost: h\r\n\r\n", 400),
+        ("GET / HTTP/1.10\r\nHost: h\r\n\r\n", 400),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0x1\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 65537\r\n\r\n", 413),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
+        (
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\ng\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n", 413),
+        ("POST / HTTP/1.1\r\nHost: h\r\nExpect: 200-maybe\r\nContent-Length: 1\r\n\r\n", 417),
+        (&long_target, 414),
+        (&long_head, 431),
+        (&many, 431),
+    ];
+    for (request, status) in cases {
+        // A valid request that follows must not be answered: it may be part of what was refused.
+        let stream = format!("{request}GET /v1/check/p/smuggled HTTP/1.1\r\nHost: h\r\n\r\n");
+        for pieces in [vec![stream.as_bytes()], stream.as_bytes().chunks(1).collect()] {
+            let mut server = Server::new();
+            let (answer, closed) = server.feed(pieces);
+            assert!(closed, "{request:?}: {answer}");
+            assert_eq!(statuses(&answer), [status], "{request:?}");
+            assert!(answer.contains("\r\nConnection: close\r\n"), "{request:?}");
+            assert!(answer.contains("application/problem+json"), "{request:?}");
+        }
+    }
+}
+
+#[test]
+fn connections_stay_or_close_as_the_client_and_the_limits_say() {
+    let mut server = Server::new();
+    for (request, closes, header) in [
+        ("GET /health HTTP/1.1\r\nHost: h\r\n\r\n", false, None),
+        ("GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", true, Some("Connection: close")),
+        ("GET /health HTTP/1.1\r\nHost: h\r\nConnection: x, CLOSE\r\n\r\n", true, Some("Connection: close")),
+        ("GET /health HTTP/1.0\r\n\r\n", true, Some("Connection: close")),
+        ("GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false, Some("Connection: keep-alive")),
+        ("\r\nGET /health HTTP/1.1\r\nHost: h\r\n\r\n", false, None),
+    ] {
+        let (answer, closed) = server.ask(request);
+        assert_eq!(closed, closes, "{request:?}");
+        assert_eq!(statuses(&answer), [200]);
+        assert_eq!(answer.lines().find(|l| l.starts_with("Connection")), header);
+    }
+    let mut limited =
+        Server::with_limits(HttpLimits { max_requests_per_connection: 3, ..HttpLimits::default() });
+    let (answers, closed) = limited.ask(&"GET /health HTTP/1.1\r\nHost: h\r\n\r\n".repeat(5));
+    assert!(closed && statuses(&answers).len() == 3 && answers.matches("Connection: close").count() == 1);
+}
+
+#[test]
+fn bodies_are_consumed_whatever_the_request() {
+    let mut server = Server::new();
+    let next = "GET /v1/check/p/k?cost=0 HTTP/1.1\r\nHost: h\r\n\r\n";
+    for request in [
+        "GET /v1/check/p/k?cost=0 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nGET ",
+        "POST /v1/check/p/k?cost=0 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n4\r\nGET \r\n0\r\nT: x\r\n\r\n",
+        "POST /v1/check/p/k?cost=0 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let (answers, closed) = server.ask(&format!("{request}{next}"));
+        assert_eq!((statuses(&answers), closed), (vec![200, 200], false), "{request}");
+    }
+}
+
+#[test]
+fn a_client_that_waits_to_send_its_body_is_told_to_go_on() {
+    let mut server = Server::new();
+    let head = "POST /v1/check/p/k HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    let (answers, _) = server.feed([head.as_bytes(), b"a", b"b"]);
+    assert_eq!(statuses(&answers), [100, 200]);
+    let (answers, _) = server.ask(&format!("{head}ab"));
+    assert_eq!(statuses(&answers), [200]);
+}
+
+#[test]
+fn a_head_request_gets_the_head_that_a_get_would() {
+    let mut server = Server::new();
+    for target in ["/v1/check/p/k?cost=0", "/health", "/nothing"] {
+        let get = server.get(target);
+        let (head, _) = server.ask(&format!("HEAD {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert_eq!(head, get[..get.find("\r\n\r\n").unwrap() + 4]);
+    }
+    let (metrics, _) = server.ask("HEAD /metrics HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(metrics.starts_with("HTTP/1.1 200") && metrics.ends_with("\r\n\r\n"));
+}
+
+#[test]
+fn a_batch_is_all_or_nothing_and_tells_of_each() {
+    let mut server = Server::new();
+    let body = r#"{"checks":[{"policy":"p","key":"k","cost":3},{"policy":"one","key":"k"}]}"#;
+    let first = server.post(body);
+    assert_eq!(statuses(&first), [200]);
+    assert!(first.ends_with(
+        r#"{"allowed":true,"checks":[{"allowed":true,"policy":"p","limit":5,"remaining":2,"reset_ms":3000,"retry_after_ms":0},{"allowed":true,"policy":"one","limit":1,"remaining":0,"reset_ms":1000,"retry_after_ms":0}]}"#
+    ), "{first}");
+    let second = server.post(r#"{"checks":[{"policy":"p","key":"k","cost":1},{"policy":"one","key":"k"}]}"#);
+    assert_eq!(statuses(&second), [429]);
+    assert!(second.contains("RateLimit: \"one\";r=0;t=1\r\nRetry-After: 1\r\n"), "{second}");
+    assert!(second.contains(r#"{"allowed":false,"checks":[{"allowed":true,"#));
+    assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":2"));
+    let full = format!(
+        r#"{{"checks":[{}]}}"#,
+        vec![r#"{"policy":"p","key":"escaped \u0041","cost":0}"#; 64].join(",")
+    );
+    assert_eq!(statuses(&server.post(&full)), [200]);
+}
+
+#[test]
+fn a_denied_batch_with_a_thrown_kill_switch_charges_nobody() {
+    let mut server = Server::new();
+    let body =
+        r#"{"checks":[{"policy":"p","key":"k"},{"policy":"stop","key":"k"},{"policy":"off","key":"k"}]}"#;
+    assert_eq!(statuses(&server.post(body)), [429]);
+    assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":5"));
+}
+
+#[test]
+fn a_batch_that_is_not_as_asked_for_is_refused_whole() {
+    let mut server = Server::new();
+    let check = r#"{"policy":"p","key":"k"}"#;
+    let many = format!(r#"{{"checks":[{}]}}"#, vec![check; 65].join(","));
+    let long_key = format!(r#"{{"checks":[{{"policy":"p","key":"{}"}}]}}"#, "k".repeat(513));
+    for (body, status, detail) in [
+        ("", 400, "EOF"),
+        ("{}", 400, "missing field"),
+        ("[]", 400, "the body must be"),
+        (r#"{"checks":[]}"#, 400, "no checks"),
+        (r#"{"checks":[{"policy":"p"}]}"#, 400, "missing field"),
+        (r#"{"checks":[{"policy":"p","key":"k","cost":-1}]}"#, 400, "the body must be"),
+        (r#"{"checks":[{"policy":"p","key":"k","cost":1.5}]}"#, 400, "the body must be"),
+        (r#"{"checks":[{"policy":"p","key":"k","extra":1}]}"#, 400, "unknown field"),
+        (r#"{"checks":[{"policy":"p","key":"k"}]} x"#, 400, "trailing"),
+        (r#"{"checks":[{"policy":"p","key":"k"},{"policy":"?","key":"k"}]}"#, 404, "check 1: no policy"),
+        (r#"{"checks":[{"policy":"p","key":"k"},{"policy":"p","key":""}]}"#, 400, "check 1: the key"),
+        (r#"{"checks":[{"policy":"p","key":"k","cost":6}]}"#, 400, "check 0: a cost of 6"),
+        (&many, 400, "more than 64"),
+        (&long_key, 400, "1 to 512"),
+    ] {
+        let answer = server.post(body);
+        assert_eq!(statuses(&answer), [status], "{body}");
+        assert!(answer.contains(detail), "{body}: {answer}");
+    }
+    assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":5"));
+}
+
+#[test]
+fn health_gives_its_reasons_and_draining_closes_connections() {
+    let mut server = Server::new();
+    let good = server.get("/health");
+    assert!(good.ends_with(r#"{"status":"ok","region":"eu\"1","version":"1.2.3","reasons":[]}"#), "{good}");
+    server.health.set(Reason::StalledCore, true);
+    assert!(server.get("/health").contains(r#""reasons":["a data thread is stalled"]"#));
+    server.health.set(Reason::Draining, true);
+    let (answer, closed) = server.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(closed && answer.starts_with("HTTP/1.1 503") && answer.contains("Connection: close"));
+    let (answer, closed) = server.ask("GET /v1/check/p/k HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(closed && statuses(&answer) == [200]);
+    server.health.set(Reason::Draining, false);
+    server.health.set(Reason::StalledCore, false);
+    assert_eq!(statuses(&server.get("/health")), [200]);
+}
+
+#[test]
+fn the_metrics_page_comes_in_its_turn() {
+    let mut server = Server::new();
+    let (answers, closed) = server.ask(
+        "GET /v1/check/p/k HTTP/1.1\r\nHost: h\r\n\r\nGET /metrics HTTP/1.1\r\nHost: h\r\n\r\n\
+         GET /health HTTP/1.1\r\nHost: h\r\n\r\nGET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    );
+    assert!(closed);
+    assert_eq!(statuses(&answers), [200, 200, 200, 200]);
+    assert!(answers.contains("text/plain; version=0.0.4") && answers.ends_with("a_metric 1\n"));
+}
+
+#[test]
+fn slow_and_surplus_clients_are_told_why() {
+    let mut server = Server::new();
+    let mut output = vec![0; ROOM];
+    let written = server.service.timed_out(&mut ConnectionState::default(), &mut output);
+    assert!(output[..written].starts_with(b"HTTP/1.1 408 "));
+    let written = server.service.refuse(&mut output);
+    assert!(output[..written].starts_with(b"HTTP/1.1 503 "));
+    assert_eq!(server.metrics.parse_errors(ParseErrorKind::Timeout), 1);
+}
+
+#[test]
+fn the_largest_answers_fit_the_room_they_are_promised() {
+    let name = "n".repeat(64);
+    let mut most = spec(&name, 1 << 31, Mode::Shadow);
+    most.limit.rate = Rate::new(1, Rate::DAY_NS).unwrap();
+    most.overrides.clear();
+    let policies = Arc::new(PolicySet::new(&[most], MonotonicNs(0)).unwrap());
+    let mut server = Server::with_limits(HttpLimits::default());
+    server.service.set_policies(policies);
+    let check = format!(r#"{{"policy":"{name}","key":"k","cost":2147483648}}"#);
+    let answer = server.post(&format!(r#"{{"checks":[{}]}}"#, vec![check.as_str(); 64].join(",")));
+    assert_eq!(statuses(&answer), [200]);
+    assert!(answer.len() < super::render::MAX_ANSWER_BYTES, "{}", answer.len());
+    let one = server.get(&format!("/v1/check/{name}/k?cost=2147483648"));
+    assert!(one.len() < super::render::MAX_CHECK_BYTES, "{}", one.len());
+}
+
+fn any_request() -> impl Strategy<Value = String> {
+    let host = "Host: h\r\n";
+    prop_oneof![
+        (0_u8..20, 0_u64..8)
+            .prop_map(move |(k, c)| format!("GET /v1/check/p/k{k}?cost={c} HTTP/1.1\r\n{host}\r\n")),
+        (0_usize..40).prop_map(move |n| format!(
+            "POST /v1/check/one/x HTTP/1.1\r\n{host}Content-Length: {n}\r\n\r\n{}",
+            "b".repeat(n)
+        )),
+        Just(format!(
+            "POST /v1/check HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n2c\r\n{}\r\n0\r\n\r\n",
+            r#"{"checks":[{"policy":"p","key":"k","cost":1}]}"#.get(..44).unwrap()
+        )),
+        Just(format!("GET /health HTTP/1.1\r\n{host}\r\n")),
+        Just(format!("GET /metrics HTTP/1.1\r\n{host}\r\n")),
+        Just(format!("GET /nothing HTTP/1.1\r\n{host}\r\n")),
+        Just("GET /bad HTTP/1.1\r\n\r\n".to_owned()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn however_a_stream_is_split_its_answers_are_the_same(
+        requests in prop::collection::vec(any_request(), 1..40),
+        cuts in prop::collection::vec(1_usize..200, 1..50),
+    ) {
+        let stream = requests.concat();
+        let whole = Server::new().feed([stream.as_bytes()]);
+        let mut rest = stream.as_bytes();
+        let mut pieces = Vec::new();
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() { break }
+            let (piece, after) = rest.split_at((*cut).min(rest.len()));
+            pieces.push(piece);
+            rest = after;
+        }
+        prop_assert_eq!(Server::new().feed(pieces), whole);
+    }
+
+    #[test]
+    fn any_bytes_are_answered_with_whole_answers_or_not_at_all(
+        mut requests in prop::collection::vec(any_request(), 1..10),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+    ) {
+        let mut stream = requests.drain(..).collect::<String>().into_bytes();
+        for (at, byte) in changes {
+            let at = at.index(stream.len());
+            stream[at] = byte;
+        }
+        let (answers, _) = Server::new().feed([&stream[..]]);
+        statuses(&answers);
+    }
+}

@@ -1,0 +1,214 @@
+//! The head of one request: request line and header section, read strictly.
+//!
+//! `httparse` checks the grammar; what it lets pass (a bare LF) is caught by the line scan of
+//! [`super::connection`], and what fields mean together is decided here.
+
+use std::mem::MaybeUninit;
+
+use super::HttpLimits;
+use super::reject::Reject;
+use super::target::{Target, is_host};
+
+/// Most header fields of one request.
+const MAX_HEADERS: usize = 64;
+/// A length of more digits is not worth reading: 10^18 is past every limit.
+const MAX_LENGTH_DIGITS: usize = 18;
+
+/// A method, as far as routes tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// Any other token.
+    Other,
+}
+
+/// Where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// After so many bytes; zero when the head says nothing.
+    Length(usize),
+    /// After the last chunk.
+    Chunked,
+}
+
+/// The head of a request that may be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head<'i> {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub target: Target<'i>,
+    /// HTTP/1.0, where staying open must be said.
+    pub is_http_10: bool,
+    /// Whether the client wants the connection kept.
+    pub keep_alive: bool,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+impl<'i> Head<'i> {
+    /// Reads `bytes`, which end with the empty line.
+    ///
+    /// # Errors
+    /// When the head breaks the grammar, can be read in two ways, or asks for what is not offered.
+    pub fn parse(bytes: &'i [u8], limits: &HttpLimits) -> Result<Self, Reject> {
+        let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut []);
+        let status = request
+            .parse_with_uninit_headers(bytes, &mut headers)
+            .map_err(|error| reject_of(error, bytes))?;
+        let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
+        else {
+            return Err(Reject::BadRequestLine);
+        };
+        if status != httparse::Status::Complete(bytes.len()) {
+            return Err(Reject::BadRequestLine);
+        }
+        let mut fields = Fields::default();
+        for header in request.headers.iter() {
+            fields.take(header.name.as_bytes(), header.value)?;
+        }
+        let is_http_10 = minor == 0;
+        let target = Target::parse(target.as_bytes())?;
+        fields.check_host(is_http_10)?;
+        Ok(Self {
+            method: method_of(method),
+            target,
+            is_http_10,
+            keep_alive: !fields.close && (!is_http_10 || fields.keep_alive),
+            framing: fields.framing(is_http_10, limits)?,
+            expects_continue: fields.expects_continue && !is_http_10,
+        })
+    }
+}
+
+fn method_of(token: &str) -> Method {
+    match token {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        _ => Method::Other,
+    }
+}
+
+fn reject_of(error: httparse::Error, bytes: &[u8]) -> Reject {
+    match error {
+        httparse::Error::HeaderName => Reject::BadHeaderName,
+        httparse::Error::HeaderValue => Reject::BadHeaderValue,
+        httparse::Error::NewLine => Reject::BadLineEnd,
+        httparse::Error::TooManyHeaders => Reject::HeadersTooLarge,
+        httparse::Error::Version if names_another_version(bytes) => Reject::UnknownVersion,
+        httparse::Error::Version | httparse::Error::Token | httparse::Error::Status => Reject::BadRequestLine,
+    }
+}
+
+/// Whether the request line ends in a well-formed version (RFC 9112, 2.3).
+fn names_another_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
+    let version = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
+    !matches!(version, b"HTTP/1.0" | b"HTTP/1.1")
+        && matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// The fields that decide how a request is framed, as they come in.
+#[derive(Debug, Default)]
+struct Fields {
+    hosts: u32,
+    length: Option<usize>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+}
+
+impl Fields {
+    #[inline]
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reject> {
+        // The length tells nearly all other fields from these at once.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.host(value),
+            6 if name.eq_ignore_ascii_case(b"expect") => self.expect(value),
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.connection(value);
+                Ok(())
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
+            _ => Ok(()),
+        }
+    }
+
+    fn host(&mut self, value: &[u8]) -> Result<(), Reject> {
+        self.hosts += 1;
+        if is_host(value) { Ok(()) } else { Err(Reject::BadHost) }
+    }
+
+    fn expect(&mut self, value: &[u8]) -> Result<(), Reject> {
+        if !value.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Reject::UnknownExpectation);
+        }
+        self.expects_continue = true;
+        Ok(())
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|b| *b == b',') {
+            let option = option.trim_ascii();
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Reject> {
+        // A repeated length is refused also when both agree: no client has a reason to send it.
+        if self.length.is_some() || !(1..=MAX_LENGTH_DIGITS).contains(&value.len()) {
+            return Err(Reject::BadContentLength);
+        }
+        let mut length = 0_usize;
+        for digit in value {
+            if !digit.is_ascii_digit() {
+                return Err(Reject::BadContentLength);
+            }
+            length = length * 10 + usize::from(digit - b'0');
+        }
+        self.length = Some(length);
+        Ok(())
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Reject> {
+        if self.chunked {
+            return Err(Reject::AmbiguousBody);
+        }
+        if !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Reject::UnknownCoding);
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    fn check_host(&self, is_http_10: bool) -> Result<(), Reject> {
+        match self.hosts {
+            1 => Ok(()),
+            0 if is_http_10 => Ok(()),
+            _ => Err(Reject::BadHost),
+        }
+    }
+
+    fn framing(&self, is_http_10: bool, limits: &HttpLimits) -> Result<Framing, Reject> {
+        match (self.chunked, self.length) {
+            (true, Some(_)) => Err(Reject::AmbiguousBody),
+            (true, None) if is_http_10 => Err(Reject::AmbiguousBody),
+            (true, None) => Ok(Framing::Chunked),
+            (false, Some(length)) if length > limits.max_body_bytes => Err(Reject::BodyTooLarge),
+            (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
+        }
+    }
+}
