@@ -1,7 +1,7 @@
 //! The configuration: a TOML file, the environment and `--set`, made into settings that are valid.
 //!
 //! [`load`] reads [`Sources`] into a [`Config`], or into [`Problems`]: every one of them, with line and
-//! column, never the first only. The text becomes a tree of values with places ([`value`]); overrides
+//! column, never the first only. The text becomes a tree of values with places (`value`); overrides
 //! are laid over it; then each section is read into its runtime type, and that conversion is the
 //! validation, so a `Config` that exists can be served.
 
