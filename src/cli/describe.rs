@@ -1,6 +1,7 @@
 //! Settings in words.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use crate::bucket::gcra::Rate;
@@ -101,8 +102,31 @@ fn describe_policy(policy: &PolicySpec, line: &mut impl FnMut(&str, String)) {
     }
 }
 
+/// `login (10/min, burst 5)`.
+pub(super) fn named_limit(policy: &PolicySpec) -> String {
+    format!("{} ({})", policy.name, limit(policy.limit))
+}
+
+/// A command that makes one check.
+pub(super) fn curl(listen: &ListenAddr, policy: &str) -> String {
+    match listen {
+        ListenAddr::Tcp(address) => {
+            // An address for all interfaces is reached on the loopback one.
+            let host = match address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
+                ip => ip,
+            };
+            format!("curl -i http://{}/v1/check/{policy}/alice", SocketAddr::new(host, address.port()))
+        }
+        ListenAddr::Unix(path) => {
+            format!("curl -i --unix-socket {} http://localhost/v1/check/{policy}/alice", path.display())
+        }
+    }
+}
+
 /// `100/s, burst 200`.
-pub(super) fn limit(limit: LimitSpec) -> String {
+fn limit(limit: LimitSpec) -> String {
     format!("{}, burst {}", rate(limit.rate), limit.burst)
 }
 

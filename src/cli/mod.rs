@@ -2,6 +2,7 @@
 
 mod check_config;
 mod describe;
+mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,11 +18,13 @@ struct Arguments {
     #[command(flatten)]
     config: ConfigArguments,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Answer rate checks; what is done when no command is named
+    Serve,
     /// Print every problem of the configuration, or the settings in effect
     CheckConfig,
 }
@@ -43,7 +46,8 @@ struct ConfigArguments {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let sources = Sources::of_process(arguments.config.config, arguments.config.sets);
-    match arguments.command {
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
     }
 }

@@ -35,6 +35,8 @@ const MAX_FILE_BYTES: u64 = 8 << 20;
 pub const MAX_WATCHED: usize = 256;
 /// 64 GiB of buckets.
 const MAX_LINES: usize = 1 << 30;
+/// The smallest table there is.
+const MIN_LINES: usize = 16;
 /// Fits a table of 2^20 lines, 64 MiB.
 const DEFAULT_CAPACITY: usize = 750_000;
 const MAX_SHUTDOWN: Duration = Duration::from_secs(3600);
@@ -222,7 +224,7 @@ fn read_table(root: &mut Section<'_>, findings: &mut Findings) -> TableSettings 
 
 /// Probing stays short while at most three quarters of the lines are taken.
 fn lines_for(capacity: usize) -> usize {
-    (capacity * 4).div_ceil(3).next_power_of_two()
+    (capacity * 4).div_ceil(3).next_power_of_two().max(MIN_LINES)
 }
 
 fn read_watched(root: &mut Section<'_>, policies: &[PolicySpec], findings: &mut Findings) -> Vec<WatchedKey> {

@@ -1,0 +1,252 @@
+//! `serve`: wires configuration, buckets and planes together, then follows signals.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, bounded, select, tick};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{error, info, warn};
+
+use super::describe;
+use crate::api::{CoreService, Health, Reason, ServiceParts};
+use crate::bucket::hash::KeyHasher;
+use crate::bucket::policy::{PolicyError, PolicySet};
+use crate::bucket::table::{BucketTable, TableConfig, TableError};
+use crate::config::{self, Config, Problems, ServerConfig, Sources};
+use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
+use crate::http::HttpLimits;
+use crate::metrics::core::{CoreMetrics, histogram_exchange};
+use crate::time::{Clock as _, SystemClock};
+
+/// Connections that the kernel keeps until they are accepted; it caps this at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// How often data threads are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Signals that wait to be acted on; more of the same say nothing new.
+const SIGNALS_QUEUED: usize = 16;
+
+/// Why the server does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    DataPlane(#[from] DataPlaneError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[from] std::io::Error),
+    #[error("a data thread ended by itself; see above, then restart")]
+    ThreadEnded,
+}
+
+/// Why a reload is refused.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error("{0}")]
+    Config(#[from] Problems),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+pub(super) fn run(sources: &Sources) -> ExitCode {
+    let config = match config::load(sources) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::FAILURE;
+        }
+    };
+    start_log(config.log_level);
+    let served = Server::start(config, sources).and_then(Server::follow_signals);
+    if let Err(error) = served {
+        error!("{error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn start_log(level: tracing::Level) {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(level)
+        .with_target(false)
+        .init();
+}
+
+/// A server that runs.
+struct Server<'s> {
+    sources: &'s Sources,
+    config: Config,
+    clock: SystemClock,
+    table: Arc<BucketTable>,
+    policies: Arc<PolicySet>,
+    health: Arc<Health>,
+    data_plane: DataPlane,
+    signals: Receiver<i32>,
+    /// Set when nothing graceful is left to interrupt: the next signal ends the process.
+    impatient: Arc<AtomicBool>,
+}
+
+impl<'s> Server<'s> {
+    fn start(config: Config, sources: &'s Sources) -> Result<Self, ServeError> {
+        raise_file_limit();
+        let impatient = Arc::new(AtomicBool::new(false));
+        let signals = receive_signals(&impatient)?;
+        let clock = SystemClock::start();
+        let policies = Arc::new(PolicySet::new(&config.policies, clock.now())?);
+        let table = TableConfig { lines: config.table.lines, on_full: config.table.on_full };
+        let table = Arc::new(BucketTable::new(table)?);
+        table.publish_limits(&policies);
+        let health = Arc::new(Health::default());
+        let secret = config.hash_secret.map_or_else(rand::random, |secret| secret.0);
+        let hasher = KeyHasher::new(secret);
+        let data_plane = DataPlane::start(&data_plane_config(&config.server), clock, |_core| {
+            let (histograms, _collector) = histogram_exchange();
+            CoreService::new(ServiceParts {
+                table: Arc::clone(&table),
+                policies: Arc::clone(&policies),
+                hasher: hasher.clone(),
+                limits: http_limits(&config.server),
+                metrics: Arc::new(CoreMetrics::new()),
+                histograms,
+                health: Arc::clone(&health),
+                region: config.region.clone(),
+                version: env!("CARGO_PKG_VERSION"),
+            })
+        })?;
+        Ok(Self { sources, config, clock, table, policies, health, data_plane, signals, impatient })
+    }
+
+    /// Serves until told to stop.
+    fn follow_signals(mut self) -> Result<(), ServeError> {
+        info!("{}", self.greeting());
+        let watch = tick(WATCH_INTERVAL);
+        loop {
+            select! {
+                recv(self.signals) -> signal => match signal {
+                    Ok(SIGHUP) => self.reload(),
+                    _ => break,
+                },
+                recv(watch) -> _ => if self.data_plane.has_failed() {
+                    self.stop();
+                    return Err(ServeError::ThreadEnded);
+                },
+            }
+        }
+        self.be_lame_duck();
+        self.stop();
+        Ok(())
+    }
+
+    /// One line: what is served, where, and a request to try.
+    fn greeting(&self) -> String {
+        let listen: Vec<ListenAddr> = self.data_plane.addresses().cloned().collect();
+        let policies: Vec<String> = self.config.policies.iter().take(3).map(describe::named_limit).collect();
+        let more = self.config.policies.len() - policies.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let origin = describe::origin(self.config.file.as_deref());
+        let request = describe::curl(&listen[0], &self.config.policies[0].name);
+        let (policies, listen) = (policies.join(", "), describe::addresses(&listen));
+        format!("serving {policies}{more} from {origin} on {listen}; try: {request}")
+    }
+
+    /// Puts the policies of the sources as they are now in force, or keeps the old ones.
+    fn reload(&mut self) {
+        match self.load_again() {
+            Ok(count) => info!("reloaded: {count} policies in force"),
+            Err(ReloadError::Config(problems)) => {
+                problems.iter().for_each(|problem| error!("{problem}"));
+                error!("reload refused, the old policies stay in force: {} problems", problems.iter().len());
+            }
+            Err(refusal) => error!("reload refused, the old policies stay in force: {refusal}"),
+        }
+    }
+
+    fn load_again(&mut self) -> Result<usize, ReloadError> {
+        let new = config::load(self.sources)?;
+        let policies = Arc::new(self.policies.reload(&new.policies, self.clock.now())?);
+        let fixed = self.config.needs_restart(&new);
+        if !fixed.is_empty() {
+            warn!("changes in [{}] take effect at the next restart", fixed.join("], ["));
+        }
+        // The table must know a limit before a data thread charges by it.
+        self.table.publish_limits(&policies);
+        self.data_plane.publish_policies(&policies);
+        self.policies = policies;
+        Ok(new.policies.len())
+    }
+
+    /// Answers checks while load balancers learn from `/health` to send no more.
+    fn be_lame_duck(&self) {
+        self.health.set(Reason::Draining, true);
+        let shutdown = self.config.shutdown;
+        info!("stopping: lame duck for {:?}, then at most {:?}", shutdown.lame_duck, shutdown.deadline);
+        let until = std::time::Instant::now() + shutdown.lame_duck;
+        // A second signal to stop cuts the wait short; there is no point in a reload now.
+        while let Ok(SIGHUP) = self.signals.recv_deadline(until) {}
+    }
+
+    fn stop(&mut self) {
+        self.impatient.store(true, Ordering::Relaxed);
+        for error in self.data_plane.shutdown(self.config.shutdown.deadline) {
+            error!("{error}");
+        }
+        info!("stopped");
+    }
+}
+
+/// Allows as many open files as the administrator does: the usual soft limit of 1,024 is for `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        // The ring says so when what there is does not do.
+        warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
+/// Signals as messages, from a thread of their own.
+fn receive_signals(impatient: &Arc<AtomicBool>) -> Result<Receiver<i32>, std::io::Error> {
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(impatient))?;
+    }
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (sender, receiver) = bounded(SIGNALS_QUEUED);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            let _ = sender.try_send(signal);
+        }
+    })?;
+    Ok(receiver)
+}
+
+fn data_plane_config(server: &ServerConfig) -> DataPlaneConfig {
+    DataPlaneConfig {
+        listen: server.listen.clone(),
+        threads: server.threads,
+        pin: server.pin,
+        max_connections: server.max_connections,
+        backlog: BACKLOG,
+        idle_timeout: server.idle_timeout,
+        header_timeout: server.header_timeout,
+        body_timeout: server.body_timeout,
+        write_timeout: server.write_timeout,
+    }
+}
+
+const fn http_limits(server: &ServerConfig) -> HttpLimits {
+    HttpLimits {
+        max_header_bytes: server.max_header_bytes,
+        max_target_bytes: server.max_target_bytes,
+        max_body_bytes: server.max_body_bytes,
+        max_requests_per_connection: server.max_requests_per_connection,
+    }
+}
