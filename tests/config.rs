@@ -126,7 +126,10 @@ fn the_table_is_at_most_three_quarters_full_at_its_capacity() {
     for capacity in [1, 12, 13, 1000, 750_000, 786_432, 786_433, 10_000_000] {
         let table = load(format!("{POLICY}[table]\ncapacity = {capacity}")).unwrap().table;
         assert!(table.lines.is_power_of_two() && table.capacity * 4 <= table.lines * 3, "{table:?}");
-        assert!(table.lines == 16 || table.capacity * 4 > table.lines / 2 * 3, "a smaller table would do: {table:?}");
+        assert!(
+            table.lines == 16 || table.capacity * 4 > table.lines / 2 * 3,
+            "a smaller table would do: {table:?}"
+        );
     }
 }
 
