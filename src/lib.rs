@@ -17,6 +17,7 @@ pub mod config;
 pub mod data_plane;
 pub mod http;
 pub mod metrics;
+pub mod replica;
 pub mod ring;
 pub mod time;
 

@@ -1,0 +1,117 @@
+//! The shared state of a cluster: what one node says of its buckets, and what hearing it does.
+//!
+//! Each node owns one monotone counter a bucket, the tokens it ever admitted: an entry of a grow-only
+//! counter (Shapiro, Preguiça, Baquero, Zawirski 2011). State merges by pointwise maximum, which is
+//! idempotent, commutative and associative; a node charges the growth of each counter, once, to its own
+//! level. Nothing here does IO or reads a clock, and no wall clock is compared between nodes: levels
+//! travel as tokens, counts as counts.
+
+use crate::bucket::hash::BucketId;
+use crate::time::MonotonicNs;
+
+/// The number of a node in its cluster: 1 to 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u8);
+
+impl NodeId {
+    /// The largest number there is.
+    pub const MAX: u8 = 64;
+
+    /// The node of that number; `None` outside 1 to 64.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        if number >= 1 && number <= Self::MAX { Some(Self(number)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a node says of one bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The policy: a hash of its name ([`Policy::identity`](crate::bucket::policy::Policy::identity)).
+    pub policy: u64,
+    /// The bucket.
+    pub id: BucketId,
+    /// Whole tokens that the sender ever admitted, counted from an epoch of its own. Never falls.
+    pub count: u64,
+    /// How many of them since its bucket was made; at most `count`.
+    pub used: u64,
+    /// The sender's level, in 1/65536 of a token: what has been used and has not drained.
+    pub level: u64,
+}
+
+/// On what occasion an entry was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The bucket changed, or the sweep that repairs came by.
+    Delta,
+    /// This node has restarted and asked for all there is: it takes the sender's level for its own.
+    Sync,
+}
+
+/// What an entry did to the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The counter has grown by so many tokens since it was last heard, and they are charged.
+    Charged(u64),
+    /// Nothing new.
+    Known,
+    /// The first that is heard of the sender for this bucket; so many tokens are charged.
+    FirstContact(u64),
+    /// The sender's level is a lower bound of the level now.
+    Adopted,
+    /// This node has no such policy.
+    UnknownPolicy,
+    /// There is no room for the bucket; it will be a first contact again.
+    TableFull,
+}
+
+/// The buckets of a node as the replication link sees them: lines of a table, numbered from zero.
+pub trait Store {
+    /// How many lines there are.
+    fn lines(&self) -> u32;
+
+    /// Calls `changed` with each line whose own count has changed since the last call, and perhaps
+    /// with others.
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32));
+
+    /// What this node says of a line; `None` when there is nothing to say.
+    fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry>;
+
+    /// This node's own counter in a line, zero when it has none.
+    fn count(&self, line: u32) -> u64;
+
+    /// How close a bucket is to its limit, 255 the closest.
+    fn urgency(&self, line: u32, now: MonotonicNs) -> u8;
+
+    /// Merges what `from` says.
+    fn apply(&mut self, from: NodeId, entry: &Entry, arrival: Arrival, now: MonotonicNs) -> Applied;
+
+    /// A peer has been silent for too long, or is heard again.
+    fn peer_present(&mut self, peer: NodeId, present: bool, now: MonotonicNs);
+
+    /// The full sync that this node asked of `peer` has arrived whole.
+    fn peer_synced(&mut self, peer: NodeId, now: MonotonicNs);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_a_number_from_1_to_64() {
+        assert!([0, 65, 255].into_iter().all(|number| NodeId::new(number).is_none()));
+        assert!([1, 64].into_iter().all(|number| NodeId::new(number).is_some_and(|id| id.get() == number)));
+    }
+}
