@@ -14,6 +14,7 @@ pub mod api;
 pub mod bucket;
 pub mod cli;
 pub mod config;
+pub mod control_plane;
 pub mod data_plane;
 pub mod http;
 pub mod metrics;

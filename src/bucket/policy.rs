@@ -286,6 +286,8 @@ pub struct PolicySet {
     by_name: NameIndex,
     /// Every limit there was since the start, so that old buckets can be read.
     slots: Vec<Limits>,
+    /// The position of the policy that each slot belongs to.
+    owners: Vec<u16>,
     /// Positions given out, by name, those of removed policies too.
     indexes: HashMap<String, u16>,
 }
@@ -300,6 +302,7 @@ impl PolicySet {
             policies: Vec::new(),
             by_name: NameIndex::new(&[]),
             slots: Vec::new(),
+            owners: Vec::new(),
             indexes: HashMap::new(),
         };
         nothing.reload(specs, now)
@@ -310,7 +313,12 @@ impl PolicySet {
     /// # Errors
     /// As [`PolicySet::new`]; nothing changes then.
     pub fn reload(&self, specs: &[PolicySpec], now: MonotonicNs) -> Result<Self, PolicyError> {
-        let mut next = Builder { slots: self.slots.clone(), indexes: self.indexes.clone(), now };
+        let mut next = Builder {
+            slots: self.slots.clone(),
+            owners: self.owners.clone(),
+            indexes: self.indexes.clone(),
+            now,
+        };
         let mut policies: Vec<Arc<Policy>> = Vec::with_capacity(specs.len());
         let mut seen = std::collections::HashSet::new();
         for spec in specs {
@@ -321,7 +329,7 @@ impl PolicySet {
             policies.push(Arc::new(next.policy(spec, before)?));
         }
         let by_name = NameIndex::new(&policies);
-        Ok(Self { policies, by_name, slots: next.slots, indexes: next.indexes })
+        Ok(Self { policies, by_name, slots: next.slots, owners: next.owners, indexes: next.indexes })
     }
 
     /// The policy of that name.
@@ -346,10 +354,17 @@ impl PolicySet {
     pub fn slot(&self, slot: u16) -> Option<&Limits> {
         self.slots.get(usize::from(slot))
     }
+
+    /// The position ([`Policy::index`]) of the policy whose limits have `slot`, in force or removed.
+    #[must_use]
+    pub fn owner(&self, slot: u16) -> Option<u16> {
+        self.owners.get(usize::from(slot)).copied()
+    }
 }
 
 struct Builder {
     slots: Vec<Limits>,
+    owners: Vec<u16>,
     indexes: HashMap<String, u16>,
     now: MonotonicNs,
 }
@@ -361,11 +376,11 @@ impl Builder {
         let old = |matcher: Option<&Matcher>| {
             before.and_then(|p| p.all_limits().find(|(m, _)| m.as_ref() == matcher).map(|(_, l)| l.clone()))
         };
-        let default = self.limits(&spec.name, spec.limit, old(None))?;
+        let default = self.limits(&spec.name, index, spec.limit, old(None))?;
         let mut exact = HashMap::new();
         let mut prefixes: Vec<(Vec<u8>, Limits)> = Vec::new();
         for other in &spec.overrides {
-            let limits = self.limits(&spec.name, other.limit, old(Some(&other.matcher)))?;
+            let limits = self.limits(&spec.name, index, other.limit, old(Some(&other.matcher)))?;
             let twice = match &other.matcher {
                 Matcher::Exact(key) => exact.insert(key.clone(), limits).is_some(),
                 Matcher::Prefix(key) => {
@@ -404,7 +419,13 @@ impl Builder {
         Ok(index)
     }
 
-    fn limits(&mut self, policy: &str, spec: LimitSpec, old: Option<Limits>) -> Result<Limits, PolicyError> {
+    fn limits(
+        &mut self,
+        policy: &str,
+        owner: u16,
+        spec: LimitSpec,
+        old: Option<Limits>,
+    ) -> Result<Limits, PolicyError> {
         if spec.burst == 0 || spec.burst > MAX_BURST {
             return Err(PolicyError::BadBurst { policy: policy.to_owned(), burst: spec.burst });
         }
@@ -419,6 +440,7 @@ impl Builder {
         let slot = u16::try_from(self.slots.len()).ok().filter(|s| usize::from(*s) < MAX_SLOTS);
         let limits = Limits::new(slot.ok_or(PolicyError::TooManyLimits)?, spec, self.now);
         self.slots.push(limits.clone());
+        self.owners.push(owner);
         Ok(limits)
     }
 }

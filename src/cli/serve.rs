@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded, select, tick};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -17,8 +18,12 @@ use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{PolicyError, PolicySet};
 use crate::bucket::table::{BucketTable, TableConfig, TableError};
 use crate::config::{self, Config, Problems, ServerConfig, Sources};
+use crate::control_plane::{
+    ControlParts, ControlPlane, ControlPlaneError, CoreHandles, Observed, ObservedParts,
+};
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::http::HttpLimits;
+use crate::metrics::Reloads;
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
 use crate::time::{Clock as _, SystemClock};
 
@@ -38,6 +43,8 @@ enum ServeError {
     Policy(#[from] PolicyError),
     #[error(transparent)]
     DataPlane(#[from] DataPlaneError),
+    #[error(transparent)]
+    ControlPlane(#[from] ControlPlaneError),
     #[error("cannot listen for signals: {0}")]
     Signals(#[from] std::io::Error),
     #[error("a data thread ended by itself; see above, then restart")]
@@ -85,9 +92,12 @@ struct Server<'s> {
     config: Config,
     clock: SystemClock,
     table: Arc<BucketTable>,
-    policies: Arc<PolicySet>,
+    policies: Arc<ArcSwap<PolicySet>>,
+    reloads: Arc<Reloads>,
     health: Arc<Health>,
     data_plane: DataPlane,
+    /// Ends after the data plane, whose last requests it answers.
+    control_plane: ControlPlane,
     signals: Receiver<i32>,
     /// Set when nothing graceful is left to interrupt: the next signal ends the process.
     impatient: Arc<AtomicBool>,
@@ -99,28 +109,60 @@ impl<'s> Server<'s> {
         let impatient = Arc::new(AtomicBool::new(false));
         let signals = receive_signals(&impatient)?;
         let clock = SystemClock::start();
-        let policies = Arc::new(PolicySet::new(&config.policies, clock.now())?);
+        let policies = PolicySet::new(&config.policies, clock.now())?;
+        let policies = Arc::new(ArcSwap::from_pointee(policies));
         let table = TableConfig { lines: config.table.lines, on_full: config.table.on_full };
         let table = Arc::new(BucketTable::new(table)?);
-        table.publish_limits(&policies);
+        table.publish_limits(&policies.load());
         let health = Arc::new(Health::default());
         let secret = config.hash_secret.map_or_else(rand::random, |secret| secret.0);
         let hasher = KeyHasher::new(secret);
+        let mut cores = Vec::with_capacity(config.server.threads);
         let data_plane = DataPlane::start(&data_plane_config(&config.server), clock, |_core| {
-            let (histograms, _collector) = histogram_exchange();
+            let (histograms, collector) = histogram_exchange();
+            let metrics = Arc::new(CoreMetrics::new());
+            cores.push(CoreHandles { metrics: Arc::clone(&metrics), histograms: collector });
             CoreService::new(ServiceParts {
                 table: Arc::clone(&table),
-                policies: Arc::clone(&policies),
+                policies: policies.load_full(),
                 hasher: hasher.clone(),
                 limits: http_limits(&config.server),
-                metrics: Arc::new(CoreMetrics::new()),
+                metrics,
                 histograms,
                 health: Arc::clone(&health),
                 region: config.region.clone(),
                 version: env!("CARGO_PKG_VERSION"),
             })
         })?;
-        Ok(Self { sources, config, clock, table, policies, health, data_plane, signals, impatient })
+        let reloads = Arc::new(Reloads::default());
+        let observed = ObservedParts {
+            table: Arc::clone(&table),
+            policies: Arc::clone(&policies),
+            hasher,
+            watched: config.watched.clone(),
+            reloads: Arc::clone(&reloads),
+            health: Arc::clone(&health),
+            region: config.region.clone(),
+        };
+        let control_plane = ControlPlane::start(ControlParts {
+            observed: Observed::new(cores, observed, clock.now()),
+            renders: data_plane.render_requests(),
+            replies: data_plane.metrics_replies(),
+            clock,
+        })?;
+        Ok(Self {
+            sources,
+            config,
+            clock,
+            table,
+            policies,
+            reloads,
+            health,
+            data_plane,
+            control_plane,
+            signals,
+            impatient,
+        })
     }
 
     /// Serves until told to stop.
@@ -158,7 +200,9 @@ impl<'s> Server<'s> {
 
     /// Puts the policies of the sources as they are now in force, or keeps the old ones.
     fn reload(&mut self) {
-        match self.load_again() {
+        let loaded = self.load_again();
+        self.reloads.count(loaded.is_ok());
+        match loaded {
             Ok(count) => info!("reloaded: {count} policies in force"),
             Err(ReloadError::Config(problems)) => {
                 problems.iter().for_each(|problem| error!("{problem}"));
@@ -170,7 +214,7 @@ impl<'s> Server<'s> {
 
     fn load_again(&mut self) -> Result<usize, ReloadError> {
         let new = config::load(self.sources)?;
-        let policies = Arc::new(self.policies.reload(&new.policies, self.clock.now())?);
+        let policies = Arc::new(self.policies.load().reload(&new.policies, self.clock.now())?);
         let fixed = self.config.needs_restart(&new);
         if !fixed.is_empty() {
             warn!("changes in [{}] take effect at the next restart", fixed.join("], ["));
@@ -178,7 +222,7 @@ impl<'s> Server<'s> {
         // The table must know a limit before a data thread charges by it.
         self.table.publish_limits(&policies);
         self.data_plane.publish_policies(&policies);
-        self.policies = policies;
+        self.policies.store(policies);
         Ok(new.policies.len())
     }
 
@@ -197,6 +241,7 @@ impl<'s> Server<'s> {
         for error in self.data_plane.shutdown(self.config.shutdown.deadline) {
             error!("{error}");
         }
+        self.control_plane.shutdown();
         info!("stopped");
     }
 }

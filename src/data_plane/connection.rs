@@ -61,6 +61,9 @@ pub(super) struct Connection<P> {
     /// The other side has ended.
     pub(super) ended: bool,
     pub(super) awaits_metrics: bool,
+    /// A shutdown of our side is under way. The kernel looks the place up when it gets to it, perhaps
+    /// after a close, so that the place must not have another connection by then.
+    pub(super) shutting_down: bool,
     /// In this turn's list of connections to send on.
     pub(super) queued: bool,
     /// Counts lives, to tell a late metrics page for an earlier one.
@@ -79,7 +82,7 @@ pub(super) struct Connection<P> {
 impl<P> Connection<P> {
     /// Whether the kernel has operations that refer to the connection.
     pub(super) const fn has_operations(&self) -> bool {
-        !matches!(self.receiving, Receiving::Off) || self.sending.is_some()
+        !matches!(self.receiving, Receiving::Off) || self.sending.is_some() || self.shutting_down
     }
 
     /// Whether everything that was written has been sent.

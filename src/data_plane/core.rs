@@ -187,7 +187,8 @@ impl<S: Service, C: Clock> Core<S, C> {
             Operation::Send => self.sent(index, completion),
             Operation::Close => self.closed(index),
             Operation::Wake => self.woken(completion.goes_on()),
-            Operation::Shutdown | Operation::Cancel => {}
+            Operation::Shutdown => self.shut_down(index),
+            Operation::Cancel => self.cancelled(index, completion),
         }
     }
 

@@ -35,6 +35,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         match connection.stage {
             Stage::Closing => self.close_if_quiet(index),
             Stage::Lingering if connection.ended => self.close(index),
+            Stage::Lingering => self.discard_input(index),
             _ => self.pump(index),
         }
     }
@@ -192,6 +193,22 @@ impl<S: Service, C: Clock> Core<S, C> {
                 self.start_receive(index);
             }
             _ => {}
+        }
+    }
+
+    /// Keeps receiving what a connection that ends still gets.
+    pub(super) fn discard_input(&mut self, index: u32) {
+        if self.connections[index as usize].receiving == Receiving::Off && !self.starved.contains(&index) {
+            self.start_receive(index);
+        }
+    }
+
+    /// A receive that the kernel was just about to take up again is not found by its cancellation.
+    pub(super) fn cancelled(&mut self, index: u32, completion: &Completion) {
+        let Some(connection) = self.connections.get(index as usize) else { return };
+        let missed = -completion.result == rustix::io::Errno::NOENT.raw_os_error();
+        if missed && connection.receiving == Receiving::Stopping {
+            self.ring.cancel(Operation::Receive.on(index), Operation::Cancel.on(index));
         }
     }
 

@@ -120,10 +120,14 @@ impl<S: Service, C: Clock> Core<S, C> {
             return self.close(index);
         }
         connection.stage = Stage::Lingering;
+        connection.shutting_down = true;
         self.ring.shutdown_write(Self::file(index), Operation::Shutdown.on(index));
-        if connection.receiving == super::connection::Receiving::Off {
-            self.start_receive(index);
-        }
+        self.discard_input(index);
         self.wait_for(index, Waiting::End);
+    }
+
+    pub(super) fn shut_down(&mut self, index: u32) {
+        self.connections[index as usize].shutting_down = false;
+        self.close_if_quiet(index);
     }
 }

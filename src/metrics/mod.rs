@@ -1,4 +1,17 @@
 //! What the server tells about itself: counters and histograms that each data thread writes alone
-//! ([`core`]), added up and rendered only when somebody asks.
+//! ([`core`]), how full the buckets are ([`FillScan`]), the process; added up and rendered
+//! ([`Page`]) only when somebody asks.
+
+mod exposition;
+mod family;
+mod fill;
+mod process;
+mod reloads;
 
 pub mod core;
+
+pub use exposition::{Page, WatchedLevel};
+pub use family::Family;
+pub use fill::{FillRatios, FillScan};
+pub use process::ProcessStats;
+pub use reloads::Reloads;

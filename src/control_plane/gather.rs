@@ -1,0 +1,166 @@
+//! Looks at the other planes: gathers what the metrics page shows, and keeps `/health` true.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use crossbeam::channel::Receiver;
+use tracing::{error, info};
+
+use super::watchdog::{Change, STALLED_AFTER, Watchdog};
+use crate::api::{Health, Reason};
+use crate::bucket::hash::KeyHasher;
+use crate::bucket::policy::PolicySet;
+use crate::bucket::table::BucketTable;
+use crate::config::WatchedKey;
+use crate::data_plane::{MetricsReplies, RenderReply, RenderRequest};
+use crate::metrics::core::{CoreMetrics, HistogramCollector, Latencies};
+use crate::metrics::{FillScan, Page, ProcessStats, Reloads, WatchedLevel};
+use crate::time::MonotonicNs;
+
+/// Lines looked at in one tick: 256 KiB, so that the walk takes little of the memory's bandwidth.
+const LINES_A_TICK: usize = 4096;
+
+/// What the control plane has of a data thread.
+#[derive(Debug)]
+pub struct CoreHandles {
+    /// Its counters.
+    pub metrics: Arc<CoreMetrics>,
+    /// Its histograms.
+    pub histograms: HistogramCollector,
+}
+
+/// What is looked at, and what was seen of it so far.
+#[derive(Debug)]
+pub struct Observed {
+    cores: Vec<Arc<CoreMetrics>>,
+    histograms: Vec<HistogramCollector>,
+    latencies: Latencies,
+    watchdog: Watchdog,
+    scan: FillScan,
+    table: Arc<BucketTable>,
+    policies: Arc<ArcSwap<PolicySet>>,
+    hasher: KeyHasher,
+    watched: Vec<WatchedKey>,
+    reloads: Arc<Reloads>,
+    health: Arc<Health>,
+    region: String,
+    started: SystemTime,
+}
+
+/// What [`Observed`] is made of, beside the data threads.
+#[derive(Debug)]
+pub struct ObservedParts {
+    /// The buckets.
+    pub table: Arc<BucketTable>,
+    /// The policies in force.
+    pub policies: Arc<ArcSwap<PolicySet>>,
+    /// Names buckets, as the data threads do.
+    pub hasher: KeyHasher,
+    /// Keys with metrics of their own.
+    pub watched: Vec<WatchedKey>,
+    /// How reloads went.
+    pub reloads: Arc<Reloads>,
+    /// What `/health` tells.
+    pub health: Arc<Health>,
+    /// This node's region.
+    pub region: String,
+}
+
+impl Observed {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(cores: Vec<CoreHandles>, parts: ObservedParts, now: MonotonicNs) -> Self {
+        let (cores, histograms): (Vec<_>, Vec<_>) =
+            cores.into_iter().map(|core| (core.metrics, core.histograms)).unzip();
+        let ObservedParts { table, policies, hasher, watched, reloads, health, region } = parts;
+        Self {
+            watchdog: Watchdog::new(cores.len(), now),
+            cores,
+            histograms,
+            latencies: Latencies::default(),
+            scan: FillScan::default(),
+            table,
+            policies,
+            hasher,
+            watched,
+            reloads,
+            health,
+            region,
+            started: SystemTime::now(),
+        }
+    }
+
+    /// Gathers histograms and heartbeats; to be called about once a second.
+    pub(super) fn collect(&mut self, now: MonotonicNs) {
+        for histograms in &mut self.histograms {
+            histograms.collect(&mut self.latencies);
+        }
+        for (core, metrics) in self.cores.iter().enumerate() {
+            match self.watchdog.observe(core, metrics.turns(), now) {
+                Some(Change::Stalled { core }) => {
+                    error!("data thread {core} has not turned for {STALLED_AFTER:?}; /health says so");
+                }
+                Some(Change::Recovered { core }) => info!("data thread {core} turns again"),
+                None => {}
+            }
+        }
+        self.health.set(Reason::StalledCore, self.watchdog.any_stalled());
+    }
+
+    /// Goes on with the walk over the table.
+    pub(super) fn walk(&mut self, now: MonotonicNs) {
+        self.scan.advance(&self.table, &self.policies.load(), LINES_A_TICK, now);
+    }
+
+    /// Answers the data threads that wait for a metrics page, all with the same one.
+    pub(super) fn answer(
+        &self,
+        renders: &Receiver<RenderRequest>,
+        replies: &MetricsReplies,
+        now: MonotonicNs,
+    ) {
+        if renders.is_empty() {
+            return;
+        }
+        let body = self.page(now);
+        for RenderRequest { core, token } in renders.try_iter().take(renders.len()) {
+            replies.send(core, RenderReply { token, body: body.clone() });
+        }
+    }
+
+    fn page(&self, now: MonotonicNs) -> Bytes {
+        let policies = self.policies.load();
+        let watched: Vec<WatchedLevel> =
+            self.watched.iter().filter_map(|key| self.watched_level(key, &policies, now)).collect();
+        let page = Page {
+            cores: &self.cores,
+            latencies: &self.latencies,
+            table: self.table.stats(),
+            policies: &policies,
+            watched: &watched,
+            fill: self.scan.found(),
+            reloads: &self.reloads,
+            healthy: self.health.is_good(),
+            region: &self.region,
+            version: env!("CARGO_PKG_VERSION"),
+            process: ProcessStats::read(self.started),
+        };
+        Bytes::from(page.render(Vec::new()))
+    }
+
+    /// None when a reload has removed the policy.
+    fn watched_level(
+        &self,
+        key: &WatchedKey,
+        policies: &PolicySet,
+        now: MonotonicNs,
+    ) -> Option<WatchedLevel> {
+        let policy = policies.find(key.policy.as_bytes())?;
+        let limits = policy.limits_for(key.key.as_bytes());
+        let id = self.hasher.bucket_id(policy, key.key.as_bytes());
+        let level = self.table.level(id, limits, now).unwrap_or(0);
+        Some(WatchedLevel::new(&key.policy, &key.key, limits, level))
+    }
+}

@@ -1,0 +1,133 @@
+//! What must not be on a data thread: one glommio executor on a thread of its own.
+//!
+//! It renders `/metrics` for the data threads, gathers their histograms, walks the table for the fill
+//! ratios, and watches that every data thread turns ([`watchdog`]). It touches the data plane through
+//! atomics and channels only.
+
+mod gather;
+mod watchdog;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, bounded};
+use glommio::timer::sleep;
+use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder};
+
+use crate::data_plane::{MetricsReplies, RenderRequest};
+use crate::time::SystemClock;
+
+pub use gather::{CoreHandles, Observed, ObservedParts};
+
+/// How long a request for the metrics page may wait before it is looked at.
+const TICK: Duration = Duration::from_millis(10);
+/// Between two looks at histograms and heartbeats.
+const COLLECT: Duration = Duration::from_secs(1);
+/// Submissions that fit into the executor's rings.
+const RING_DEPTH: usize = 64;
+/// Memory the executor registers for storage, which it does not use here.
+const IO_MEMORY: usize = 64 * 1024;
+
+/// Why there is no control plane.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlPlaneError {
+    /// No executor.
+    #[error(
+        "cannot start the control plane: {0}; it needs io_uring (sysctl kernel.io_uring_disabled=0) and \
+         512 KiB of locked memory (ulimit -l, or LimitMEMLOCK= in the unit)"
+    )]
+    Executor(String),
+    /// Its thread ended before it served.
+    #[error("the control plane ended while it started")]
+    Ended,
+}
+
+impl<T> From<GlommioError<T>> for ControlPlaneError {
+    fn from(error: GlommioError<T>) -> Self {
+        Self::Executor(error.to_string())
+    }
+}
+
+/// What the control plane is made of.
+#[derive(Debug)]
+pub struct ControlParts {
+    /// What it looks at.
+    pub observed: Observed,
+    /// What the data threads ask.
+    pub renders: Receiver<RenderRequest>,
+    /// The way back.
+    pub replies: MetricsReplies,
+    /// The clock of the data plane.
+    pub clock: SystemClock,
+}
+
+/// The running control plane; it ends when dropped.
+pub struct ControlPlane {
+    stop: Arc<AtomicBool>,
+    thread: Option<ExecutorJoinHandle<()>>,
+}
+
+impl std::fmt::Debug for ControlPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlPlane").field("stop", &self.stop).finish_non_exhaustive()
+    }
+}
+
+impl ControlPlane {
+    /// Starts it, and returns when it serves.
+    ///
+    /// # Errors
+    /// When there is no thread or no ring for it.
+    pub fn start(parts: ControlParts) -> Result<Self, ControlPlaneError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, started) = bounded(1);
+        let stopped = Arc::clone(&stop);
+        let thread = LocalExecutorBuilder::default()
+            .name("control")
+            .ring_depth(RING_DEPTH)
+            .io_memory(IO_MEMORY)
+            .spawn(move || async move {
+                // Nobody waits any more only when the start was given up.
+                let _ = ready.send(());
+                run(parts, &stopped).await;
+            })?;
+        if started.recv().is_err() {
+            return Err(thread.join().err().map_or(ControlPlaneError::Ended, ControlPlaneError::from));
+        }
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Ends it.
+    pub fn shutdown(&mut self) {
+        // Relaxed: nothing is handed over by it, and the join below orders the rest.
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && let Err(error) = thread.join()
+        {
+            tracing::error!("the control plane ended badly: {error}");
+        }
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+async fn run(parts: ControlParts, stop: &AtomicBool) {
+    use crate::time::Clock as _;
+    let ControlParts { mut observed, renders, replies, clock } = parts;
+    let mut next_collect = clock.now();
+    while !stop.load(Ordering::Relaxed) {
+        let now = clock.now();
+        if now >= next_collect {
+            observed.collect(now);
+            next_collect = now.after(COLLECT);
+        }
+        observed.walk(now);
+        observed.answer(&renders, &replies, now);
+        sleep(TICK).await;
+    }
+}

@@ -1,0 +1,165 @@
+//! How full buckets are, by policy: a walk over all lines in slices, off the data path.
+
+use crate::bucket::policy::{Limits, MAX_POLICIES, PolicySet, level_at};
+use crate::bucket::table::BucketTable;
+use crate::time::MonotonicNs;
+
+/// Upper bounds of the buckets: parts of the burst that are available.
+pub(super) const BOUNDS: [f64; 13] = [0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+
+/// The part of the burst that is available, counted over the live buckets of each policy.
+#[derive(Clone, Debug)]
+pub struct FillRatios {
+    rows: Vec<Row>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Row {
+    /// How many are at most each bound, and above the one before.
+    counts: [u64; BOUNDS.len()],
+    pub(super) sum: f64,
+}
+
+impl Row {
+    pub(super) fn cumulative(&self) -> [u64; BOUNDS.len()] {
+        let mut total = 0;
+        self.counts.map(|count| {
+            total += count;
+            total
+        })
+    }
+
+    fn add(&mut self, ratio: f64) {
+        self.counts[BOUNDS.partition_point(|bound| *bound < ratio)] += 1;
+        self.sum += ratio;
+    }
+}
+
+impl Default for FillRatios {
+    fn default() -> Self {
+        Self { rows: vec![Row::default(); MAX_POLICIES] }
+    }
+}
+
+impl FillRatios {
+    /// The row of the policy with this index.
+    pub(super) fn row(&self, policy_index: u16) -> Option<&Row> {
+        self.rows.get(usize::from(policy_index))
+    }
+
+    fn add(&mut self, policy_index: u16, ratio: f64) {
+        if let Some(row) = self.rows.get_mut(usize::from(policy_index)) {
+            row.add(ratio);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.rows.fill(Row::default());
+    }
+}
+
+/// Tokens of a bucket that can be spent now, not whole ones only; zero for one in debt.
+pub(super) fn available(level_ticks: u64, limits: &Limits) -> f64 {
+    let ticks = limits.burst_ticks().saturating_sub(level_ticks);
+    ticks as f64 / limits.clock().ticks(1) as f64
+}
+
+/// A walk over the table, and what the last whole one found.
+#[derive(Debug, Default)]
+pub struct FillScan {
+    next_line: usize,
+    counting: FillRatios,
+    found: FillRatios,
+}
+
+impl FillScan {
+    /// Looks at up to `lines` more; whether that ended a walk.
+    pub fn advance(
+        &mut self,
+        table: &BucketTable,
+        policies: &PolicySet,
+        lines: usize,
+        now: MonotonicNs,
+    ) -> bool {
+        let end = self.next_line.saturating_add(lines).min(table.len_lines());
+        table.visit(self.next_line..end, |slot, tat| {
+            if let (Some(limits), Some(owner)) = (policies.slot(slot), policies.owner(slot)) {
+                let available = available(level_at(tat, limits, now), limits);
+                self.counting.add(owner, available / limits.burst() as f64);
+            }
+        });
+        self.next_line = end;
+        let ended = end == table.len_lines();
+        if ended {
+            self.next_line = 0;
+            std::mem::swap(&mut self.counting, &mut self.found);
+            self.counting.clear();
+        }
+        ended
+    }
+
+    /// What the last whole walk found.
+    #[must_use]
+    pub const fn found(&self) -> &FillRatios {
+        &self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::gcra::Rate;
+    use crate::bucket::hash::KeyHasher;
+    use crate::bucket::policy::{LimitSpec, Mode, PolicySpec};
+    use crate::bucket::table::{OnTableFull, TableConfig};
+
+    fn policies() -> PolicySet {
+        let spec = |name: &str, burst| PolicySpec {
+            name: name.to_owned(),
+            limit: LimitSpec { rate: Rate::new(1, 86_400_000_000_000).unwrap(), burst },
+            overrides: vec![],
+            mode: Mode::Enforce,
+            metadata: Default::default(),
+        };
+        PolicySet::new(&[spec("a", 100), spec("b", 10)], MonotonicNs(0)).unwrap()
+    }
+
+    #[test]
+    fn every_live_bucket_is_counted_once_in_its_policy_at_its_level() {
+        let (policies, now) = (policies(), MonotonicNs(1_000));
+        let table = BucketTable::new(TableConfig { lines: 4096, on_full: OnTableFull::Allow }).unwrap();
+        table.publish_limits(&policies);
+        let hasher = KeyHasher::new([7; 16]);
+        let a = policies.find(b"a").unwrap();
+        for spent in 1..=100_u64 {
+            let id = hasher.bucket_id(a, &spent.to_be_bytes());
+            assert!(table.charge(id, a.default_limits(), spent, now).allowed);
+        }
+        let mut scan = FillScan::default();
+        let mut slices = 1;
+        while !scan.advance(&table, &policies, 1000, now) {
+            slices += 1;
+        }
+        assert_eq!(slices, 5);
+        let row = scan.found().row(a.index()).unwrap();
+        // 0 to 99 tokens of 100 are left: one is empty, ten have at most 9, and so on.
+        assert_eq!(row.cumulative(), [1, 2, 6, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]);
+        assert!((row.sum - 49.5).abs() < 1e-6, "{}", row.sum);
+        let b = policies.find(b"b").unwrap();
+        assert_eq!(scan.found().row(b.index()).unwrap().cumulative()[12], 0);
+    }
+
+    #[test]
+    fn a_walk_that_is_not_whole_is_not_shown() {
+        let (policies, now) = (policies(), MonotonicNs(0));
+        let table = BucketTable::new(TableConfig { lines: 64, on_full: OnTableFull::Allow }).unwrap();
+        table.publish_limits(&policies);
+        let a = policies.find(b"a").unwrap();
+        table.charge(KeyHasher::new([7; 16]).bucket_id(a, b"k"), a.default_limits(), 1, now);
+        let mut scan = FillScan::default();
+        assert!(!scan.advance(&table, &policies, 63, now));
+        assert_eq!(scan.found().row(a.index()).unwrap().cumulative()[12], 0);
+        assert!(scan.advance(&table, &policies, 63, now));
+        assert_eq!(scan.found().row(a.index()).unwrap().cumulative()[12], 1);
+    }
+}

@@ -1,0 +1,119 @@
+//! The real program in a directory of its own, killed when dropped.
+#![allow(dead_code)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Program {
+    child: Child,
+    log: Mutex<Receiver<String>>,
+    address: String,
+    directory: tempfile::TempDir,
+}
+
+impl Program {
+    /// Starts it with this configuration file, and returns when it serves.
+    pub(crate) fn start(config: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), config)
+    }
+
+    pub(crate) fn start_in(directory: tempfile::TempDir, config: &str) -> Self {
+        fs::write(directory.path().join("openclaw-rating.toml"), config).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_openclaw-rating"))
+            .current_dir(directory.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, log) = channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut program = Self { child, log: Mutex::new(log), address: String::new(), directory };
+        let greeting = program.until_logged("serving ");
+        let address = greeting.split(" on ").nth(1).and_then(|rest| rest.split([',', ';']).next());
+        program.address = address.unwrap().to_owned();
+        program
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The next line of the log that contains `words`.
+    pub(crate) fn until_logged(&self, words: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self
+                .log
+                .lock()
+                .unwrap()
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("{words:?} is not logged"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn reload(&self, config: &str) {
+        fs::write(self.directory.path().join("openclaw-rating.toml"), config).unwrap();
+        self.signal(Signal::HUP);
+    }
+
+    /// The whole answer to a GET on a connection of its own.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Asks until the answer is as wanted.
+    pub(crate) fn until(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get(path);
+            let body = answer.split("\r\n\r\n").nth(1).unwrap_or("").to_owned();
+            if wanted(&body) {
+                return body;
+            }
+            assert!(Instant::now() < until, "{path} never said so, but\n{body}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it does not end");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
