@@ -100,11 +100,10 @@ fn reloads_are_counted_by_result_and_policies_in_force_are_shown() {
 #[test]
 fn many_ask_at_once_and_all_are_answered() {
     let program = Program::start(CONFIG);
+    let ask = || assert!((0..10).all(|_| program.get("/metrics").contains("openclaw_healthy 1")));
     std::thread::scope(|scope| {
         for _ in 0..16 {
-            scope.spawn(|| {
-                (0..10).for_each(|_| assert!(program.get("/metrics").contains("openclaw_healthy 1")))
-            });
+            scope.spawn(ask);
         }
     });
 }
