@@ -1,7 +1,7 @@
 //! What must not be on a data thread: one glommio executor on a thread of its own.
 //!
 //! It renders `/metrics` for the data threads, gathers their histograms, walks the table for the fill
-//! ratios, and watches that every data thread turns ([`watchdog`]). It touches the data plane through
+//! ratios, and watches that every data thread turns (`watchdog`). It touches the data plane through
 //! atomics and channels only.
 
 mod gather;
