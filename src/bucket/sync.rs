@@ -5,12 +5,18 @@ pub(crate) use std::hint::spin_loop;
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
-pub(crate) use std::thread::yield_now;
+pub(crate) use std::thread::{sleep as nap, yield_now};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(loom)]
 pub(crate) use loom::thread::{yield_now, yield_now as spin_loop};
+
+/// The model knows no time.
+#[cfg(loom)]
+pub(crate) fn nap(_: std::time::Duration) {
+    yield_now();
+}
 
 /// The level and the counter of a bucket, which move together or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

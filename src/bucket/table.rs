@@ -13,6 +13,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -20,7 +21,7 @@ use super::hash::BucketId;
 use super::line::{Line, Outcome, Seen};
 use super::memory::LineMemory;
 use super::policy::{self, Limits, PolicySet};
-use super::sync::{AtomicU64, Ordering, fence, spin_loop, yield_now};
+use super::sync::{AtomicU64, Ordering, fence, nap, spin_loop, yield_now};
 use crate::time::MonotonicNs;
 
 /// Lines of one group: 512 bytes.
@@ -31,6 +32,10 @@ const SPILL: usize = GROUP * 3 / 4;
 const MAX_ATTEMPTS: usize = if cfg!(loom) { 6 } else { 4096 };
 /// From this try on a waiting thread lets others run: who it waits for may have been put off its core.
 const SPINS: usize = 64;
+/// From this try on it sleeps: who it waits for is off its core for longer than yielding covers.
+const YIELDS: usize = 1024;
+/// One such sleep. All that are left make a third of a second, many turns of any scheduler.
+const NAP: Duration = Duration::from_micros(100);
 
 /// The decision for a key that has no bucket and finds no room for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -406,7 +411,11 @@ impl BucketTable {
 }
 
 fn pause(attempt: usize) {
-    if attempt < SPINS { spin_loop() } else { yield_now() }
+    match attempt {
+        ..SPINS => spin_loop(),
+        SPINS..YIELDS => yield_now(),
+        _ => nap(NAP),
+    }
 }
 
 /// The lines in which a bucket may be, in the order they are looked at.
