@@ -14,6 +14,7 @@ use openclaw_rating::api::{CoreService, Health, ServiceParts};
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::hash::KeyHasher;
 use openclaw_rating::bucket::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
+use openclaw_rating::bucket::sharing::Sharing;
 use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::data_plane::{DataPlane, DataPlaneConfig, ListenAddr};
 use openclaw_rating::http::HttpLimits;
@@ -55,6 +56,7 @@ fn policies(now: openclaw_rating::time::MonotonicNs) -> Arc<PolicySet> {
         limit,
         overrides: vec![],
         mode: Mode::Enforce,
+        sharing: Sharing::default(),
         metadata: BTreeMap::new(),
     };
     Arc::new(PolicySet::new(&[spec], now).unwrap())

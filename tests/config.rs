@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::policy::{Matcher, Mode};
+use openclaw_rating::bucket::sharing::{Consistency, Partition, Share, Sharing};
 use openclaw_rating::bucket::table::OnTableFull;
 use openclaw_rating::config::{self, Config, Problems, Sources, WatchedKey};
 use openclaw_rating::data_plane::ListenAddr;
@@ -67,6 +68,9 @@ const EVERY_SETTING: &str = r#"
     rate = "10/5s"
     burst = 7
     shadow = true
+    partition = "full"
+    share = "equal"
+    consistency = "strict"
     metadata = { owner = "identity" }
     [[policy.override]]
     key = "alice"
@@ -113,6 +117,11 @@ fn every_setting_reaches_the_configuration() {
 
     let login = &config.policies[0];
     assert_eq!((login.mode, login.limit.burst), (Mode::Shadow, 7));
+    assert_eq!(
+        login.sharing,
+        Sharing { partition: Partition::Full, share: Share::Equal, consistency: Consistency::Strict }
+    );
+    assert_eq!(config.policies[1].sharing, Sharing::default());
     assert_eq!(login.metadata["owner"], "identity");
     assert_eq!(login.overrides[0].matcher, Matcher::Exact(b"alice".to_vec()));
     assert_eq!((login.overrides[0].limit.rate, login.overrides[0].limit.burst), (login.limit.rate, 70));
@@ -169,6 +178,9 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("burst = 2147483649", (4, 9), "from 1 to 2147483648"),
     ("kill = \"on\"", (4, 8), "one of \"allow\", \"deny\""),
     ("shadow = 1", (4, 10), "true or false"),
+    ("partition = \"ful\"", (4, 13), "did you mean `full`?"),
+    ("share = 3", (4, 9), "one of \"observed\", \"equal\""),
+    ("consistency = \"exact\"", (4, 15), "one of \"eventual\", \"strict\""),
     ("metadata = 3", (4, 12), "must be a table"),
     ("metadata = { a = 3 }", (4, 18), "put it in quotes"),
     ("[[policy.override]]\nburst = 3", (4, 1), "either `key` or `prefix`"),

@@ -10,6 +10,7 @@ use super::{CoreService, Health, Reason, ServiceParts};
 use crate::bucket::gcra::Rate;
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, PolicySet, PolicySpec};
+use crate::bucket::sharing::Sharing;
 use crate::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use crate::data_plane::{Next, Service};
 use crate::http::{ConnectionState, HttpLimits};
@@ -35,6 +36,7 @@ fn spec(name: &str, burst: u64, mode: Mode) -> PolicySpec {
             limit: LimitSpec { rate: Rate::new(1, SECOND).unwrap(), burst: burst * 10 },
         }],
         mode,
+        sharing: Sharing::default(),
         metadata: BTreeMap::new(),
     }
 }

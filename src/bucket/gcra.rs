@@ -13,6 +13,10 @@ const TARGET_TICKS_PER_SECOND: u128 = 1 << 32;
 /// Keeps the largest burst (2^31 tokens) below 2^61 ticks.
 const MAX_FRACTION_BITS: u32 = 30;
 const NS_PER_SECOND: u64 = 1_000_000_000;
+/// A level between nodes is in 2^-16 of a token.
+pub const FIXED_BITS: u32 = 16;
+/// The highest level a bucket can be brought to: a clock's reading and this stay below 2^63.
+pub const MAX_LEVEL_TICKS: u64 = 1 << 62;
 /// The smallest part of a nanosecond that rounding up still counts: above the multiplier's error.
 const ROUNDING_BITS: u32 = 20;
 
@@ -181,6 +185,31 @@ impl TokenClock {
         ticks >> self.fraction_bits
     }
 
+    /// Ticks that arrive in `duration_ns`, rounded down.
+    #[must_use]
+    pub const fn ticks_in(&self, duration_ns: u64) -> u64 {
+        self.ticks_per_ns.scale(duration_ns)
+    }
+
+    /// `ticks` in 1/65536 of a token, rounded up: the unit of levels between nodes.
+    #[must_use]
+    pub const fn to_fixed(&self, ticks: u64) -> u64 {
+        match self.fraction_bits.checked_sub(FIXED_BITS) {
+            Some(finer) => ticks.div_ceil(1 << finer),
+            None => ticks.saturating_mul(1 << (FIXED_BITS - self.fraction_bits)),
+        }
+    }
+
+    /// Ticks of a level in 1/65536 of a token, rounded up, at most [`MAX_LEVEL_TICKS`].
+    #[must_use]
+    pub const fn from_fixed(&self, fixed: u64) -> u64 {
+        let ticks = match self.fraction_bits.checked_sub(FIXED_BITS) {
+            Some(finer) => fixed.saturating_mul(1 << finer),
+            None => fixed.div_ceil(1 << (FIXED_BITS - self.fraction_bits)),
+        };
+        if ticks < MAX_LEVEL_TICKS { ticks } else { MAX_LEVEL_TICKS }
+    }
+
     /// Ticks in a token, as a power of two.
     #[must_use]
     pub const fn fraction_bits(&self) -> u32 {
@@ -266,6 +295,18 @@ mod tests {
             let clock = TokenClock::new(rate(tokens, per), MonotonicNs(0));
             let reading = clock.at(MonotonicNs(thirty_years));
             assert!(reading + clock.ticks(1 << 31) < 1 << 63);
+        }
+    }
+
+    #[test]
+    fn a_level_between_nodes_is_never_rounded_down() {
+        for (tokens, per) in [(10_000_000, NS_PER_SECOND), (1, NS_PER_SECOND), (1, Rate::DAY_NS)] {
+            let clock = TokenClock::new(rate(tokens, per), MonotonicNs(0));
+            for level in [0, 1, 255, 65_537, clock.ticks(3), clock.ticks(1 << 31)] {
+                let there_and_back = clock.from_fixed(clock.to_fixed(level));
+                assert!((level..=level + clock.ticks(1)).contains(&there_and_back), "{tokens}/{per} {level}");
+            }
+            assert_eq!(clock.from_fixed(u64::MAX), MAX_LEVEL_TICKS.min(clock.from_fixed(u64::MAX)));
         }
     }
 

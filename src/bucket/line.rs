@@ -9,12 +9,17 @@
 use super::gcra::{self, Verdict};
 use super::hash::BucketId;
 use super::policy::Limits;
-use super::sync::{AtomicPair, AtomicU64, Ordering, Pair};
+use super::sync::{AtomicPair, AtomicU64, Ordering, Pair, fence};
 
 /// The `tat` of a line that is changing hands.
 const RESERVED: u64 = u64::MAX;
-/// The slot's place in `meta`.
+/// The parts of `meta`: the slot, a bit for each peer whose counter is of this owner, and how many owners
+/// there were.
 const SLOT_MASK: u64 = 0xffff;
+const PEERS_SHIFT: u32 = 16;
+const OWNERS_SHIFT: u32 = 32;
+/// The bit of `phantom` that says: the bucket was full again after some of it was charged.
+const IDLED: u64 = 1 << 63;
 
 /// A bucket.
 #[derive(Debug, Default)]
@@ -23,11 +28,11 @@ pub(crate) struct Line {
     pair: AtomicPair,
     id_low: AtomicU64,
     id_high: AtomicU64,
-    /// The slot of the limits whose ticks `tat` is counted in.
+    /// The slot of the limits whose ticks `tat` is counted in, and whose counters are known.
     meta: AtomicU64,
     /// The count at which this owner began.
     start: AtomicU64,
-    /// Ticks charged for peers that cannot be heard.
+    /// Charged for peers that cannot be heard, in 1/65536 of a token.
     phantom: AtomicU64,
     /// Tokens counted and given back, which the next charges use up first.
     credit: AtomicU64,
@@ -56,6 +61,60 @@ pub(crate) enum Outcome {
     OtherSlot(u16),
     /// The line has another owner now, or is changing.
     Lost,
+}
+
+/// A bucket as one look found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Whose it is.
+    pub id: BucketId,
+    /// The slot of the limits that its level is counted in.
+    pub slot: u16,
+    /// The theoretical arrival time, in ticks of these limits.
+    pub tat: u64,
+    /// Tokens that this node ever admitted here, from where the bucket began.
+    pub count: u64,
+    /// Where it began.
+    pub start: u64,
+    /// Charged for peers that could not be heard, in 1/65536 of a token.
+    pub phantom: u64,
+    /// A bit for each peer whose counter is known, by its column.
+    pub(crate) known: u16,
+}
+
+/// What a merge knows of a line before it moves the level.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    pub(crate) slot: u16,
+    pub(crate) tat: u64,
+    /// Tokens that the owner used.
+    pub(crate) used: u64,
+    /// Whether the peer's counter belongs to this owner.
+    pub(crate) known: bool,
+}
+
+/// What a look at a line found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Empty,
+    /// It was changed meanwhile: look again.
+    Changing,
+    Bucket(View),
+}
+
+/// How a merge ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merged {
+    Done,
+    /// Another thread was faster.
+    Again,
+    /// The line has another owner now.
+    Lost,
+}
+
+/// `tat` moved on by `ticks`, within the highest level there is.
+fn raise(tat: u64, ticks: u64, now: u64) -> u64 {
+    tat.saturating_add(ticks).min(now.saturating_add(gcra::MAX_LEVEL_TICKS)).max(tat)
 }
 
 impl Line {
@@ -96,8 +155,9 @@ impl Line {
         self.pair.load().count == 0
     }
 
-    /// Charges `cost` tokens if they fit.
-    pub(crate) fn charge(&self, id: BucketId, limits: &Limits, cost: u64, now: u64) -> Outcome {
+    /// Charges `cost` tokens if they fit, and with them what `absent` (in 1/65536 of the cost) says that
+    /// peers use meanwhile who cannot be heard.
+    pub(crate) fn charge(&self, id: BucketId, limits: &Limits, cost: u64, absent: u32, now: u64) -> Outcome {
         let cost_ticks = limits.clock().ticks(cost);
         let mut pair = self.pair.load();
         loop {
@@ -114,11 +174,19 @@ impl Line {
                 Verdict::Allowed { .. } if cost == 0 => {
                     return Outcome::Decided { allowed: true, level, wait: 0 };
                 }
-                Verdict::Allowed { tat } => tat,
+                Verdict::Allowed { tat } if absent == 0 => tat,
+                Verdict::Allowed { tat } => {
+                    raise(tat, limits.clock().from_fixed(cost * u64::from(absent)), now)
+                }
             };
             let credit = self.take_credit(cost);
             match self.pair.compare_exchange(pair, Pair { tat, count: pair.count + cost - credit }) {
-                Ok(()) => return Outcome::Decided { allowed: true, level: tat - now, wait: 0 },
+                Ok(()) => {
+                    if absent != 0 {
+                        self.add_phantom(cost * u64::from(absent), pair.tat <= now);
+                    }
+                    return Outcome::Decided { allowed: true, level: tat - now, wait: 0 };
+                }
                 Err(newer) => {
                     self.give_credit(credit);
                     pair = newer;
@@ -178,10 +246,23 @@ impl Line {
     /// Names the new owner of a line that this thread reserved.
     pub(crate) fn claim(&self, id: BucketId, slot: u16, reserved: Pair) {
         self.set_id(id.get());
-        self.meta.store(u64::from(slot), Ordering::Relaxed);
+        self.begin_owner(slot);
         self.start.store(reserved.count, Ordering::Relaxed);
         self.phantom.store(0, Ordering::Relaxed);
         self.credit.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes the next number of an owner: no note about a peer, made late, lands on the wrong one.
+    fn begin_owner(&self, slot: u16) {
+        let mut meta = self.meta.load(Ordering::Relaxed);
+        loop {
+            let owner = (meta >> OWNERS_SHIFT).wrapping_add(1);
+            let next = (owner << OWNERS_SHIFT) | u64::from(slot);
+            match self.meta.compare_exchange(meta, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(newer) => meta = newer,
+            }
+        }
     }
 
     /// Makes a reserved line live at `tat`.
@@ -205,8 +286,119 @@ impl Line {
         }
         let reserved = Pair { tat: RESERVED, count: pair.count };
         if self.pair.compare_exchange(pair, reserved).is_ok() {
-            self.meta.store(u64::from(to), Ordering::Relaxed);
+            // Only the slot: the merging thread may note a peer at the same time.
+            self.meta.fetch_xor(u64::from(from ^ to), Ordering::Relaxed);
             self.publish(reserved, convert(pair.tat));
+        }
+    }
+
+    /// The bucket, all of one moment.
+    pub(crate) fn view(&self) -> Look {
+        let pair = self.pair.load();
+        let id = self.id();
+        if pair.count == 0 || id == 0 && pair.tat != RESERVED {
+            return Look::Empty;
+        }
+        let meta = self.meta.load(Ordering::Relaxed);
+        let view = View {
+            id: BucketId::from_u128(id),
+            slot: (meta & SLOT_MASK) as u16,
+            known: (meta >> PEERS_SHIFT) as u16,
+            tat: pair.tat,
+            count: pair.count,
+            start: self.start.load(Ordering::Relaxed),
+            phantom: self.phantom.load(Ordering::Relaxed) & !IDLED,
+        };
+        // What was read before is not from after the pair that is read next.
+        fence(Ordering::Acquire);
+        if pair.tat == RESERVED || self.pair.load() != pair {
+            return Look::Changing;
+        }
+        Look::Bucket(view)
+    }
+
+    /// Moves the level to the `tat` that `next` makes of what is known, and notes that the counter of
+    /// the peer in `column` belongs to the owner. Only one thread merges.
+    pub(crate) fn merge(&self, id: BucketId, column: u32, mut next: impl FnMut(Heard) -> u64) -> Merged {
+        let pair = self.pair.load();
+        if self.id() != id.get() {
+            return Merged::Lost;
+        }
+        if pair.tat == RESERVED {
+            return Merged::Again;
+        }
+        // Ordered as the identity is: an exchange that succeeds below shows that all is of one owner.
+        let meta = self.meta.load(Ordering::Relaxed);
+        let bit = 1 << (PEERS_SHIFT + column);
+        let used = pair.count.saturating_sub(self.start.load(Ordering::Relaxed));
+        let heard = Heard { slot: (meta & SLOT_MASK) as u16, tat: pair.tat, used, known: meta & bit != 0 };
+        let tat = next(heard);
+        if tat != pair.tat && self.pair.compare_exchange(pair, Pair { tat, count: pair.count }).is_err() {
+            return Merged::Again;
+        }
+        if !heard.known {
+            self.note_peer(meta, bit);
+        }
+        Merged::Done
+    }
+
+    /// Sets the peer's bit if the line still has the owner it had in `meta`.
+    fn note_peer(&self, mut meta: u64, bit: u64) {
+        let owner = meta >> OWNERS_SHIFT;
+        while meta >> OWNERS_SHIFT == owner {
+            match self.meta.compare_exchange(meta, meta | bit, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(newer) => meta = newer,
+            }
+        }
+    }
+
+    pub(crate) fn add_phantom(&self, fixed: u64, idle: bool) {
+        // Relaxed: an estimate of its own, it publishes nothing.
+        let mut phantom = self.phantom.load(Ordering::Relaxed);
+        loop {
+            let idled = if idle && phantom != 0 { IDLED } else { phantom & IDLED };
+            let more = ((phantom & !IDLED).saturating_add(fixed).min(!IDLED)) | idled;
+            match self.phantom.compare_exchange(phantom, more, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(newer) => phantom = newer,
+            }
+        }
+    }
+
+    /// Takes up to `most` of the phantom, and says how much.
+    pub(crate) fn take_phantom(&self, most: u64) -> u64 {
+        let mut phantom = self.phantom.load(Ordering::Relaxed);
+        loop {
+            let taken = (phantom & !IDLED).min(most);
+            match self.phantom.compare_exchange(
+                phantom,
+                phantom - taken,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return taken,
+                Err(newer) => phantom = newer,
+            }
+        }
+    }
+
+    /// Ends the phantom, and gives it back to the level: `lower` makes the new `tat` of slot, `tat` and
+    /// what is given back. A bucket that was full again since has nothing of it in its level.
+    pub(crate) fn return_phantom(&self, lower: impl Fn(u16, u64, u64) -> u64) {
+        if self.phantom.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut pair = self.pair.load();
+        let id = self.id();
+        let phantom = self.phantom.swap(0, Ordering::Relaxed);
+        while pair.tat != RESERVED && self.id() == id && phantom & IDLED == 0 {
+            let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
+            let tat = lower(slot, pair.tat, phantom);
+            match self.pair.compare_exchange(pair, Pair { tat, count: pair.count }) {
+                Ok(()) => return,
+                Err(newer) => pair = newer,
+            }
         }
     }
 

@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use loom::sync::Arc;
 use loom::thread;
 
+use super::changes::ChangeMap;
 use super::gcra::Rate;
 use super::hash::BucketId;
 use super::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
+use super::sharing::Sharing;
+use super::sync::{AtomicU64, Ordering};
 use super::table::{BatchItem, BucketTable, OnTableFull, TableConfig};
 use crate::time::MonotonicNs;
 
@@ -29,6 +32,7 @@ impl World {
             limit,
             overrides: vec![],
             mode: Mode::Enforce,
+            sharing: Sharing::default(),
             metadata: BTreeMap::new(),
         };
         let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
@@ -142,5 +146,75 @@ fn a_bucket_taken_over_before_its_first_charge_takes_none_for_its_successor() {
         let mine = world.charge(200, 1, 10);
         let theirs = other.join().unwrap();
         assert!(world.used(200) <= mine && world.used(100) <= theirs);
+    });
+}
+
+/// Ticks of whole tokens as the only policy counts them, and the merge that charges them for a peer.
+fn merge(world: &World, key: u128, tokens: u64, now_s: u64) -> Option<bool> {
+    let limits = world.policies.find(b"p").unwrap().default_limits();
+    let now = MonotonicNs(now_s * SECOND);
+    let mut known = false;
+    let merged = world.table.merge(BucketId::from_u128(key), limits, 0, now, |_, heard, limits| {
+        known = heard.known;
+        heard.tat.max(limits.clock().at(now)) + limits.clock().ticks(tokens)
+    });
+    merged.map(|_| known)
+}
+
+#[test]
+fn a_merge_and_a_charge_are_both_in_the_level() {
+    explore(|| {
+        let world = World::new(1, 10);
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.charge(8, 2, 0))
+        };
+        let merged = merge(&world, 8, 3, 0);
+        let charged = other.join().unwrap();
+        let limits = world.policies.find(b"p").unwrap().default_limits();
+        let level = world.table.level(BucketId::from_u128(8), limits, MonotonicNs(0)).unwrap_or(0);
+        let expected = charged + if merged.is_some() { 3 } else { 0 };
+        assert_eq!(limits.clock().tokens(level), expected);
+        assert_eq!(world.used(8), charged);
+    });
+}
+
+#[test]
+fn a_peer_is_never_known_to_a_bucket_that_took_its_line_over() {
+    explore(|| {
+        let world = World::new(1, 1);
+        (1..=6).for_each(|key| assert!(world.charge(key, 1, 0) <= 1));
+        let mut live = (1..=6).filter(|key| world.used(*key) == 1);
+        let gives_way = live.next().unwrap();
+        live.for_each(|key| assert!(world.charge(key, 1, 10) <= 1));
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.charge(100, 1, 10))
+        };
+        merge(&world, gives_way, 0, 10);
+        if other.join().unwrap() == 1 {
+            assert_eq!(merge(&world, 100, 0, 10), Some(false));
+        }
+    });
+}
+
+#[test]
+fn a_change_is_told_whoever_was_faster() {
+    explore(|| {
+        // A relaxed counter promises less than the pair of a line does.
+        let shared = Arc::new((ChangeMap::new(1), AtomicU64::new(1)));
+        shared.0.mark(0);
+        let other = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.1.fetch_add(1, Ordering::Relaxed);
+                shared.0.mark(0);
+            })
+        };
+        let mut told = 0;
+        shared.0.drain(|_| told = shared.1.load(Ordering::Relaxed));
+        other.join().unwrap();
+        shared.0.drain(|_| told = shared.1.load(Ordering::Relaxed));
+        assert_eq!(told, 2, "what was told last is all there is");
     });
 }

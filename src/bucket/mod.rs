@@ -1,11 +1,15 @@
-//! Token buckets without IO or a clock: the arithmetic ([`gcra`]), what limits apply ([`policy`]),
-//! which bucket a key has ([`hash`]), and where buckets live ([`table`]).
+//! Token buckets without IO or a clock: the arithmetic ([`gcra`]), what limits apply ([`policy`]) and
+//! how nodes share them ([`sharing`]), which bucket a key has ([`hash`]), and where buckets live
+//! ([`table`]).
 
+mod absent;
+mod changes;
 pub mod gcra;
 pub mod hash;
 mod line;
 mod memory;
 pub mod policy;
+pub mod sharing;
 mod sync;
 pub mod table;
 

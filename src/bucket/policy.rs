@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::gcra::{self, Rate, TokenClock};
+use super::gcra::{self, Rate, RateError, TokenClock};
+use super::sharing::{Consistency, Sharing};
 use super::table::Charge;
 use crate::time::MonotonicNs;
 
@@ -74,8 +75,39 @@ pub struct PolicySpec {
     pub overrides: Vec<OverrideSpec>,
     /// What is done with the decision.
     pub mode: Mode,
+    /// How the nodes of a cluster share the limits.
+    pub sharing: Sharing,
     /// Free text for people and dashboards.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl LimitSpec {
+    fn divided(self, nodes: u8) -> Result<Self, RateError> {
+        let (tokens, per_ns) = self.rate.ratio();
+        let rate = Rate::new(tokens, per_ns.checked_mul(u64::from(nodes)).ok_or(RateError::TooSlow)?)?;
+        Ok(Self { rate, burst: self.burst / u64::from(nodes) })
+    }
+}
+
+impl PolicySpec {
+    /// The policy as one of `nodes` keeps it: a strict one with an equal part of each rate and burst,
+    /// rounded down, any other as it is.
+    ///
+    /// # Errors
+    /// When a part would be less than a bucket can be.
+    pub fn part_of(&self, nodes: u8) -> Result<Self, PolicyError> {
+        let mut part = self.clone();
+        if self.sharing.consistency == Consistency::Eventual || nodes <= 1 {
+            return Ok(part);
+        }
+        let overrides = part.overrides.iter_mut().map(|other| &mut other.limit);
+        for limit in std::iter::once(&mut part.limit).chain(overrides) {
+            let divided = limit.divided(nodes).ok().filter(|divided| divided.burst > 0);
+            *limit =
+                divided.ok_or_else(|| PolicyError::StrictTooSmall { policy: self.name.clone(), nodes })?;
+        }
+        Ok(part)
+    }
 }
 
 /// Why a set of policies cannot be used.
@@ -97,6 +129,16 @@ pub enum PolicyError {
         policy: String,
         /// What it asked for.
         burst: u64,
+    },
+    /// A limit too small to be divided.
+    #[error(
+        "policy {policy:?} is strict and has a limit that {nodes} nodes cannot divide: each needs a burst of at least 1 and a rate of at least 1 a day"
+    )]
+    StrictTooSmall {
+        /// The policy.
+        policy: String,
+        /// Among how many it was to be divided.
+        nodes: u8,
     },
     /// More policies than there are counters for.
     #[error(
@@ -208,6 +250,7 @@ pub struct Policy {
     name: String,
     index: u16,
     mode: Mode,
+    sharing: Sharing,
     hash_key: u64,
     default: Limits,
     exact: HashMap<Vec<u8>, Limits>,
@@ -234,6 +277,12 @@ impl Policy {
     #[must_use]
     pub const fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// How the nodes of a cluster share its limits.
+    #[must_use]
+    pub const fn sharing(&self) -> Sharing {
+        self.sharing
     }
 
     /// Free text from the configuration.
@@ -400,6 +449,7 @@ impl Builder {
             name: spec.name.clone(),
             index,
             mode: spec.mode,
+            sharing: spec.sharing,
             default,
             exact,
             prefixes,
@@ -517,6 +567,7 @@ mod tests {
             limit: LimitSpec { rate: Rate::new(tokens, NS_PER_SECOND).unwrap(), burst },
             overrides: vec![],
             mode: Mode::Enforce,
+            sharing: Sharing::default(),
             metadata: BTreeMap::new(),
         }
     }

@@ -3,12 +3,12 @@
 #[cfg(not(loom))]
 pub(crate) use std::hint::spin_loop;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 pub(crate) use std::thread::{sleep as nap, yield_now};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(loom)]
 pub(crate) use loom::thread::{yield_now, yield_now as spin_loop};
 
@@ -16,6 +16,17 @@ pub(crate) use loom::thread::{yield_now, yield_now as spin_loop};
 #[cfg(loom)]
 pub(crate) fn nap(_: std::time::Duration) {
     yield_now();
+}
+
+/// Orders an exchange of a pair before the loads that follow it, for every thread.
+///
+/// On x86-64 the exchange is a locked instruction and so has done it already.
+#[inline]
+pub(crate) fn full_barrier_after_exchange() {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    fence(Ordering::SeqCst);
 }
 
 /// The level and the counter of a bucket, which move together or not at all.

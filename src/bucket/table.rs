@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::absent::AbsentFactors;
+use super::changes::ChangeMap;
 use super::hash::BucketId;
 use super::line::{Line, Outcome, Seen};
 use super::memory::LineMemory;
@@ -24,10 +26,18 @@ use super::policy::{self, Limits, PolicySet};
 use super::sync::{AtomicU64, Ordering, fence, nap, spin_loop, yield_now};
 use crate::time::MonotonicNs;
 
+mod merge;
+
+pub(crate) use super::line::Heard;
+pub use super::line::View;
+
 /// Lines of one group: 512 bytes.
 const GROUP: usize = if cfg!(loom) { 2 } else { 8 };
 /// From so many used lines on, a group sends newcomers to their second group when that is emptier.
 const SPILL: usize = GROUP * 3 / 4;
+/// Counts begin at the epoch in milliseconds shifted by so many bits.
+const EPOCH_SHIFT: u32 = 20;
+const NS_PER_MS: u64 = 1_000_000;
 /// Tries of one check before it is decided as if the table were full.
 const MAX_ATTEMPTS: usize = if cfg!(loom) { 6 } else { 4096 };
 /// From this try on a waiting thread lets others run: who it waits for may have been put off its core.
@@ -130,11 +140,20 @@ pub struct BucketTable {
     on_full: OnTableFull,
     /// The limits by slot, for lines whose slot is not that of the check at hand.
     slots: ArcSwap<Vec<Limits>>,
-    count_floor: AtomicU64,
+    /// The epoch at monotonic zero, in milliseconds.
+    epoch_ms: u64,
+    replication: Option<Box<Replication>>,
     occupied: AtomicU64,
     inserts: AtomicU64,
     evictions: AtomicU64,
     full: AtomicU64,
+}
+
+/// What a table that is replicated has besides.
+#[derive(Debug)]
+struct Replication {
+    changes: ChangeMap,
+    absent: AbsentFactors,
 }
 
 enum Inserted {
@@ -159,7 +178,8 @@ impl BucketTable {
             groups: config.lines / GROUP,
             on_full: config.on_full,
             slots: ArcSwap::default(),
-            count_floor: AtomicU64::new(1),
+            epoch_ms: 0,
+            replication: None,
             occupied: AtomicU64::new(0),
             inserts: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
@@ -199,13 +219,20 @@ impl BucketTable {
     /// of zero only looks.
     pub fn charge(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
         let now_ticks = limits.clock().at(now);
+        let absent = self.replication.as_ref().map_or(0, |replication| replication.absent.of(limits.slot()));
         for attempt in 0..MAX_ATTEMPTS {
             match self.find(id) {
-                Some(line) => match line.charge(id, limits, cost, now_ticks) {
+                Some(index) => match self.lines[index].charge(id, limits, cost, absent, now_ticks) {
                     Outcome::Decided { allowed, level, wait } => {
+                        if let Some(replication) = &self.replication
+                            && allowed
+                            && cost != 0
+                        {
+                            replication.changes.mark(index);
+                        }
                         return Charge { allowed, level, wait, table_full: false };
                     }
-                    Outcome::OtherSlot(slot) => self.change_slot(line, id, slot, limits, now),
+                    Outcome::OtherSlot(slot) => self.change_slot(&self.lines[index], id, slot, limits, now),
                     Outcome::Lost => pause(attempt),
                 },
                 None if cost == 0 => return Charge { allowed: true, ..Charge::default() },
@@ -257,8 +284,8 @@ impl BucketTable {
     fn give_back(&self, charged: &mut [BatchItem<'_>], now: MonotonicNs) {
         for item in charged {
             if item.charge.allowed && !item.charge.table_full && item.cost != 0 {
-                if let Some(line) = self.find(item.id) {
-                    line.refund(item.id, item.limits, item.cost);
+                if let Some(index) = self.find(item.id) {
+                    self.lines[index].refund(item.id, item.limits, item.cost);
                 }
                 item.charge.level = self.level(item.id, item.limits, now).unwrap_or(0);
             }
@@ -270,9 +297,9 @@ impl BucketTable {
         for attempt in 0..MAX_ATTEMPTS {
             match self.find(id) {
                 None => return None,
-                Some(line) => match line.charge(id, limits, 0, limits.clock().at(now)) {
+                Some(index) => match self.lines[index].charge(id, limits, 0, 0, limits.clock().at(now)) {
                     Outcome::Decided { level, .. } => return Some(level),
-                    Outcome::OtherSlot(slot) => self.change_slot(line, id, slot, limits, now),
+                    Outcome::OtherSlot(slot) => self.change_slot(&self.lines[index], id, slot, limits, now),
                     Outcome::Lost => pause(attempt),
                 },
             }
@@ -309,7 +336,7 @@ impl BucketTable {
 
     /// Tokens that a bucket has admitted since it was made.
     pub fn used(&self, id: BucketId) -> Option<u64> {
-        self.find(id)?.read().map(|(_, _, used)| used)
+        self.lines[self.find(id)?].read().map(|(_, _, used)| used)
     }
 
     fn window(&self, id: BucketId) -> Window {
@@ -321,13 +348,18 @@ impl BucketTable {
         Window { first: first * GROUP, second: second * GROUP, offset: low % GROUP }
     }
 
+    /// The line that holds a bucket.
+    pub(crate) fn line(&self, id: BucketId) -> Option<usize> {
+        self.find(id)
+    }
+
     fn used_lines(&self, group: usize) -> usize {
         self.lines[group..group + GROUP].iter().filter(|line| !line.is_empty()).count()
     }
 
     /// The line that holds `id`, as far as one pass over the window can tell.
     #[inline]
-    fn find(&self, id: BucketId) -> Option<&Line> {
+    fn find(&self, id: BucketId) -> Option<usize> {
         let window = self.window(id);
         self.find_in_group(id, &window, 0).or_else(|| {
             // No key of the first group was ever sent on while it was emptier than this.
@@ -336,11 +368,12 @@ impl BucketTable {
     }
 
     #[inline]
-    fn find_in_group(&self, id: BucketId, window: &Window, from: usize) -> Option<&Line> {
+    fn find_in_group(&self, id: BucketId, window: &Window, from: usize) -> Option<usize> {
         for step in from..from + GROUP {
-            let line = &self.lines[window.at(step)];
+            let index = window.at(step);
+            let line = &self.lines[index];
             if line.may_hold(id) {
-                return Some(line);
+                return Some(index);
             }
             if line.may_be_empty() && line.is_empty() {
                 return None;
@@ -375,7 +408,7 @@ impl BucketTable {
     /// Reserves an empty line, or else the first whose bucket is full again.
     fn reserve(&self, window: &Window, now: MonotonicNs) -> Option<(usize, super::sync::Pair, bool)> {
         let (first, second) = (self.used_lines(window.first), self.used_lines(window.second));
-        let floor = self.count_floor.load(Ordering::Relaxed);
+        let floor = self.count_floor(now);
         let half = if first >= SPILL && second < first { GROUP } else { 0 };
         let empty = (0..2 * GROUP)
             .map(|step| window.at(step ^ half))
@@ -390,6 +423,13 @@ impl BucketTable {
                 .map(|step| window.at(step))
                 .find_map(|index| Some((index, self.lines[index].reserve(floor, is_full)?, false)))
         })
+    }
+
+    /// Where a bucket made now begins to count: above all that this node ever said of any, since none
+    /// admits 2^20 tokens a millisecond for longer than its burst lasts, and it must be full again
+    /// before it gives way.
+    fn count_floor(&self, now: MonotonicNs) -> u64 {
+        ((self.epoch_ms + now.0 / NS_PER_MS) << EPOCH_SHIFT).max(1)
     }
 
     fn change_slot(&self, line: &Line, id: BucketId, slot: u16, limits: &Limits, now: MonotonicNs) {

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::gcra::Rate;
 use super::hash::{BucketId, KeyHasher};
 use super::policy::{LimitSpec, Limits, Mode, PolicySet, PolicySpec};
+use super::sharing::Sharing;
 use super::table::{BatchItem, BucketTable, OnTableFull, TableConfig};
 use crate::time::{Clock as _, ManualClock, MonotonicNs};
 
@@ -35,6 +36,7 @@ fn spec(tokens: u64, burst: u64) -> PolicySpec {
         limit: LimitSpec { rate: Rate::new(tokens, SECOND).unwrap(), burst },
         overrides: vec![],
         mode: Mode::Enforce,
+        sharing: Sharing::default(),
         metadata: BTreeMap::new(),
     }
 }

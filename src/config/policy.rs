@@ -10,6 +10,7 @@ use crate::bucket::policy::{
     LimitSpec, MAX_BURST, MAX_KEY_BYTES, MAX_POLICIES, MAX_POLICY_NAME_BYTES, MAX_SLOTS, Matcher, Mode,
     OverrideSpec, PolicySpec,
 };
+use crate::bucket::sharing::{Consistency, Partition, Share, Sharing};
 
 const MAX_METADATA: usize = 32;
 const MAX_METADATA_BYTES: usize = 256;
@@ -52,10 +53,11 @@ fn read_policy<'a>(
     let shadow = section.boolean("shadow", findings).unwrap_or(false);
     let kill = section.choice("kill", &[("allow", Mode::AllowAll), ("deny", Mode::DenyAll)], findings);
     let mode = kill.unwrap_or(if shadow { Mode::Shadow } else { Mode::Enforce });
+    let sharing = read_sharing(&mut section, findings);
     let metadata = read_metadata(&mut section, findings);
     let overrides = read_overrides(&mut section, limit, findings);
     section.finish(findings);
-    Some(PolicySpec { name: name?.to_owned(), limit: limit?, overrides, mode, metadata })
+    Some(PolicySpec { name: name?.to_owned(), limit: limit?, overrides, mode, sharing, metadata })
 }
 
 fn read_name<'a>(
@@ -105,6 +107,17 @@ fn read_rate(section: &mut Section<'_>, findings: &mut Findings) -> Option<Writt
 /// A burst that is not given is what the rate gives in its own time: 100 for "100/s".
 fn limit_of(written: WrittenRate, burst: Option<u64>) -> LimitSpec {
     LimitSpec { rate: written.rate, burst: burst.unwrap_or(written.tokens.min(MAX_BURST)) }
+}
+
+fn read_sharing(section: &mut Section<'_>, findings: &mut Findings) -> Sharing {
+    let partitions = [("share", Partition::Share), ("full", Partition::Full)];
+    let shares = [("observed", Share::Observed), ("equal", Share::Equal)];
+    let consistencies = [("eventual", Consistency::Eventual), ("strict", Consistency::Strict)];
+    Sharing {
+        partition: section.choice("partition", &partitions, findings).unwrap_or_default(),
+        share: section.choice("share", &shares, findings).unwrap_or_default(),
+        consistency: section.choice("consistency", &consistencies, findings).unwrap_or_default(),
+    }
 }
 
 fn read_metadata(section: &mut Section<'_>, findings: &mut Findings) -> BTreeMap<String, String> {

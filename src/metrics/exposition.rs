@@ -231,8 +231,9 @@ mod tests {
 
     fn render(watched: &[WatchedLevel], cores: &[Arc<CoreMetrics>]) -> String {
         let limit = LimitSpec { rate: Rate::new(1, 1_000_000_000).unwrap(), burst: 5 };
-        let (overrides, metadata) = (vec![], Default::default());
-        let spec = PolicySpec { name: "api".to_owned(), limit, overrides, mode: Mode::Enforce, metadata };
+        let (overrides, sharing, metadata) = (vec![], Default::default(), Default::default());
+        let (name, mode) = ("api".to_owned(), Mode::Enforce);
+        let spec = PolicySpec { name, limit, overrides, mode, sharing, metadata };
         let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
         let mut latencies = Latencies::default();
         latencies.request.record(40_000, 3);

@@ -119,6 +119,7 @@ mod tests {
             limit: LimitSpec { rate: Rate::new(1, 86_400_000_000_000).unwrap(), burst },
             overrides: vec![],
             mode: Mode::Enforce,
+            sharing: Default::default(),
             metadata: Default::default(),
         };
         PolicySet::new(&[spec("a", 100), spec("b", 10)], MonotonicNs(0)).unwrap()

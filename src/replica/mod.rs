@@ -6,8 +6,23 @@
 //! level. Nothing here does IO or reads a clock, and no wall clock is compared between nodes: levels
 //! travel as tokens, counts as counts.
 
+mod directory;
+mod hear;
+mod node;
+mod presence;
+mod rule;
+mod shares;
+
+#[cfg(all(test, not(loom)))]
+mod node_tests;
+
 use crate::bucket::hash::BucketId;
 use crate::time::MonotonicNs;
+
+pub use node::{Replica, ReplicaConfig, ReplicaError, ReplicaStats};
+
+/// Most nodes in a cluster.
+pub const MAX_NODES: usize = 16;
 
 /// The number of a node in its cluster: 1 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,6 +88,8 @@ pub enum Applied {
     Adopted,
     /// This node has no such policy.
     UnknownPolicy,
+    /// The sender is no peer of this node.
+    UnknownNode,
     /// There is no room for the bucket; it will be a first contact again.
     TableFull,
 }

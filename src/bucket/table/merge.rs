@@ -1,0 +1,120 @@
+//! What the one thread that merges does to the table, while data threads go on charging.
+
+use super::{BucketTable, Inserted, MAX_ATTEMPTS, Replication, pause};
+use crate::bucket::absent::AbsentFactors;
+use crate::bucket::changes::ChangeMap;
+use crate::bucket::hash::BucketId;
+use crate::bucket::line::{Heard, Look, Merged, View};
+use crate::bucket::policy::Limits;
+use crate::time::MonotonicNs;
+
+impl BucketTable {
+    /// The table as one of several nodes has it: it notes which buckets were charged, and counts from
+    /// `epoch_ms` at monotonic zero on.
+    ///
+    /// The epoch, in milliseconds and below 2^43, must be above all that this node used in an earlier
+    /// life: what it had then, and as many milliseconds as it lived.
+    #[must_use]
+    pub fn replicated(mut self, epoch_ms: u64) -> Self {
+        self.epoch_ms = epoch_ms;
+        let changes = ChangeMap::new(self.lines.len());
+        self.replication = Some(Box::new(Replication { changes, absent: AbsentFactors::new() }));
+        self
+    }
+
+    /// The bucket in a line, all of one moment; `None` when there is none.
+    pub fn view(&self, line: usize) -> Option<View> {
+        for attempt in 0..MAX_ATTEMPTS {
+            match self.lines.get(line)?.view() {
+                Look::Empty => return None,
+                Look::Changing => pause(attempt),
+                Look::Bucket(view) => return Some(view),
+            }
+        }
+        None
+    }
+
+    /// Raises the level of a bucket to at least `level` ticks of `limits`, and makes the bucket if there
+    /// is none: what a snapshot said. Whether there was room.
+    pub fn restore(&self, id: BucketId, limits: &Limits, level: u64, now: MonotonicNs) -> bool {
+        // No peer has this column, so none is taken for known.
+        self.merge(id, limits, UNKNOWN_COLUMN, now, |_, heard, own| {
+            heard.tat.max(own.clock().at(now) + own.clock().from_fixed(limits.clock().to_fixed(level)))
+        })
+        .is_some()
+    }
+
+    /// Calls `changed` with each line that was charged here since the last call.
+    pub(crate) fn drain_changes(&self, changed: impl FnMut(usize)) {
+        if let Some(replication) = &self.replication {
+            replication.changes.drain(changed);
+        }
+    }
+
+    /// Sets what charges of a slot also charge for absent peers, in 1/65536 of the charge.
+    pub(crate) fn set_absent_factor(&self, slot: u16, factor: u32) {
+        if let Some(replication) = &self.replication {
+            replication.absent.set(slot, factor);
+        }
+    }
+
+    pub(crate) fn absent_factor(&self, slot: u16) -> u32 {
+        self.replication.as_ref().map_or(0, |replication| replication.absent.of(slot))
+    }
+
+    /// Moves the level of a bucket to what `next` makes of its line, of what is known and of its limits,
+    /// and notes that the counter of the peer in `column` is the owner's. A bucket that is not there is
+    /// made, counted in `limits`. Returns the line, or `None` when there is no room.
+    pub(crate) fn merge(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        column: u32,
+        now: MonotonicNs,
+        mut next: impl FnMut(usize, Heard, &Limits) -> u64,
+    ) -> Option<usize> {
+        let slots = self.slots.load();
+        for attempt in 0..MAX_ATTEMPTS {
+            let Some(index) = self.find(id) else {
+                match self.insert(id, limits, now) {
+                    Inserted::Done => continue,
+                    Inserted::Again => pause(attempt),
+                    Inserted::Full => return None,
+                }
+                continue;
+            };
+            let merged = self.lines[index].merge(id, column, |heard| {
+                next(index, heard, slots.get(usize::from(heard.slot)).unwrap_or(limits))
+            });
+            match merged {
+                Merged::Done => return Some(index),
+                Merged::Again | Merged::Lost => pause(attempt),
+            }
+        }
+        None
+    }
+
+    /// Notes what was charged for absent peers.
+    pub(crate) fn add_phantom(&self, line: usize, fixed: u64, idle: bool) {
+        self.lines[line].add_phantom(fixed, idle);
+    }
+
+    /// Takes up to `most` of what was charged for absent peers, in 1/65536 of a token.
+    pub(crate) fn take_phantom(&self, line: usize, most: u64) -> u64 {
+        self.lines[line].take_phantom(most)
+    }
+
+    /// Gives back what is left of what was charged for absent peers.
+    pub(crate) fn return_phantom(&self, line: usize, now: MonotonicNs) {
+        let slots = self.slots.load();
+        self.lines[line].return_phantom(|slot, tat, phantom| {
+            slots.get(usize::from(slot)).map_or(tat, |limits| {
+                let floor = limits.clock().at(now).min(tat);
+                tat.saturating_sub(limits.clock().from_fixed(phantom)).max(floor)
+            })
+        });
+    }
+}
+
+/// The column of the last bit there is, which no peer has.
+pub(crate) const UNKNOWN_COLUMN: u32 = 15;

@@ -1,0 +1,79 @@
+//! Which policy a slot of limits, or an entry of a peer, belongs to.
+
+use std::sync::Arc;
+
+use crate::bucket::policy::{Limits, MAX_POLICIES, Policy, PolicySet};
+use crate::bucket::sharing::Sharing;
+
+/// What merging needs of a policy.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) identity: u64,
+    /// Its position for counters, the same over reloads.
+    pub(super) index: usize,
+    pub(super) sharing: Sharing,
+    pub(super) limits: Limits,
+    /// What this node uses between two looks fits in 15 bits when shifted down by so many.
+    pub(super) mark_shift: u32,
+}
+
+impl Rules {
+    fn of(policy: &Policy) -> Self {
+        let limits = policy.default_limits().clone();
+        let a_second = limits.clock().tokens(limits.clock().ticks_in(1_000_000_000));
+        let most = limits.burst() + a_second;
+        Self {
+            identity: policy.identity(),
+            index: usize::from(policy.index()),
+            sharing: policy.sharing(),
+            limits,
+            mark_shift: (u64::BITS - most.leading_zeros()).saturating_sub(15),
+        }
+    }
+}
+
+/// The policies in force, by identity and by slot.
+#[derive(Debug)]
+pub(super) struct Directory {
+    set: Arc<PolicySet>,
+    /// Sorted by identity.
+    rules: Vec<Rules>,
+    /// Positions in `rules`, by slot.
+    by_slot: Vec<Option<u16>>,
+}
+
+impl Directory {
+    pub(super) fn new(set: Arc<PolicySet>) -> Self {
+        let mut rules: Vec<Rules> = set.iter().map(Rules::of).collect();
+        rules.sort_by_key(|rules| rules.identity);
+        let position = |index: u16| rules.iter().position(|rules| rules.index == usize::from(index));
+        let positions: Vec<Option<u16>> =
+            (0..MAX_POLICIES as u16).map(|index| position(index).map(|position| position as u16)).collect();
+        let by_slot = (0..set.slots().len())
+            .map(|slot| *positions.get(usize::from(set.owner(slot as u16)?))?)
+            .collect();
+        Self { set, rules, by_slot }
+    }
+
+    pub(super) fn find(&self, identity: u64) -> Option<&Rules> {
+        let position = self.rules.binary_search_by_key(&identity, |rules| rules.identity).ok()?;
+        self.rules.get(position)
+    }
+
+    /// The policy that counts in a slot, and the limits there.
+    pub(super) fn of_slot(&self, slot: u16) -> Option<(&Rules, &Limits)> {
+        let position = (*self.by_slot.get(usize::from(slot))?)?;
+        Some((self.rules.get(usize::from(position))?, self.set.slot(slot)?))
+    }
+
+    /// All slots with the policy that counts in them, if it is still there.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (u16, Option<&Rules>)> {
+        let rules = |position: &Option<u16>| self.rules.get(usize::from((*position)?));
+        self.by_slot.iter().enumerate().map(move |(slot, position)| (slot as u16, rules(position)))
+    }
+
+    /// One more than the highest position for counters.
+    pub(super) fn positions(&self) -> usize {
+        self.rules.iter().map(|rules| rules.index + 1).max().unwrap_or(0)
+    }
+}

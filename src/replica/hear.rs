@@ -1,0 +1,159 @@
+//! What an entry of a peer does to a bucket.
+
+use super::node::Replica;
+use super::rule::{self, News};
+use super::{Applied, Arrival, Entry, NodeId};
+use crate::bucket::gcra::{self, FIXED_BITS};
+use crate::bucket::policy::Limits;
+use crate::bucket::sharing::Consistency;
+use crate::bucket::table::{BucketTable, Heard};
+use crate::time::MonotonicNs;
+
+/// One entry on its way into the table.
+///
+/// The table may ask several times, when data threads are faster; what was taken of the phantom stays
+/// taken.
+struct Hearing<'a> {
+    table: &'a BucketTable,
+    entry: &'a Entry,
+    heard: &'a [u64],
+    strict: bool,
+    /// The sender's level is taken over rather than charged for.
+    adopts: bool,
+    /// The sender was absent: what was charged for it meanwhile counts as heard.
+    returns: bool,
+    /// Peers whose debt a bucket can have, and the time it takes to notice their absence.
+    peers: u64,
+    detect_ns: u64,
+    now: MonotonicNs,
+    covered: Option<u64>,
+    phantom: Option<(u64, bool)>,
+    forgotten: u64,
+    applied: Applied,
+    highest: u64,
+}
+
+impl Hearing<'_> {
+    /// The `tat` that the line gets.
+    fn next(&mut self, line: usize, heard: Heard, limits: &Limits) -> u64 {
+        let before = heard.known.then(|| self.heard[line]);
+        self.highest = before.unwrap_or(0).max(self.entry.count);
+        self.phantom = None;
+        let news = rule::news(before, self.entry);
+        self.applied = self.named(news);
+        if self.strict {
+            return heard.tat;
+        }
+        match self.applied {
+            Applied::Charged(growth) => {
+                let charged = self.charged(line, growth, &heard, limits);
+                let tat = self.raised(heard.tat, charged, limits);
+                if self.adopts { tat.max(self.adopted(0, limits)) } else { tat }
+            }
+            Applied::FirstContact(_) => self.raised(heard.tat, self.undrained(), limits),
+            Applied::Adopted if news == News::First => {
+                // The sender has not heard yet what this node used since its start.
+                let level = gcra::level(heard.tat, limits.clock().at(self.now));
+                let own = limits.clock().to_fixed(level).min(to_fixed(heard.used));
+                heard.tat.max(self.adopted(own, limits))
+            }
+            Applied::Adopted => heard.tat.max(self.adopted(0, limits)),
+            _ => heard.tat,
+        }
+    }
+
+    fn named(&self, news: News) -> Applied {
+        match news {
+            News::Growth(growth) => Applied::Charged(growth),
+            _ if self.adopts => Applied::Adopted,
+            News::First => Applied::FirstContact(self.undrained().div_ceil(1 << FIXED_BITS)),
+            News::Old => Applied::Known,
+        }
+    }
+
+    /// What the sender used and has not drained, at most.
+    fn undrained(&self) -> u64 {
+        to_fixed(self.entry.used).min(self.entry.level)
+    }
+
+    /// What is still to be charged of `growth`, and with it for those who cannot be heard.
+    fn charged(&mut self, line: usize, growth: u64, heard: &Heard, limits: &Limits) -> u64 {
+        let fixed = to_fixed(growth);
+        if self.returns {
+            let covered = *self.covered.get_or_insert_with(|| self.table.take_phantom(line, fixed));
+            return fixed - covered.min(fixed);
+        }
+        let factor = u64::from(self.table.absent_factor(limits.slot()));
+        if factor == 0 {
+            return fixed;
+        }
+        let for_absent = growth.saturating_mul(factor);
+        self.phantom = Some((for_absent, heard.tat <= limits.clock().at(self.now)));
+        fixed.saturating_add(for_absent)
+    }
+
+    /// `tat` raised by a charge, within the debt that a bucket can have.
+    fn raised(&mut self, tat: u64, fixed: u64, limits: &Limits) -> u64 {
+        let clock = limits.clock();
+        let now = clock.at(self.now);
+        let a_peer = limits.burst_ticks().saturating_add(clock.ticks_in(self.detect_ns));
+        let debt = a_peer.saturating_mul(self.peers);
+        let highest = now + limits.burst_ticks().saturating_add(debt).min(gcra::MAX_LEVEL_TICKS);
+        let wanted = tat.max(now).saturating_add(clock.from_fixed(fixed));
+        self.forgotten = clock.tokens(wanted.saturating_sub(highest.max(tat)));
+        wanted.min(highest).max(tat)
+    }
+
+    fn adopted(&self, own: u64, limits: &Limits) -> u64 {
+        limits.clock().at(self.now) + limits.clock().from_fixed(self.entry.level.saturating_add(own))
+    }
+}
+
+const fn to_fixed(tokens: u64) -> u64 {
+    tokens.saturating_mul(1 << FIXED_BITS)
+}
+
+impl Replica {
+    pub(super) fn hear(
+        &mut self,
+        from: NodeId,
+        entry: &Entry,
+        arrival: Arrival,
+        now: MonotonicNs,
+    ) -> Applied {
+        let Some(column) = self.column(from) else { return Applied::UnknownNode };
+        let Some(rules) = self.directory.find(entry.policy) else { return Applied::UnknownPolicy };
+        let mut hearing = Hearing {
+            table: &self.table,
+            entry,
+            heard: &self.peers[column].heard,
+            strict: rules.sharing.consistency == Consistency::Strict,
+            adopts: arrival == Arrival::Sync || self.presence.is_joining(column, now),
+            returns: self.presence.is_returning(column, now),
+            peers: self.peers.len() as u64,
+            detect_ns: self.detect_timeout.as_nanos() as u64,
+            now,
+            covered: None,
+            phantom: None,
+            forgotten: 0,
+            applied: Applied::Known,
+            highest: 0,
+        };
+        let merged = self.table.merge(entry.id, &rules.limits, column as u32, now, |line, heard, limits| {
+            hearing.next(line, heard, limits)
+        });
+        let Some(line) = merged else { return Applied::TableFull };
+        let Hearing { applied, highest, covered, phantom, forgotten, .. } = hearing;
+        let rules_index = rules.index;
+        self.peers[column].heard[line] = highest;
+        if let Some((fixed, idle)) = phantom {
+            self.table.add_phantom(line, fixed, idle);
+        }
+        self.stats.covered_tokens += covered.unwrap_or(0) >> FIXED_BITS;
+        self.stats.forgotten_tokens = self.stats.forgotten_tokens.saturating_add(forgotten);
+        if let (Applied::Charged(tokens), false) = (applied, self.presence.is_disturbed()) {
+            self.observed[rules_index].add(1 + column, tokens);
+        }
+        applied
+    }
+}

@@ -1,0 +1,275 @@
+//! The buckets of this node as its peers see them, and what they do to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::directory::Directory;
+use super::presence::Presence;
+use super::shares::Observed;
+use super::{Applied, Arrival, Entry, MAX_NODES, NodeId, Store};
+use crate::bucket::gcra;
+use crate::bucket::hash::BucketId;
+use crate::bucket::policy::PolicySet;
+use crate::bucket::table::BucketTable;
+use crate::time::MonotonicNs;
+
+/// Consumption is summed up this often.
+const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+
+/// Who this node is, and who its peers are.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// This node.
+    pub node: NodeId,
+    /// The others, at most 15.
+    pub peers: Vec<NodeId>,
+    /// A peer silent for so long is absent. Bounds what is admitted before a cut is noticed, and with
+    /// it the debt that growth can lead to: for each peer a burst and what arrives in this time.
+    pub detect_timeout: Duration,
+}
+
+/// Why a cluster cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicaError {
+    /// More nodes than lines can note.
+    #[error("{0} nodes in the cluster, but at most 16 are supported")]
+    TooManyNodes(usize),
+    /// Two nodes of one number.
+    #[error("two nodes of the cluster have the id {0}")]
+    Duplicate(NodeId),
+    /// Lines are numbered by 32 bits.
+    #[error("a table of {0} lines is too large to be replicated: the most is 4294967296")]
+    TooManyLines(usize),
+}
+
+/// Sums since the start, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaStats {
+    /// Tokens of peers charged here.
+    pub charged_tokens: u64,
+    /// Tokens of peers that had been charged before they came, while their node could not be heard.
+    pub covered_tokens: u64,
+    /// Tokens beyond the debt a bucket can have; they are forgotten.
+    pub forgotten_tokens: u64,
+    /// Buckets of peers heard of for the first time.
+    pub first_contacts: u64,
+    /// Entries whose level was taken over.
+    pub adopted: u64,
+    /// Entries of policies that this node does not have.
+    pub unknown_policies: u64,
+    /// Entries of nodes that are no peers.
+    pub unknown_nodes: u64,
+    /// Entries for which there was no room.
+    pub table_full: u64,
+}
+
+impl ReplicaStats {
+    fn charged(&mut self, tokens: u64) {
+        self.charged_tokens = self.charged_tokens.saturating_add(tokens);
+    }
+}
+
+/// What one node heard of another.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) id: NodeId,
+    /// The highest count heard, by line; it is of the line's owner if the line has noted the peer.
+    ///
+    /// Apart from the lines: a check never reads them, and they cost 8 bytes a peer a line.
+    pub(super) heard: Vec<u64>,
+}
+
+/// A [`Store`] over the table that data threads charge.
+///
+/// There is one, on one thread: it alone merges and takes the notes of what changed.
+#[derive(Debug)]
+pub struct Replica {
+    pub(super) table: Arc<BucketTable>,
+    pub(super) directory: Directory,
+    /// A peer's column is its position.
+    pub(super) peers: Vec<Peer>,
+    pub(super) presence: Presence,
+    /// By the policies' positions for counters.
+    pub(super) observed: Vec<Observed>,
+    /// The low bits of each line's count when it was last drained: what was used since is observed.
+    marks: Vec<u16>,
+    observed_at: MonotonicNs,
+    pub(super) detect_timeout: Duration,
+    pub(super) stats: ReplicaStats,
+}
+
+impl Replica {
+    /// The replica of `table`, which must have been made [`replicated`](BucketTable::replicated).
+    ///
+    /// # Errors
+    /// When there are too many nodes or lines, or two nodes of one id.
+    pub fn new(
+        config: &ReplicaConfig,
+        table: Arc<BucketTable>,
+        policies: Arc<PolicySet>,
+        now: MonotonicNs,
+    ) -> Result<Self, ReplicaError> {
+        check(config, table.len_lines())?;
+        let lines = table.len_lines();
+        let peers = config.peers.iter().map(|id| Peer { id: *id, heard: vec![0; lines] }).collect();
+        let directory = Directory::new(policies);
+        let observed = vec![Observed::default(); directory.positions()];
+        Ok(Self {
+            table,
+            directory,
+            peers,
+            presence: Presence::new(config.peers.len(), config.detect_timeout, now),
+            observed,
+            marks: vec![0; lines],
+            observed_at: now,
+            detect_timeout: config.detect_timeout,
+            stats: ReplicaStats::default(),
+        })
+    }
+
+    /// Takes the policies of a reload. To be called after the table knows their limits and before any
+    /// thread checks under them.
+    pub fn set_policies(&mut self, policies: Arc<PolicySet>) {
+        self.directory = Directory::new(policies);
+        self.observed.resize_with(self.directory.positions().max(self.observed.len()), Observed::default);
+        self.publish_factors();
+    }
+
+    /// Sums since the start.
+    #[must_use]
+    pub const fn stats(&self) -> ReplicaStats {
+        self.stats
+    }
+
+    /// The counter of this node and those heard of its peers in a line, for people and tests.
+    pub fn counters(&self, line: u32) -> (u64, Vec<(NodeId, u64)>) {
+        let Some(view) = self.table.view(line as usize) else { return (0, vec![]) };
+        let known = self.peers.iter().enumerate().filter(|(column, _)| view.known & (1 << column) != 0);
+        (view.count, known.map(|(_, peer)| (peer.id, peer.heard[line as usize])).collect())
+    }
+
+    /// The line of a bucket.
+    #[must_use]
+    pub fn line(&self, id: BucketId) -> Option<u32> {
+        self.table.line(id).map(|line| line as u32)
+    }
+
+    pub(super) fn column(&self, id: NodeId) -> Option<usize> {
+        self.peers.iter().position(|peer| peer.id == id)
+    }
+
+    /// Adds what this node used of a line since the last look to what is observed of its policy.
+    fn observe(&mut self, line: usize) {
+        let Some(view) = self.table.view(line) else { return };
+        let Some((rules, _)) = self.directory.of_slot(view.slot) else { return };
+        let mark = (view.count >> rules.mark_shift) as u16;
+        let growth = u64::from(mark.wrapping_sub(self.marks[line])) << rules.mark_shift;
+        self.marks[line] = mark;
+        if !self.presence.is_disturbed() {
+            // A line of another owner has a mark that means nothing; its use is bounded by its life.
+            self.observed[rules.index].add(0, growth.min(view.count.saturating_sub(view.start)));
+        }
+    }
+
+    fn observe_time(&mut self, now: MonotonicNs) {
+        let elapsed_ns = now.since(self.observed_at);
+        if u128::from(elapsed_ns) < OBSERVE_EVERY.as_nanos() {
+            return;
+        }
+        self.observed_at = now;
+        if self.presence.is_disturbed() {
+            return;
+        }
+        let rotate = self.presence.rotation_is_due(now);
+        for observed in &mut self.observed {
+            observed.decay(elapsed_ns as f64 / 1e9);
+            if rotate {
+                observed.rotate();
+            }
+        }
+    }
+}
+
+fn check(config: &ReplicaConfig, lines: usize) -> Result<(), ReplicaError> {
+    if config.peers.len() >= MAX_NODES {
+        return Err(ReplicaError::TooManyNodes(config.peers.len() + 1));
+    }
+    if lines > u32::MAX as usize {
+        return Err(ReplicaError::TooManyLines(lines));
+    }
+    let mut seen = vec![config.node];
+    for peer in &config.peers {
+        if seen.contains(peer) {
+            return Err(ReplicaError::Duplicate(*peer));
+        }
+        seen.push(*peer);
+    }
+    Ok(())
+}
+
+impl Store for Replica {
+    fn lines(&self) -> u32 {
+        self.table.len_lines() as u32
+    }
+
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32)) {
+        let table = Arc::clone(&self.table);
+        table.drain_changes(|line| {
+            self.observe(line);
+            changed(line as u32);
+        });
+        self.observe_time(now);
+        self.settle(now);
+    }
+
+    fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry> {
+        let view = self.table.view(line as usize)?;
+        let (rules, limits) = self.directory.of_slot(view.slot)?;
+        let clock = limits.clock();
+        let level = clock.to_fixed(gcra::level(view.tat, clock.at(now)));
+        let used = view.count.saturating_sub(view.start);
+        let entry = Entry { policy: rules.identity, id: view.id, count: view.count, used, level };
+        (used != 0 || level != 0).then_some(entry)
+    }
+
+    fn count(&self, line: u32) -> u64 {
+        self.table.view(line as usize).map_or(0, |view| view.count)
+    }
+
+    fn urgency(&self, line: u32, now: MonotonicNs) -> u8 {
+        let Some(view) = self.table.view(line as usize) else { return 0 };
+        let Some((_, limits)) = self.directory.of_slot(view.slot) else { return 0 };
+        let level = gcra::level(view.tat, limits.clock().at(now)).min(limits.burst_ticks());
+        (u128::from(level) * 255 / u128::from(limits.burst_ticks())) as u8
+    }
+
+    fn apply(&mut self, from: NodeId, entry: &Entry, arrival: Arrival, now: MonotonicNs) -> Applied {
+        let applied = self.hear(from, entry, arrival, now);
+        match applied {
+            Applied::Charged(tokens) => self.stats.charged(tokens),
+            Applied::FirstContact(tokens) => {
+                self.stats.first_contacts += 1;
+                self.stats.charged(tokens);
+            }
+            Applied::Adopted => self.stats.adopted += 1,
+            Applied::UnknownPolicy => self.stats.unknown_policies += 1,
+            Applied::UnknownNode => self.stats.unknown_nodes += 1,
+            Applied::TableFull => self.stats.table_full += 1,
+            Applied::Known => {}
+        }
+        applied
+    }
+
+    fn peer_present(&mut self, peer: NodeId, present: bool, now: MonotonicNs) {
+        if let Some(column) = self.column(peer) {
+            self.presence.set(column, present, now);
+            self.publish_factors();
+        }
+    }
+
+    fn peer_synced(&mut self, peer: NodeId, _now: MonotonicNs) {
+        if let Some(column) = self.column(peer) {
+            self.presence.joined(column);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Which peers can be heard, what is charged for those that cannot, and what is given back after.
+
+use std::time::Duration;
+
+use super::node::Replica;
+use super::shares::{Observed, even_shares, factor};
+use crate::bucket::sharing::{Consistency, Partition, Share};
+use crate::time::MonotonicNs;
+
+/// A sync that takes longer than this is not waited for: what is heard is charged.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lines looked at in one go for what is to be given back: a megabyte.
+const LINES_A_SWEEP: usize = 16_384;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Present,
+    Absent,
+    /// Heard again; until then its growth is set against what was charged for it.
+    Returning(MonotonicNs),
+}
+
+/// The peers by column.
+#[derive(Debug)]
+pub(super) struct Presence {
+    states: Vec<State>,
+    /// What this node had before its start is not yet heard of these.
+    joining: Vec<bool>,
+    started: MonotonicNs,
+    /// What a returning peer used while it was absent arrives in this time.
+    settle_time: Duration,
+    rotated: MonotonicNs,
+    /// A peer was absent, and what was charged for it too much is not given back.
+    owes: bool,
+    /// Lines below this have been given theirs back.
+    swept: Option<usize>,
+}
+
+impl Presence {
+    pub(super) fn new(peers: usize, detect_timeout: Duration, now: MonotonicNs) -> Self {
+        Self {
+            states: vec![State::Present; peers],
+            joining: vec![true; peers],
+            started: now,
+            settle_time: detect_timeout,
+            rotated: now,
+            owes: false,
+            swept: None,
+        }
+    }
+
+    pub(super) fn set(&mut self, column: usize, present: bool, now: MonotonicNs) {
+        let state = &mut self.states[column];
+        match (*state, present) {
+            (State::Absent, true) => *state = State::Returning(now.after(self.settle_time)),
+            (State::Present | State::Returning(_), false) => {
+                *state = State::Absent;
+                self.owes = true;
+                self.swept = None;
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn joined(&mut self, column: usize) {
+        self.joining[column] = false;
+    }
+
+    pub(super) fn is_joining(&self, column: usize, now: MonotonicNs) -> bool {
+        self.joining[column] && now < self.started.after(JOIN_TIMEOUT)
+    }
+
+    pub(super) fn is_returning(&self, column: usize, now: MonotonicNs) -> bool {
+        match self.states[column] {
+            State::Present => false,
+            State::Absent => true,
+            State::Returning(until) => now < until,
+        }
+    }
+
+    /// Whether consumption as it is heard now says nothing of what it usually is.
+    pub(super) fn is_disturbed(&self) -> bool {
+        self.states.iter().any(|state| *state != State::Present)
+    }
+
+    /// A bit for each absent node, as [`factor`] takes them.
+    fn absent(&self) -> u16 {
+        let absent = self.states.iter().enumerate().filter(|(_, state)| **state == State::Absent);
+        absent.fold(0, |bits, (column, _)| bits | 1 << (column + 1))
+    }
+
+    /// Whether observations are to be set aside: twice the time in which a cut is noticed has passed.
+    pub(super) fn rotation_is_due(&mut self, now: MonotonicNs) -> bool {
+        let due = now >= self.rotated.after(self.settle_time * 2);
+        if due {
+            self.rotated = now;
+        }
+        due
+    }
+
+    /// The lines that are to be given back what is theirs now, if it is time.
+    fn sweep(&mut self, lines: usize, now: MonotonicNs) -> std::ops::Range<usize> {
+        for state in &mut self.states {
+            if matches!(*state, State::Returning(until) if now >= until) {
+                *state = State::Present;
+            }
+        }
+        if !self.owes || self.is_disturbed() {
+            return 0..0;
+        }
+        let begin = self.swept.unwrap_or(0);
+        let end = (begin + LINES_A_SWEEP).min(lines);
+        self.swept = Some(end);
+        self.owes = end < lines;
+        begin..end
+    }
+}
+
+impl Replica {
+    /// Tells the table what charges also charge for the peers that are absent now.
+    pub(super) fn publish_factors(&self) {
+        let absent = self.presence.absent();
+        let nodes = self.peers.len() + 1;
+        for (slot, rules) in self.directory.slots() {
+            let factor =
+                rules.map_or(0, |rules| match (rules.sharing.partition, rules.sharing.consistency) {
+                    (Partition::Full, _) | (_, Consistency::Strict) => 0,
+                    _ if absent == 0 => 0,
+                    _ => factor(&self.shares(rules.sharing.share, rules.index, nodes), absent),
+                });
+            self.table.set_absent_factor(slot, factor);
+        }
+    }
+
+    fn shares(&self, share: Share, policy: usize, nodes: usize) -> [f64; super::MAX_NODES] {
+        match share {
+            Share::Equal => even_shares(nodes),
+            Share::Observed => {
+                self.observed.get(policy).map_or_else(|| even_shares(nodes), |o: &Observed| o.shares(nodes))
+            }
+        }
+    }
+
+    /// Gives back, a part of the table at a time, what was charged too much for peers that are back.
+    pub(super) fn settle(&mut self, now: MonotonicNs) {
+        for line in self.presence.sweep(self.table.len_lines(), now) {
+            self.table.return_phantom(line, now);
+        }
+    }
+}
