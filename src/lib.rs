@@ -17,9 +17,8 @@ pub mod config;
 pub mod control_plane;
 pub mod data_plane;
 pub mod http;
+pub mod memory;
 pub mod metrics;
 pub mod replica;
 pub mod ring;
 pub mod time;
-
-mod memory;

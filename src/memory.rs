@@ -10,7 +10,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 ///
 /// Invariant: `start` points to `bytes` readable and writable bytes that nothing else owns.
 #[derive(Debug)]
-pub(crate) struct Pages {
+pub struct Pages {
     start: NonNull<u8>,
     bytes: usize,
 }
@@ -25,7 +25,7 @@ impl Pages {
     ///
     /// # Errors
     /// When the kernel does not give that much address space.
-    pub(crate) fn new(bytes: usize, huge: bool) -> io::Result<Self> {
+    pub fn new(bytes: usize, huge: bool) -> io::Result<Self> {
         let bytes = bytes.max(1);
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new private mapping at an address of the kernel's choice aliases nothing.
@@ -40,19 +40,19 @@ impl Pages {
     }
 
     /// All of it.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         // SAFETY: the invariant; who hands out the raw pointer to others does not call this.
         unsafe { std::slice::from_raw_parts(self.start(), self.bytes) }
     }
 
     /// All of it, to write.
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.start(), self.bytes) }
     }
 
     /// Its first byte.
-    pub(crate) const fn start(&self) -> *mut u8 {
+    pub const fn start(&self) -> *mut u8 {
         self.start.as_ptr()
     }
 }

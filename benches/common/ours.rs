@@ -1,0 +1,125 @@
+//! Our table, three quarters full.
+
+use std::collections::BTreeMap;
+
+use openclaw_rating::bucket::gcra::Rate;
+use openclaw_rating::bucket::hash::{BucketId, KeyHasher};
+use openclaw_rating::bucket::policy::{LimitSpec, Mode, Policy, PolicySet, PolicySpec};
+use openclaw_rating::bucket::sharing::Sharing;
+use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
+use openclaw_rating::time::MonotonicNs;
+
+use super::keys::key;
+use super::{BATCH, Size};
+
+/// A limit that is never reached, so that every check is a charge: 10^7 a second, burst 2^31.
+pub(crate) fn policies() -> PolicySet {
+    let limit = LimitSpec { rate: Rate::new(Rate::MAX_PER_SECOND, 1_000_000_000).unwrap(), burst: 1 << 31 };
+    let spec = PolicySpec {
+        name: "default".to_owned(),
+        limit,
+        overrides: Vec::new(),
+        mode: Mode::Enforce,
+        sharing: Sharing::default(),
+        metadata: BTreeMap::new(),
+    };
+    PolicySet::new(&[spec], MonotonicNs(0)).unwrap()
+}
+
+/// The hasher of every bench: its secret is the same in every run.
+pub(crate) fn hasher() -> KeyHasher {
+    KeyHasher::new(*b"secret of bench.")
+}
+
+/// A table and what its checks need.
+#[derive(Debug)]
+pub(crate) struct Ours {
+    table: BucketTable,
+    policies: PolicySet,
+    hasher: KeyHasher,
+    now: MonotonicNs,
+}
+
+impl Ours {
+    /// A table in which the first keys have buckets.
+    pub(crate) fn new(size: Size) -> Self {
+        let policies = policies();
+        let config = TableConfig { lines: size.lines, on_full: OnTableFull::Deny };
+        let table = BucketTable::new(config).unwrap();
+        table.publish_limits(&policies);
+        let ours = Self { table, policies, hasher: hasher(), now: MonotonicNs(1_000_000_000) };
+        for number in 0..size.keys() {
+            ours.check(&key(number));
+        }
+        ours
+    }
+
+    fn policy(&self) -> &Policy {
+        self.policies.iter().next().unwrap()
+    }
+
+    /// The bucket of a key.
+    pub(crate) fn id(&self, key: &[u8]) -> BucketId {
+        self.hasher.bucket_id(self.policy(), key)
+    }
+
+    /// Decides for buckets that are known already, one by one; how many were allowed.
+    pub(crate) fn decide(&self, ids: &[BucketId]) -> usize {
+        let limits = self.policy().default_limits();
+        ids.iter().filter(|id| self.table.charge(**id, limits, 1, self.now).allowed).count()
+    }
+
+    /// The same, where no look-up begins before the decision before it has ended.
+    pub(crate) fn decide_in_turn(&self, ids: &[BucketId]) -> usize {
+        let limits = self.policy().default_limits();
+        let mut allowed = 0;
+        for id in ids {
+            // Level's top bit is never set, which the compiler and the processor cannot know.
+            let before = allowed >> 63;
+            let id = BucketId::from_u128(id.get() ^ before as u128);
+            let charge = self.table.charge(id, limits, 1, self.now);
+            allowed += usize::from(charge.allowed) | (charge.level >> 63 << 63) as usize;
+        }
+        allowed
+    }
+
+    /// The same in batches: all their lines are asked for first.
+    pub(crate) fn decide_batches(&self, ids: &[BucketId]) -> usize {
+        let limits = self.policy().default_limits();
+        let mut allowed = 0;
+        for batch in ids.chunks(BATCH) {
+            self.table.prefetch_batch(batch);
+            allowed += batch.iter().filter(|id| self.table.charge(**id, limits, 1, self.now).allowed).count();
+        }
+        allowed
+    }
+
+    /// Hashes and decides; whether allowed.
+    #[inline]
+    pub(crate) fn check(&self, key: &[u8]) -> bool {
+        self.table.charge(self.id(key), self.policy().default_limits(), 1, self.now).allowed
+    }
+
+    /// Hashes and decides one after another; how many were allowed.
+    pub(crate) fn check_all(&self, keys: &[String]) -> usize {
+        keys.iter().filter(|key| self.check(key.as_bytes())).count()
+    }
+
+    /// Hashes and decides, in batches; how many were allowed.
+    pub(crate) fn check_batches(&self, keys: &[String]) -> usize {
+        let mut ids = [BucketId::from_u128(1); BATCH];
+        let mut allowed = 0;
+        for batch in keys.chunks(BATCH) {
+            for (id, key) in ids.iter_mut().zip(batch) {
+                *id = self.id(key.as_bytes());
+            }
+            allowed += self.decide_batches(&ids[..batch.len()]);
+        }
+        allowed
+    }
+
+    /// Checks that were decided without a bucket.
+    pub(crate) fn without_bucket(&self) -> u64 {
+        self.table.stats().full
+    }
+}
