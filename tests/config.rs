@@ -111,7 +111,7 @@ fn every_setting_reaches_the_configuration() {
     assert_eq!(server.max_requests_per_connection, 9);
     assert_eq!((config.table.lines, config.table.on_full), (2048, OnTableFull::Deny));
     assert_eq!(config.watched, [WatchedKey { policy: "login".into(), key: "alice".into() }]);
-    assert_eq!(config.region, "eu");
+    assert_eq!(config.node.region, "eu");
     assert_eq!((config.shutdown.lame_duck.as_secs(), config.shutdown.deadline.as_secs()), (5, 20));
     assert_eq!(config.log_level, tracing::Level::DEBUG);
 
@@ -196,7 +196,9 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[metrics]\nwatch = [{ policy = \"logn\", key = \"a\" }]", (5, 21), "did you mean `login`?"),
     ("[metrics]\nwatch = [{ policy = \"login\" }]", (5, 10), "has no `key`"),
     ("[metrics]\nwatch = [\"login\"]", (5, 10), "must be a table"),
-    ("[node]\nregion = \"\"", (5, 10), "name of a region"),
+    ("[node]\nregion = \"\"", (5, 10), "does not know where it is"),
+    ("[node]\nregion = \"Unknown\"", (5, 10), "does not know where it is"),
+    ("[node]\nregion = \"a b\"", (5, 10), "name of a region"),
     ("[log]\nlevel = \"loud\"", (5, 9), "\"info\""),
     ("[shutdown]\ndeadline = \"2h\"", (5, 12), "from 0ns to 3600s"),
     ("[hash]\nsecret_file = \"/nonexistent/secret\"", (5, 15), "No such file"),

@@ -25,17 +25,41 @@ pub(super) fn summary(config: &Config) -> String {
     line("listen", addresses(&config.server.listen));
     describe_server(&config.server, &mut line);
     line("table", table(&config.table));
-    line("region", config.region.clone());
+    line("region", config.node.region.clone());
+    describe_cluster(config, &mut line);
     let shutdown = &config.shutdown;
     line("shutdown", format!("lame duck {:?}, deadline {:?}", shutdown.lame_duck, shutdown.deadline));
     line("log", config.log_level.as_str().to_lowercase());
-    let secret = if config.hash_secret.is_some() { "from a file" } else { "random at each start" };
+    let secret = match (&config.cluster, config.hash_secret, &config.state) {
+        (Some(_), ..) => "from the cluster's secret",
+        (None, Some(_), _) => "from a file",
+        (None, None, Some(_)) => "kept in the state directory",
+        (None, None, None) => "random at each start",
+    };
     line("hash key", secret.to_owned());
     line("watched", format!("{} keys", config.watched.len()));
     for policy in &config.policies {
         describe_policy(policy, &mut line);
     }
     text
+}
+
+fn describe_cluster(config: &Config, line: &mut impl FnMut(&str, String)) {
+    match &config.state {
+        Some(state) => line(
+            "state",
+            format!("{}, a snapshot every {:?}", state.directory.display(), state.snapshot_interval),
+        ),
+        None => line("state", "none: a restart begins with full buckets".to_owned()),
+    }
+    let Some(cluster) = &config.cluster else { return line("cluster", "none".to_owned()) };
+    line("cluster", format!("node {} ({}) on {}", cluster.node, config.node.name, cluster.listen));
+    let flush =
+        format!("flush every {:?}, absent after {:?}", cluster.flush_interval, cluster.detect_timeout);
+    line("", format!("{flush}, at most {} bytes/s a peer", cluster.max_bytes_per_second));
+    for peer in &cluster.peers {
+        line("peer", format!("node {} ({}) at {}", peer.id, peer.name, peer.address));
+    }
 }
 
 /// Where the settings come from.

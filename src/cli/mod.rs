@@ -2,6 +2,7 @@
 
 mod check_config;
 mod describe;
+mod keygen;
 mod serve;
 
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ enum Command {
     Serve,
     /// Print every problem of the configuration, or the settings in effect
     CheckConfig,
+    /// Make the secret that all nodes of a cluster share
+    Keygen(keygen::KeygenArguments),
 }
 
 #[derive(Debug, Args)]
@@ -49,6 +52,7 @@ pub fn run() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
+        Command::Keygen(arguments) => keygen::run(&arguments),
     }
 }
 

@@ -130,7 +130,7 @@ impl<'s> Server<'s> {
                 metrics,
                 histograms,
                 health: Arc::clone(&health),
-                region: config.region.clone(),
+                region: config.node.region.clone(),
                 version: env!("CARGO_PKG_VERSION"),
             })
         })?;
@@ -142,7 +142,7 @@ impl<'s> Server<'s> {
             watched: config.watched.clone(),
             reloads: Arc::clone(&reloads),
             health: Arc::clone(&health),
-            region: config.region.clone(),
+            region: config.node.region.clone(),
         };
         let control_plane = ControlPlane::start(ControlParts {
             observed: Observed::new(cores, observed, clock.now()),

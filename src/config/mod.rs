@@ -5,11 +5,14 @@
 //! are laid over it; then each section is read into its runtime type, and that conversion is the
 //! validation, so a `Config` that exists can be served.
 
+mod cluster;
 mod overrides;
 mod policy;
 mod problem;
+mod region;
 mod section;
 mod server;
+mod state;
 mod units;
 mod value;
 
@@ -19,10 +22,12 @@ use std::time::Duration;
 
 use crate::bucket::policy::PolicySpec;
 use crate::bucket::table::OnTableFull;
+pub use cluster::{ClusterConfig, ClusterSecret, NodeConfig, PeerConfig};
 use problem::{Findings, Place};
 pub use problem::{Location, Problem, Problems};
 use section::{Section, Text};
 pub use server::ServerConfig;
+pub use state::StateConfig;
 use value::Value;
 
 /// The variable that names the file when `--config` does not.
@@ -78,8 +83,12 @@ pub struct Config {
     pub policies: Vec<PolicySpec>,
     /// Keys with metrics of their own, at most [`MAX_WATCHED`].
     pub watched: Vec<WatchedKey>,
-    /// This node's region.
-    pub region: String,
+    /// This node.
+    pub node: NodeConfig,
+    /// The nodes that it shares limits with; `None` when it is alone.
+    pub cluster: Option<ClusterConfig>,
+    /// What outlives the process.
+    pub state: Option<StateConfig>,
     /// How the server stops.
     pub shutdown: ShutdownConfig,
     /// The least severe messages that are logged.
@@ -96,7 +105,9 @@ impl Config {
             ("server", self.server != new.server),
             ("table", self.table != new.table),
             ("metrics", self.watched != new.watched),
-            ("node", self.region != new.region),
+            ("node", self.node != new.node),
+            ("cluster", self.cluster != new.cluster),
+            ("state", self.state != new.state),
             ("shutdown", self.shutdown != new.shutdown),
             ("log", self.log_level != new.log_level),
             ("hash", self.hash_secret != new.hash_secret),
@@ -155,7 +166,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     };
     overrides::apply_environment(&mut root, &sources.environment, &mut findings);
     overrides::apply_sets(&mut root, &sources.sets, &mut findings);
-    let config = read_config(&root, sources.file.clone(), &mut findings);
+    let config = read_config(&root, sources, &mut findings);
     if findings.is_empty() { Ok(config) } else { Err(findings.into_problems()) }
 }
 
@@ -194,19 +205,23 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_config(root: &Value, file: Option<PathBuf>, findings: &mut Findings) -> Config {
+fn read_config(root: &Value, sources: &Sources, findings: &mut Findings) -> Config {
     let mut root = Section::of("the configuration", root, findings);
     let policies = policy::read_policies(&mut root, findings);
+    let node = cluster::read_node(&mut root, &sources.environment, findings);
+    let cluster = cluster::read_cluster(&mut root, &node, findings);
     let config = Config {
-        file,
+        file: sources.file.clone(),
         server: server::read_server(&mut root, findings),
         table: read_table(&mut root, findings),
         watched: read_watched(&mut root, &policies, findings),
         policies,
-        region: read_region(&mut root, findings),
+        state: state::read_state(&mut root, &sources.environment, findings),
         shutdown: read_shutdown(&mut root, findings),
         log_level: read_log_level(&mut root, findings),
-        hash_secret: read_hash_secret(&mut root, findings),
+        hash_secret: read_hash_secret(&mut root, cluster.as_ref(), findings),
+        node,
+        cluster,
     };
     root.finish(findings);
     config
@@ -266,18 +281,6 @@ fn read_watched_key(item: &Value, policies: &[PolicySpec], findings: &mut Findin
     Some(WatchedKey { policy: text.to_owned(), key: String::from_utf8(key?).ok()? })
 }
 
-fn read_region(root: &mut Section<'_>, findings: &mut Findings) -> String {
-    let mut section = root.section("node", findings);
-    let region = section.text("region", "eu-central", findings);
-    section.finish(findings);
-    let Some(Text { text, place }) = region else { return "local".to_owned() };
-    if !policy::is_name(text) {
-        let what = format!("{text:?} cannot be the name of a region");
-        findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
-    }
-    text.to_owned()
-}
-
 fn read_shutdown(root: &mut Section<'_>, findings: &mut Findings) -> ShutdownConfig {
     let mut section = root.section("shutdown", findings);
     let times = Duration::ZERO..=MAX_SHUTDOWN;
@@ -302,11 +305,16 @@ fn read_log_level(root: &mut Section<'_>, findings: &mut Findings) -> tracing::L
     level
 }
 
-fn read_hash_secret(root: &mut Section<'_>, findings: &mut Findings) -> Option<HashSecret> {
+fn read_hash_secret(
+    root: &mut Section<'_>,
+    cluster: Option<&ClusterConfig>,
+    findings: &mut Findings,
+) -> Option<HashSecret> {
     let help = "write 32 hexadecimal digits into it: head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n'";
     let mut section = root.section("hash", findings);
     let file = section.text("secret_file", "/etc/openclaw-rating/hash.secret", findings);
     section.finish(findings);
+    cluster::check_hash_key(file.map(|file| file.place), cluster, findings);
     let Text { text: path, place } = file?;
     let digits = match read_bounded(Path::new(path)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),

@@ -1,0 +1,44 @@
+//! `keygen`: a secret for a cluster.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(super) struct KeygenArguments {
+    /// The file to make, readable by its owner only; standard output when there is none
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &KeygenArguments) -> ExitCode {
+    let secret: [u8; 32] = rand::random();
+    let text = secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    let Some(path) = &arguments.file else {
+        return match io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    };
+    match write_new(path, &text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            eprintln!("{} is there already, and is left as it is", path.display());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("cannot write {}: {error}", path.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,256 @@
+//! `[node]`, `[cluster]` and `[[peer]]`: who this node is, and whom it shares limits with.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use super::problem::{Findings, Place};
+use super::region;
+use super::section::{Section, Text};
+use super::value::Value;
+use super::{policy, read_bounded};
+use crate::replica::NodeId;
+
+/// Of the 16 nodes that a cluster may have.
+const MAX_PEERS: usize = 15;
+const DEFAULT_FLUSH: Duration = Duration::from_millis(20);
+const FLUSH_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1);
+const DEFAULT_DETECT: Duration = Duration::from_millis(500);
+const DETECT_RANGE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
+/// Fewer flushes than this in the time that makes a peer absent, and one lost datagram cuts it off.
+const MIN_FLUSHES_TO_DETECT: u32 = 4;
+const DEFAULT_BYTES_PER_SECOND: u64 = 50_000_000;
+const SECRET_DIGITS: usize = 64;
+const SECRET_HELP: &str = "make one with: openclaw-rating keygen FILE, and copy it to every node";
+
+/// Who this node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Its number in the cluster; there is none without a cluster.
+    pub id: Option<NodeId>,
+    /// Its name, for people.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+}
+
+/// How this node shares limits with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// This node's number.
+    pub node: NodeId,
+    /// What all nodes know and nobody else.
+    pub secret: ClusterSecret,
+    /// Where datagrams arrive.
+    pub listen: SocketAddr,
+    /// The other nodes, at least one.
+    pub peers: Vec<PeerConfig>,
+    /// Between two flushes to a peer.
+    pub flush_interval: Duration,
+    /// A peer that is silent for so long is absent.
+    pub detect_timeout: Duration,
+    /// Most bytes sent to one peer in a second.
+    pub max_bytes_per_second: u64,
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Its number.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where its datagrams arrive, and come from.
+    pub address: SocketAddr,
+}
+
+/// The secret of a cluster. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClusterSecret([u8; SECRET_DIGITS / 2]);
+
+impl ClusterSecret {
+    /// Its bytes, to derive keys from.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; SECRET_DIGITS / 2] {
+        &self.0
+    }
+
+    fn parse(digits: &str) -> Option<Self> {
+        let mut bytes = [0; SECRET_DIGITS / 2];
+        if digits.len() != SECRET_DIGITS || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Debug for ClusterSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterSecret(..)")
+    }
+}
+
+pub(super) fn read_node(
+    root: &mut Section<'_>,
+    environment: &[(String, String)],
+    findings: &mut Findings,
+) -> NodeConfig {
+    let mut section = root.section("node", findings);
+    let id = section.integer("id", 1..=u64::from(NodeId::MAX), findings);
+    let id = id.and_then(|id| u8::try_from(id).ok()).and_then(NodeId::new);
+    let name = read_name(&mut section, findings);
+    let region = region::read_region(&mut section, environment, findings);
+    section.finish(findings);
+    NodeConfig { id, name: name.unwrap_or_else(|| "node".to_owned()), region }
+}
+
+fn read_name(section: &mut Section<'_>, findings: &mut Findings) -> Option<String> {
+    let Text { text, place } = section.text("name", "fra-1", findings)?;
+    if !policy::is_name(text) {
+        let what = format!("{text:?} cannot be the name of a node");
+        findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
+    }
+    Some(text.to_owned())
+}
+
+/// `None` without peers: then this node is alone.
+pub(super) fn read_cluster(
+    root: &mut Section<'_>,
+    node: &NodeConfig,
+    findings: &mut Findings,
+) -> Option<ClusterConfig> {
+    let items = root.array("peer", MAX_PEERS, "begin each peer with a line `[[peer]]`", findings);
+    let place = root.place();
+    let mut section = root.section("cluster", findings);
+    let secret = read_secret(&mut section, findings);
+    let listen = read_socket(&mut section, "listen", findings);
+    let flush_interval = section.duration("flush_interval", FLUSH_RANGE, findings).unwrap_or(DEFAULT_FLUSH);
+    let detect_timeout = read_detect_timeout(&mut section, flush_interval, findings);
+    let max_bytes_per_second = section
+        .integer("max_bytes_per_second", 10_000..=100_000_000_000, findings)
+        .unwrap_or(DEFAULT_BYTES_PER_SECOND);
+    section.finish(findings);
+    if items.is_empty() {
+        return None;
+    }
+    for (is_there, key, example) in [
+        (secret.is_some() || section_names_secret(root), "secret_file", "cluster.secret"),
+        (listen.is_some(), "listen", "0.0.0.0:7946"),
+    ] {
+        if !is_there {
+            let what = format!("there are peers, but [cluster] has no `{key}`");
+            findings.missing(place, what, format!("write {key} = \"{example}\" below [cluster]"));
+        }
+    }
+    let Some(node_id) = node.id else {
+        findings.missing(place, "there are peers, but [node] has no `id`", "write id = 1 below [node]");
+        return None;
+    };
+    if node.region == region::NONE {
+        let help = "write region = \"eu-central\" below [node]";
+        findings.missing(place, "there are peers, but [node] has no `region`", help);
+    }
+    let peers = read_peers(items, node_id, findings);
+    let (secret, listen) = (secret?, listen?);
+    Some(ClusterConfig {
+        node: node_id,
+        secret,
+        listen,
+        peers,
+        flush_interval,
+        detect_timeout,
+        max_bytes_per_second,
+    })
+}
+
+/// One that is named and wrong is reported already.
+fn section_names_secret(root: &mut Section<'_>) -> bool {
+    let Some(Value { kind: super::value::Kind::Table(table), .. }) = root.get("cluster") else {
+        return false;
+    };
+    table.contains_key("secret_file")
+}
+
+fn read_detect_timeout(section: &mut Section<'_>, flush: Duration, findings: &mut Findings) -> Duration {
+    let detect = section.duration("detect_timeout", DETECT_RANGE, findings).unwrap_or(DEFAULT_DETECT);
+    if detect < flush * MIN_FLUSHES_TO_DETECT
+        && let Some(value) = section.get("detect_timeout").or_else(|| section.get("flush_interval"))
+    {
+        let what = format!("a peer would be absent after {detect:?}, and is heard every {flush:?} only");
+        let help = format!("make detect_timeout at least {MIN_FLUSHES_TO_DETECT} times flush_interval");
+        findings.wrong(value.place, what, help);
+    }
+    detect
+}
+
+fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<ClusterSecret> {
+    let Text { text: path, place } = section.text("secret_file", "cluster.secret", findings)?;
+    let digits = match read_bounded(Path::new(path)) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Err(error) => {
+            findings.wrong(place, format!("cannot read the secret file {path}: {error}"), SECRET_HELP);
+            return None;
+        }
+    };
+    let secret = ClusterSecret::parse(&digits);
+    if secret.is_none() {
+        findings.wrong(place, format!("the secret file {path} does not hold a cluster secret"), SECRET_HELP);
+    }
+    secret
+}
+
+fn read_socket(section: &mut Section<'_>, key: &'static str, findings: &mut Findings) -> Option<SocketAddr> {
+    let Text { text, place } = section.text(key, "10.0.0.2:7946", findings)?;
+    let address = text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    if address.is_none() {
+        let help = "write an IP address and a port, \"10.0.0.2:7946\" or \"[fd00::2]:7946\"; host names are not looked up";
+        findings.wrong(place, format!("{text:?} is not an address for datagrams"), help);
+    }
+    address
+}
+
+fn read_peers(items: &[Value], own: NodeId, findings: &mut Findings) -> Vec<PeerConfig> {
+    let mut peers: Vec<PeerConfig> = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(peer) = read_peer(item, findings) else { continue };
+        if peer.id == own {
+            let what = format!("the peer {} has this node's own id", peer.id);
+            findings.wrong(item.place, what, "list the other nodes only, each with the id it has itself");
+        }
+        if let Some(other) = peers.iter().find(|other| other.id == peer.id || other.address == peer.address) {
+            let what = format!("the peers {:?} and {:?} have one id or one address", other.name, peer.name);
+            findings.wrong(item.place, what, "give each node an id and an address of its own");
+        }
+        peers.push(peer);
+    }
+    peers
+}
+
+fn read_peer(item: &Value, findings: &mut Findings) -> Option<PeerConfig> {
+    let mut section = Section::of("[[peer]]", item, findings);
+    for key in ["id", "address"] {
+        if section.get(key).is_none() {
+            let help = "write id = 2 and address = \"10.0.0.2:7946\"";
+            findings.missing(item.place, format!("a [[peer]] has no `{key}`"), help);
+        }
+    }
+    let id = section.integer("id", 1..=u64::from(NodeId::MAX), findings);
+    let address = read_socket(&mut section, "address", findings);
+    let name = read_name(&mut section, findings);
+    section.finish(findings);
+    let id = NodeId::new(u8::try_from(id?).ok()?)?;
+    Some(PeerConfig { id, name: name.unwrap_or_else(|| format!("node-{id}")), address: address? })
+}
+
+/// Reports a hash key beside a cluster: all nodes must name buckets alike, so the cluster's secret does.
+pub(super) fn check_hash_key(place: Option<Place>, cluster: Option<&ClusterConfig>, findings: &mut Findings) {
+    if let (Some(place), Some(_)) = (place, cluster) {
+        let what = "[hash] has a secret of its own, but in a cluster its secret names the buckets";
+        findings.wrong(place, what, "remove [hash]");
+    }
+}

@@ -1,0 +1,82 @@
+//! The region of this node: written down, or found in a file, the environment or a metadata service.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::problem::{Findings, Place};
+use super::section::{Section, Text};
+use super::{policy, read_bounded};
+
+/// The region of a node that has not been told, and needs none.
+pub(super) const NONE: &str = "local";
+/// A metadata service is on the host or beside it.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_METADATA_BYTES: u64 = 1024;
+const HELP: &str = "write region = \"eu-central\", or name one source: region_file, region_env or region_url";
+
+/// Reads the one source that is named.
+pub(super) fn read_region(
+    section: &mut Section<'_>,
+    environment: &[(String, String)],
+    findings: &mut Findings,
+) -> String {
+    let header = section.text("region_url_header", "Metadata-Flavor: Google", findings);
+    let sources = [
+        ("region", section.text("region", "eu-central", findings)),
+        ("region_file", section.text("region_file", "/etc/openclaw-rating/region", findings)),
+        ("region_env", section.text("region_env", "REGION", findings)),
+        ("region_url", section.text("region_url", "http://169.254.169.254/region", findings)),
+    ];
+    let mut named = sources.into_iter().filter_map(|(key, source)| Some((key, source?)));
+    let Some((key, Text { text, place })) = named.next() else { return NONE.to_owned() };
+    if let Some((second, Text { place, .. })) = named.next() {
+        findings.wrong(place, format!("[node] has both `{key}` and `{second}`"), "keep one of them");
+    }
+    let found = match key {
+        "region" => Ok(text.to_owned()),
+        "region_file" => from_file(text),
+        "region_env" => from_environment(text, environment),
+        _ => from_url(text, header.map(|header| header.text)),
+    };
+    match found {
+        Ok(region) => checked(region.trim(), place, findings),
+        Err(error) => {
+            findings.wrong(place, format!("the region cannot be had from `{key}`: {error}"), HELP);
+            NONE.to_owned()
+        }
+    }
+}
+
+fn checked(region: &str, place: Place, findings: &mut Findings) -> String {
+    if region.is_empty() || region.eq_ignore_ascii_case("unknown") {
+        let what = format!("the region is {region:?}; a node that does not know where it is must not act");
+        findings.wrong(place, what, HELP);
+    } else if !policy::is_name(region) {
+        let what = format!("{region:?} cannot be the name of a region");
+        findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
+    }
+    region.to_owned()
+}
+
+fn from_file(path: &str) -> Result<String, String> {
+    let bytes = read_bounded(Path::new(path)).map_err(|error| format!("cannot read {path}: {error}"))?;
+    String::from_utf8(bytes).map_err(|_| format!("{path} is not text"))
+}
+
+fn from_environment(name: &str, environment: &[(String, String)]) -> Result<String, String> {
+    let found = environment.iter().find(|(variable, _)| variable == name);
+    found.map(|(_, value)| value.clone()).ok_or_else(|| format!("the environment has no {name}"))
+}
+
+fn from_url(url: &str, header: Option<&str>) -> Result<String, String> {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(METADATA_TIMEOUT)).proxy(None).build().into();
+    let mut request = agent.get(url);
+    if let Some(header) = header {
+        let (name, value) = header.split_once(':').ok_or("region_url_header must be `Name: value`")?;
+        request = request.header(name.trim(), value.trim());
+    }
+    let mut response = request.call().map_err(|error| format!("{url}: {error}"))?;
+    let body = response.body_mut().with_config().limit(MAX_METADATA_BYTES).read_to_string();
+    body.map_err(|error| format!("{url}: {error}"))
+}

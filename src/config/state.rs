@@ -1,0 +1,39 @@
+//! `[state]`: the directory that outlives the process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::Findings;
+use super::section::Section;
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+/// Set by systemd for `StateDirectory=`.
+const SYSTEMD_VARIABLE: &str = "STATE_DIRECTORY";
+
+/// Where snapshots are kept, and how often one is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateConfig {
+    /// The directory; this server's own.
+    pub directory: PathBuf,
+    /// Between two snapshots.
+    pub snapshot_interval: Duration,
+}
+
+/// `None` when neither the file nor systemd names a directory: then a restart begins with full buckets.
+pub(super) fn read_state(
+    root: &mut Section<'_>,
+    environment: &[(String, String)],
+    findings: &mut Findings,
+) -> Option<StateConfig> {
+    let mut section = root.section("state", findings);
+    let named = section.text("directory", "/var/lib/openclaw-rating", findings);
+    let intervals = Duration::from_secs(1)..=Duration::from_secs(86_400);
+    let interval = section.duration("snapshot_interval", intervals, findings);
+    section.finish(findings);
+    let of_systemd = environment.iter().find(|(name, _)| name == SYSTEMD_VARIABLE);
+    let directory = named
+        .map(|text| PathBuf::from(text.text))
+        .or_else(|| of_systemd.and_then(|(_, paths)| paths.split(':').next()).map(PathBuf::from));
+    let directory = directory.filter(|path| !path.as_os_str().is_empty())?;
+    Some(StateConfig { directory, snapshot_interval: interval.unwrap_or(DEFAULT_INTERVAL) })
+}

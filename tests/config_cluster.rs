@@ -1,0 +1,160 @@
+//! Promises of the settings of a cluster, of its secret and of the state directory.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use openclaw_rating::config::{self, Config, Problems, Sources};
+
+const POLICY: &str = "[[policy]]\nname = \"login\"\nrate = \"10/s\"\n";
+
+fn load_with(directory: &Path, text: &str, environment: &[(&str, &str)]) -> Result<Config, Problems> {
+    let file = directory.join("c.toml");
+    fs::write(&file, format!("{POLICY}{}", text.replace("DIR", directory.to_str().unwrap()))).unwrap();
+    let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    config::load(&Sources { file: Some(file), environment, sets: vec![] })
+}
+
+fn load(text: &str) -> Result<Config, Problems> {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("secret"), "ab".repeat(32)).unwrap();
+    fs::write(directory.path().join("region"), "eu-west\n").unwrap();
+    load_with(directory.path(), text, &[("MY_REGION", "us-east"), ("EMPTY", "")])
+}
+
+fn refusal(text: &str) -> String {
+    load(text).expect_err("it has a mistake").to_string()
+}
+
+const CLUSTER: &str = r#"
+[node]
+id = 1
+name = "fra-1"
+region = "eu"
+[cluster]
+secret_file = "DIR/secret"
+listen = "127.0.0.1:7946"
+[[peer]]
+id = 2
+name = "nyc-1"
+address = "[::1]:7947"
+"#;
+
+#[test]
+fn a_cluster_is_read_with_its_defaults() {
+    let config = load(CLUSTER).unwrap();
+    let cluster = config.cluster.unwrap();
+    assert_eq!((cluster.node.get(), cluster.peers.len()), (1, 1));
+    assert_eq!(cluster.peers[0].address, "[::1]:7947".parse().unwrap());
+    assert_eq!(cluster.secret.bytes(), &[0xab; 32]);
+    assert_eq!(cluster.flush_interval, Duration::from_millis(20));
+    assert_eq!(cluster.detect_timeout, Duration::from_millis(500));
+    assert!(!format!("{cluster:?}").contains("171"), "the secret is shown");
+}
+
+#[test]
+fn without_peers_there_is_no_cluster() {
+    let config = load("[node]\nid = 3\n").unwrap();
+    assert!(config.cluster.is_none());
+    assert_eq!(config.node.region, "local");
+}
+
+#[test]
+fn what_a_cluster_lacks_or_has_twice_is_said() {
+    for (wrong, words) in [
+        (CLUSTER.replace("id = 1", ""), "[node] has no `id`"),
+        (CLUSTER.replace("region = \"eu\"", ""), "[node] has no `region`"),
+        (CLUSTER.replace("secret_file = \"DIR/secret\"", ""), "[cluster] has no `secret_file`"),
+        (CLUSTER.replace("listen = \"127.0.0.1:7946\"", ""), "[cluster] has no `listen`"),
+        (CLUSTER.replace("DIR/secret", "DIR/region"), "does not hold a cluster secret"),
+        (CLUSTER.replace("DIR/secret", "DIR/nothing"), "cannot read the secret file"),
+        (CLUSTER.replace("id = 2", "id = 1"), "this node's own id"),
+        (CLUSTER.replace("id = 2", "id = 65"), "from 1 to 64"),
+        (CLUSTER.replace("id = 2", ""), "a [[peer]] has no `id`"),
+        (CLUSTER.replace("[::1]:7947", "nyc.example:7946"), "not an address for datagrams"),
+        (CLUSTER.replace("[::1]:7947", "[::1]:0"), "not an address for datagrams"),
+        (format!("{CLUSTER}[[peer]]\nid = 2\naddress = \"127.0.0.1:9\"\n"), "one id or one address"),
+        (format!("{CLUSTER}[[peer]]\nid = 3\naddress = \"[::1]:7947\"\n"), "one id or one address"),
+        (CLUSTER.replace("listen", "detect_timeout = \"60ms\"\nlisten"), "heard every 20ms only"),
+        (format!("{CLUSTER}[hash]\nsecret_file = \"DIR/secret\"\n"), "remove [hash]"),
+        (CLUSTER.replace("listen", "lsten"), "did you mean `listen`?"),
+    ] {
+        let said = refusal(&wrong);
+        assert!(said.contains(words), "{words:?} is not in\n{said}");
+    }
+}
+
+#[test]
+fn the_region_comes_from_one_source() {
+    let region = |text: &str| load(&format!("[node]\n{text}\n")).map(|config| config.node.region);
+    assert_eq!(region("region_file = \"DIR/region\"").unwrap(), "eu-west");
+    assert_eq!(region("region_env = \"MY_REGION\"").unwrap(), "us-east");
+    for (text, words) in [
+        ("region_env = \"EMPTY\"", "does not know where it is"),
+        ("region_env = \"NOWHERE\"", "the environment has no NOWHERE"),
+        ("region_file = \"DIR/nothing\"", "cannot read"),
+        ("region = \"eu\"\nregion_env = \"MY_REGION\"", "both `region` and `region_env`"),
+        ("region_url = \"http://127.0.0.1:1/region\"", "cannot be had from `region_url`"),
+    ] {
+        let said = region(text).expect_err("it has a mistake").to_string();
+        assert!(said.contains(words), "{words:?} is not in\n{said}");
+    }
+}
+
+#[test]
+fn the_region_is_asked_of_a_metadata_service_with_its_header() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let length = stream.read(&mut request).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nap-east\n").unwrap();
+        String::from_utf8_lossy(&request[..length]).to_lowercase()
+    });
+    let text = format!(
+        "[node]\nregion_url = \"http://{address}/zone\"\nregion_url_header = \"Metadata-Flavor: Google\"\n"
+    );
+    assert_eq!(load(&text).unwrap().node.region, "ap-east");
+    let request = service.join().unwrap();
+    assert!(request.starts_with("get /zone ") && request.contains("metadata-flavor: google"), "{request}");
+}
+
+#[test]
+fn the_state_directory_is_the_one_named_or_systemds() {
+    let directory = tempfile::tempdir().unwrap();
+    let systemd = [("STATE_DIRECTORY", "/var/lib/openclaw-rating")];
+    let load = |text, environment| load_with(directory.path(), text, environment).unwrap().state;
+    assert!(load("", &[]).is_none());
+    assert_eq!(load("", &systemd).unwrap().directory, Path::new("/var/lib/openclaw-rating"));
+    let named = load("[state]\ndirectory = \"/s\"\nsnapshot_interval = \"5s\"\n", &systemd).unwrap();
+    assert_eq!(
+        (named.directory.as_path(), named.snapshot_interval),
+        (Path::new("/s"), Duration::from_secs(5))
+    );
+}
+
+fn keygen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_openclaw-rating")).arg("keygen").args(arguments).output().unwrap()
+}
+
+#[test]
+fn keygen_makes_a_file_for_its_owner_alone_and_replaces_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    let made = keygen(&[path.to_str().unwrap()]);
+    assert!(made.status.success() && made.stdout.is_empty());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let secret = fs::read_to_string(&path).unwrap();
+    assert!(load_with(directory.path(), CLUSTER, &[]).is_ok());
+    let again = keygen(&[path.to_str().unwrap()]);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("is there already"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), secret);
+    let (one, two) = (keygen(&[]).stdout, keygen(&[]).stdout);
+    assert!(one != two && one.len() == 65);
+    assert!(!keygen(&["/proc/nowhere/secret"]).status.success());
+}
