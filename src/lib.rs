@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod control_plane;
 pub mod data_plane;
+pub mod durability;
 pub mod http;
 pub mod memory;
 pub mod metrics;

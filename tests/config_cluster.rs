@@ -49,7 +49,7 @@ fn a_cluster_is_read_with_its_defaults() {
     let config = load(CLUSTER).unwrap();
     let cluster = config.cluster.unwrap();
     assert_eq!((cluster.node.get(), cluster.peers.len()), (1, 1));
-    assert_eq!(cluster.peers[0].address, "[::1]:7947".parse().unwrap());
+    assert_eq!(cluster.peers[0].address, "[::1]:7947".parse::<std::net::SocketAddr>().unwrap());
     assert_eq!(cluster.secret.bytes(), &[0xab; 32]);
     assert_eq!(cluster.flush_interval, Duration::from_millis(20));
     assert_eq!(cluster.detect_timeout, Duration::from_millis(500));

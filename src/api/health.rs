@@ -31,6 +31,35 @@ impl Reason {
     }
 }
 
+/// What somebody should look at, though checks are answered as they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The state directory does not take what is written to it.
+    Snapshot,
+    /// A peer cannot be heard.
+    AbsentPeer,
+}
+
+impl Warning {
+    const ALL: [Self; 2] = [Self::Snapshot, Self::AbsentPeer];
+
+    const fn bit(self) -> u32 {
+        1 << (self as u32 + 16)
+    }
+
+    /// The warning as `/health` gives it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Snapshot => "the state directory cannot be written",
+            Self::AbsentPeer => "a peer cannot be heard",
+        }
+    }
+}
+
+/// The bits of reasons; those of warnings are above.
+const REASONS: u32 = 0xffff;
+
 /// The reasons at this moment, set by whoever watches and read by the data threads.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -40,18 +69,27 @@ pub struct Health {
 impl Health {
     /// Adds a reason or takes it away.
     pub fn set(&self, reason: Reason, holds: bool) {
+        self.set_bit(reason.bit(), holds);
+    }
+
+    /// Adds a warning or takes it away; `/health` stays good.
+    pub fn warn(&self, warning: Warning, holds: bool) {
+        self.set_bit(warning.bit(), holds);
+    }
+
+    fn set_bit(&self, bit: u32, holds: bool) {
         // Relaxed: a flag by itself, nothing is read on the strength of it.
         if holds {
-            self.reasons.fetch_or(reason.bit(), Ordering::Relaxed);
+            self.reasons.fetch_or(bit, Ordering::Relaxed);
         } else {
-            self.reasons.fetch_and(!reason.bit(), Ordering::Relaxed);
+            self.reasons.fetch_and(!bit, Ordering::Relaxed);
         }
     }
 
     /// Whether there is no reason.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.reasons.load(Ordering::Relaxed) == 0
+        self.reasons.load(Ordering::Relaxed) & REASONS == 0
     }
 
     /// Whether connections should be given up.
@@ -64,5 +102,11 @@ impl Health {
     pub fn reasons(&self) -> impl Iterator<Item = Reason> {
         let reasons = self.reasons.load(Ordering::Relaxed);
         Reason::ALL.into_iter().filter(move |reason| reasons & reason.bit() != 0)
+    }
+
+    /// The warnings that hold.
+    pub fn warnings(&self) -> impl Iterator<Item = Warning> {
+        let bits = self.reasons.load(Ordering::Relaxed);
+        Warning::ALL.into_iter().filter(move |warning| bits & warning.bit() != 0)
     }
 }

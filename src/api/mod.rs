@@ -12,7 +12,7 @@ mod render;
 mod route;
 mod service;
 
-pub use health::{Health, Reason};
+pub use health::{Health, Reason, Warning};
 pub use service::{CoreService, ServiceParts};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::batch::BatchOutcome;
 use super::check::Decided;
-use super::health::Health;
+use super::health::{Health, Reason, Warning};
 use super::problem::Problem;
 use crate::http::{OutputBuffer, Reject, Status, decimal_digits};
 
@@ -124,11 +124,9 @@ impl Renderer {
         text.put(br#"","version":""#);
         put_escaped(&mut text, version);
         text.put(br#"","reasons":["#);
-        for (index, reason) in health.reasons().enumerate() {
-            text.put(if index > 0 { b",\"" } else { b"\"" });
-            text.put(reason.label().as_bytes());
-            text.put(b"\"");
-        }
+        put_list(&mut text, health.reasons().map(Reason::label));
+        text.put(br#"],"warnings":["#);
+        put_list(&mut text, health.warnings().map(Warning::label));
         text.put(b"]}");
         let status = if good { Status::Ok } else { Status::ServiceUnavailable };
         self.begin(out, status, "application/json", envelope);
@@ -208,6 +206,14 @@ impl Renderer {
         } else if envelope.is_http_10 {
             out.put(b"Connection: keep-alive\r\n");
         }
+    }
+}
+
+fn put_list(out: &mut OutputBuffer<'_>, items: impl Iterator<Item = &'static str>) {
+    for (index, item) in items.enumerate() {
+        out.put(if index > 0 { b",\"" } else { b"\"" });
+        out.put(item.as_bytes());
+        out.put(b"\"");
     }
 }
 

@@ -450,7 +450,10 @@ fn a_batch_that_is_not_as_asked_for_is_refused_whole() {
 fn health_gives_its_reasons_and_draining_closes_connections() {
     let mut server = Server::new();
     let good = server.get("/health");
-    assert!(good.ends_with(r#"{"status":"ok","region":"eu\"1","version":"1.2.3","reasons":[]}"#), "{good}");
+    assert!(
+        good.ends_with(r#"{"status":"ok","region":"eu\"1","version":"1.2.3","reasons":[],"warnings":[]}"#),
+        "{good}"
+    );
     server.health.set(Reason::StalledCore, true);
     assert!(server.get("/health").contains(r#""reasons":["a data thread is stalled"]"#));
     server.health.set(Reason::Draining, true);

@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use super::describe;
-use crate::api::{CoreService, Health, Reason, ServiceParts};
+use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{PolicyError, PolicySet};
 use crate::bucket::table::{BucketTable, TableConfig, TableError};
@@ -22,6 +22,7 @@ use crate::control_plane::{
     ControlParts, ControlPlane, ControlPlaneError, CoreHandles, Observed, ObservedParts,
 };
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
+use crate::durability::{self, Found, Keeper, KeeperParts, Kept};
 use crate::http::HttpLimits;
 use crate::metrics::Reloads;
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
@@ -45,6 +46,8 @@ enum ServeError {
     DataPlane(#[from] DataPlaneError),
     #[error(transparent)]
     ControlPlane(#[from] ControlPlaneError),
+    #[error("cannot start the thread that writes snapshots: {0}")]
+    Keeper(std::io::Error),
     #[error("cannot listen for signals: {0}")]
     Signals(#[from] std::io::Error),
     #[error("a data thread ended by itself; see above, then restart")]
@@ -98,6 +101,8 @@ struct Server<'s> {
     data_plane: DataPlane,
     /// Ends after the data plane, whose last requests it answers.
     control_plane: ControlPlane,
+    /// Writes the last snapshot when all else has ended.
+    keeper: Option<Keeper>,
     signals: Receiver<i32>,
     /// Set when nothing graceful is left to interrupt: the next signal ends the process.
     impatient: Arc<AtomicBool>,
@@ -115,8 +120,15 @@ impl<'s> Server<'s> {
         let table = Arc::new(BucketTable::new(table)?);
         table.publish_limits(&policies.load());
         let health = Arc::new(Health::default());
-        let secret = config.hash_secret.map_or_else(rand::random, |secret| secret.0);
-        let hasher = KeyHasher::new(secret);
+        let found = open_state(&config, &health);
+        let hash_key =
+            config.hash_secret.map(|secret| secret.0).or(found.hash_key).unwrap_or_else(rand::random);
+        let hasher = KeyHasher::new(hash_key);
+        let kept = Arc::new(Kept::default());
+        let key_print = durability::key_print(&hash_key);
+        if let Some(directory) = &found.directory {
+            durability::restore(directory, &table, &policies.load(), key_print, &kept, clock.now());
+        }
         let mut cores = Vec::with_capacity(config.server.threads);
         let data_plane = DataPlane::start(&data_plane_config(&config.server), clock, |_core| {
             let (histograms, collector) = histogram_exchange();
@@ -143,6 +155,7 @@ impl<'s> Server<'s> {
             reloads: Arc::clone(&reloads),
             health: Arc::clone(&health),
             region: config.node.region.clone(),
+            kept: config.state.is_some().then(|| Arc::clone(&kept)),
         };
         let control_plane = ControlPlane::start(ControlParts {
             observed: Observed::new(cores, observed, clock.now()),
@@ -150,6 +163,21 @@ impl<'s> Server<'s> {
             replies: data_plane.metrics_replies(),
             clock,
         })?;
+        let epoch = found.epoch();
+        let keeper = found.directory.zip(config.state.as_ref()).map(|(directory, state)| {
+            Keeper::start(KeeperParts {
+                directory,
+                interval: state.snapshot_interval,
+                epoch,
+                table: Arc::clone(&table),
+                policies: Arc::clone(&policies),
+                key_print,
+                health: Arc::clone(&health),
+                kept,
+                clock,
+            })
+        });
+        let keeper = keeper.transpose().map_err(ServeError::Keeper)?;
         Ok(Self {
             sources,
             config,
@@ -160,6 +188,7 @@ impl<'s> Server<'s> {
             health,
             data_plane,
             control_plane,
+            keeper,
             signals,
             impatient,
         })
@@ -242,8 +271,20 @@ impl<'s> Server<'s> {
             error!("{error}");
         }
         self.control_plane.shutdown();
+        if let Some(keeper) = &mut self.keeper {
+            keeper.shutdown();
+        }
         info!("stopped");
     }
+}
+
+/// Looks into the state directory, if there is to be one.
+fn open_state(config: &Config, health: &Health) -> Found {
+    let Some(state) = &config.state else { return Found::default() };
+    let wants_key = config.cluster.is_none() && config.hash_secret.is_none();
+    let found = Found::open(&state.directory, wants_key.then_some(rand::random));
+    health.warn(Warning::Snapshot, found.failed);
+    found
 }
 
 /// Allows as many open files as the administrator does: the usual soft limit of 1,024 is for `select`.

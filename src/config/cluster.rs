@@ -11,10 +11,8 @@ use super::region;
 use super::section::{Section, Text};
 use super::value::Value;
 use super::{policy, read_bounded};
-use crate::replica::NodeId;
+use crate::replica::{MAX_NODES, NodeId};
 
-/// Of the 16 nodes that a cluster may have.
-const MAX_PEERS: usize = 15;
 const DEFAULT_FLUSH: Duration = Duration::from_millis(20);
 const FLUSH_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1);
 const DEFAULT_DETECT: Duration = Duration::from_millis(500);
@@ -124,7 +122,7 @@ pub(super) fn read_cluster(
     node: &NodeConfig,
     findings: &mut Findings,
 ) -> Option<ClusterConfig> {
-    let items = root.array("peer", MAX_PEERS, "begin each peer with a line `[[peer]]`", findings);
+    let items = root.array("peer", MAX_NODES - 1, "begin each peer with a line `[[peer]]`", findings);
     let place = root.place();
     let mut section = root.section("cluster", findings);
     let secret = read_secret(&mut section, findings);

@@ -15,6 +15,7 @@ use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::config::WatchedKey;
 use crate::data_plane::{MetricsReplies, RenderReply, RenderRequest};
+use crate::durability::Kept;
 use crate::metrics::core::{CoreMetrics, HistogramCollector, Latencies};
 use crate::metrics::{FillScan, Page, ProcessStats, Reloads, WatchedLevel};
 use crate::time::MonotonicNs;
@@ -46,6 +47,7 @@ pub struct Observed {
     reloads: Arc<Reloads>,
     health: Arc<Health>,
     region: String,
+    kept: Option<Arc<Kept>>,
     started: SystemTime,
 }
 
@@ -66,6 +68,8 @@ pub struct ObservedParts {
     pub health: Arc<Health>,
     /// This node's region.
     pub region: String,
+    /// What was kept in the state directory, where there is one.
+    pub kept: Option<Arc<Kept>>,
 }
 
 impl Observed {
@@ -74,7 +78,7 @@ impl Observed {
     pub fn new(cores: Vec<CoreHandles>, parts: ObservedParts, now: MonotonicNs) -> Self {
         let (cores, histograms): (Vec<_>, Vec<_>) =
             cores.into_iter().map(|core| (core.metrics, core.histograms)).unzip();
-        let ObservedParts { table, policies, hasher, watched, reloads, health, region } = parts;
+        let ObservedParts { table, policies, hasher, watched, reloads, health, region, kept } = parts;
         Self {
             watchdog: Watchdog::new(cores.len(), now),
             cores,
@@ -88,6 +92,7 @@ impl Observed {
             reloads,
             health,
             region,
+            kept,
             started: SystemTime::now(),
         }
     }
@@ -147,7 +152,7 @@ impl Observed {
             version: env!("CARGO_PKG_VERSION"),
             process: ProcessStats::read(self.started),
         };
-        Bytes::from(page.render(Vec::new()))
+        Bytes::from(page.render(self.kept.as_deref().map(Kept::families).unwrap_or_default()))
     }
 
     /// None when a reload has removed the policy.

@@ -18,7 +18,9 @@ pub(crate) struct Program {
     child: Child,
     log: Mutex<Receiver<String>>,
     address: String,
-    directory: tempfile::TempDir,
+    directory: Option<tempfile::TempDir>,
+    /// What was logged before it served.
+    before: Vec<String>,
 }
 
 impl Program {
@@ -37,15 +39,41 @@ impl Program {
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = channel();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut program = Self { child, log: Mutex::new(log), address: String::new(), directory };
-        let greeting = program.until_logged("serving ");
+        let mut program = Self {
+            child,
+            log: Mutex::new(log),
+            address: String::new(),
+            directory: Some(directory),
+            before: vec![],
+        };
+        let greeting = program.greeting();
         let address = greeting.split(" on ").nth(1).and_then(|rest| rest.split([',', ';']).next());
         program.address = address.unwrap().to_owned();
         program
     }
 
     pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
+        self.directory.as_ref().unwrap().path()
+    }
+
+    /// Its directory, once it has ended.
+    pub(crate) fn into_directory(mut self) -> tempfile::TempDir {
+        self.directory.take().unwrap()
+    }
+
+    fn greeting(&mut self) -> String {
+        loop {
+            let line = self.until_logged("");
+            if line.contains("serving ") {
+                return line;
+            }
+            self.before.push(line);
+        }
+    }
+
+    /// Whether it said so before it served.
+    pub(crate) fn said_before(&self, words: &str) -> bool {
+        self.before.iter().any(|line| line.contains(words))
     }
 
     /// The next line of the log that contains `words`.
@@ -70,7 +98,7 @@ impl Program {
     }
 
     pub(crate) fn reload(&self, config: &str) {
-        fs::write(self.directory.path().join("openclaw-rating.toml"), config).unwrap();
+        fs::write(self.directory().join("openclaw-rating.toml"), config).unwrap();
         self.signal(Signal::HUP);
     }
 

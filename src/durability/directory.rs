@@ -1,0 +1,216 @@
+//! The state directory: files that are replaced whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+const EPOCH: &str = "epoch";
+const HASH_KEY: &str = "hash.key";
+const SNAPSHOT: &str = "buckets.snapshot";
+/// Of the small files here none is larger.
+const MAX_SMALL_BYTES: u64 = 4096;
+
+/// Why the state directory does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A file of it cannot be had.
+    #[error("cannot {what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A file of it holds something else.
+    #[error("{0} does not hold what this program writes there; move it away, or restore it")]
+    Malformed(PathBuf),
+}
+
+/// A directory of this server's own.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Makes it if it is not there.
+    ///
+    /// # Errors
+    /// When it can be neither found nor made.
+    pub fn open(path: &Path) -> Result<Self, DirectoryError> {
+        let directory = Self { path: path.to_owned() };
+        fs::create_dir_all(path).map_err(|source| directory.error("make the directory", "", source))?;
+        Ok(directory)
+    }
+
+    /// Where the snapshot is.
+    #[must_use]
+    pub fn snapshot_path(&self) -> PathBuf {
+        self.path.join(SNAPSHOT)
+    }
+
+    /// The snapshot, if there is one.
+    ///
+    /// # Errors
+    /// When there is one that cannot be opened.
+    pub fn snapshot(&self) -> Result<Option<File>, DirectoryError> {
+        match File::open(self.snapshot_path()) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.error("open", SNAPSHOT, source)),
+        }
+    }
+
+    /// Replaces the snapshot by what `write` writes.
+    ///
+    /// # Errors
+    /// When the disk does not take it; the old one is there then.
+    pub fn replace_snapshot<T>(
+        &self,
+        write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<T>,
+    ) -> Result<T, DirectoryError> {
+        self.replace(SNAPSHOT, write)
+    }
+
+    /// The stored promise about epochs.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none.
+    pub fn epoch(&self) -> Result<Option<u64>, DirectoryError> {
+        let Some(text) = self.small(EPOCH)? else { return Ok(None) };
+        let promise = text.trim().parse().map_err(|_| DirectoryError::Malformed(self.path.join(EPOCH)))?;
+        Ok(Some(promise))
+    }
+
+    /// Stores it.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn replace_epoch(&self, promised_ms: u64) -> Result<(), DirectoryError> {
+        self.replace(EPOCH, |out| writeln!(out, "{promised_ms}"))
+    }
+
+    /// The key that names buckets, made by `make` at the first start.
+    ///
+    /// # Errors
+    /// When it can be neither read nor stored.
+    pub fn hash_key(&self, make: impl FnOnce() -> [u8; 16]) -> Result<[u8; 16], DirectoryError> {
+        let Some(text) = self.small(HASH_KEY)? else {
+            let key = make();
+            self.replace(HASH_KEY, |out| writeln!(out, "{:032x}", u128::from_be_bytes(key)))?;
+            return Ok(key);
+        };
+        let digits = text.trim();
+        let key = u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32);
+        key.map(u128::to_be_bytes).ok_or_else(|| DirectoryError::Malformed(self.path.join(HASH_KEY)))
+    }
+
+    fn small(&self, name: &str) -> Result<Option<String>, DirectoryError> {
+        let mut text = String::new();
+        let read = File::open(self.path.join(name))
+            .and_then(|file| file.take(MAX_SMALL_BYTES).read_to_string(&mut text));
+        match read {
+            Ok(_) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.error("read", name, source)),
+        }
+    }
+
+    /// Writes beside the file, makes that durable, and renames it over the file (rename(2) is atomic),
+    /// then makes the rename durable.
+    fn replace<T>(
+        &self,
+        name: &'static str,
+        write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<T>,
+    ) -> Result<T, DirectoryError> {
+        let temporary = self.path.join(format!("{name}.new"));
+        let written = write_durably(&temporary, write).inspect_err(|_| {
+            // What was half written only takes room from the next try.
+            let _ = fs::remove_file(&temporary);
+        });
+        let value = written.map_err(|source| self.error("write", name, source))?;
+        fs::rename(&temporary, self.path.join(name))
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(|source| self.error("replace", name, source))?;
+        Ok(value)
+    }
+
+    fn error(&self, what: &'static str, name: &str, source: io::Error) -> DirectoryError {
+        DirectoryError::Io { what, path: self.path.join(name), source }
+    }
+}
+
+fn write_durably<T>(
+    path: &Path,
+    write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<T>,
+) -> io::Result<T> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut out = io::BufWriter::with_capacity(256 * 1024, file);
+    let value = write(&mut out)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, Directory) {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(&temporary.path().join("state")).unwrap();
+        (temporary, directory)
+    }
+
+    #[test]
+    fn the_hash_key_is_made_once_and_is_nobody_elses() {
+        let (_temporary, directory) = directory();
+        assert_eq!(directory.hash_key(|| [7; 16]).unwrap(), [7; 16]);
+        assert_eq!(directory.hash_key(|| panic!("there is one")).unwrap(), [7; 16]);
+        let mode = fs::metadata(directory.path.join(HASH_KEY)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn files_with_something_else_in_them_are_named() {
+        let (_temporary, directory) = directory();
+        for name in [EPOCH, HASH_KEY] {
+            fs::write(directory.path.join(name), "hello").unwrap();
+        }
+        let errors = [directory.epoch().unwrap_err(), directory.hash_key(|| [0; 16]).unwrap_err()];
+        for (error, name) in errors.iter().zip([EPOCH, HASH_KEY]) {
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_read_back_and_none_is_none() {
+        let (_temporary, directory) = directory();
+        assert_eq!(directory.epoch().unwrap(), None);
+        directory.replace_epoch(42).unwrap();
+        assert_eq!(directory.epoch().unwrap(), Some(42));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_file_and_no_other() {
+        let (_temporary, directory) = directory();
+        directory.replace_snapshot(|out| out.write_all(b"old")).unwrap();
+        let full = |_: &mut io::BufWriter<File>| -> io::Result<()> {
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        };
+        let error = directory.replace_snapshot(full).unwrap_err().to_string();
+        assert!(error.contains("buckets.snapshot"), "{error}");
+        assert_eq!(fs::read(directory.snapshot_path()).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&directory.path).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let error = Directory::open(Path::new("/proc/nowhere/state")).unwrap_err().to_string();
+        assert!(error.contains("/proc/nowhere/state"), "{error}");
+    }
+}

@@ -1,0 +1,95 @@
+//! The epoch that counts of this node begin at. Pure: what was stored and the clocks come in.
+//!
+//! Counts must never come back, over any restart and whatever the wall clock does. So a promise is
+//! stored ahead of use: *no epoch above this was ever used*. A start begins above both the promise and
+//! the wall clock, and the promise is renewed before the running epoch reaches it.
+
+use std::time::Duration;
+
+/// How far ahead of use the promise is stored.
+pub const EPOCH_LEASE: Duration = Duration::from_secs(600);
+/// The epoch shifted by 20 bits has to fit 64 bits with room to count.
+const MAX_EPOCH_MS: u64 = (1 << 43) - 1;
+
+/// The epoch of a run of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    start_ms: u64,
+    promised_ms: u64,
+}
+
+impl Epoch {
+    /// The epoch of a start: the wall clock, or the first above what was promised when that is later.
+    #[must_use]
+    pub fn start(promised_ms: Option<u64>, unix_ms: u64) -> Self {
+        let above = promised_ms.map_or(0, |promised| promised.saturating_add(1));
+        let start_ms = unix_ms.max(above).min(MAX_EPOCH_MS);
+        Self { start_ms, promised_ms: promised_ms.unwrap_or(0) }
+    }
+
+    /// Milliseconds at monotonic zero.
+    #[must_use]
+    pub const fn start_ms(&self) -> u64 {
+        self.start_ms
+    }
+
+    /// The promise to store now, `elapsed` after the start, if the one stored is less than half a lease
+    /// ahead.
+    #[must_use]
+    pub fn renewal(&self, elapsed: Duration) -> Option<u64> {
+        let now_ms = self.start_ms.saturating_add(millis(elapsed));
+        let due = self.promised_ms < now_ms.saturating_add(millis(EPOCH_LEASE / 2));
+        due.then(|| now_ms.saturating_add(millis(EPOCH_LEASE)))
+    }
+
+    /// Takes note that a promise is on the disk.
+    pub fn promised(&mut self, promised_ms: u64) {
+        self.promised_ms = self.promised_ms.max(promised_ms);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Runs of any length, any wall clock, crashes at any moment after the first promise.
+        #[test]
+        fn an_epoch_never_comes_back(runs in proptest::collection::vec((any::<u32>(), 0_u64..2_000_000), 1..20)) {
+            let mut stored = None;
+            let mut highest = 0;
+            for (unix_ms, lived_ms) in runs {
+                let mut epoch = Epoch::start(stored, u64::from(unix_ms));
+                prop_assert!(epoch.start_ms() > highest || stored.is_none());
+                let mut at = 0;
+                while at <= lived_ms {
+                    if let Some(promise) = epoch.renewal(Duration::from_millis(at)) {
+                        stored = Some(promise);
+                        epoch.promised(promise);
+                    }
+                    highest = highest.max(epoch.start_ms() + at);
+                    prop_assert!(stored.is_some_and(|promise| promise >= highest));
+                    at += 60_000;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_went_back_does_not_take_the_epoch_along() {
+        assert_eq!(Epoch::start(Some(5_000), 1_000).start_ms(), 5_001);
+        assert_eq!(Epoch::start(Some(5_000), 9_000).start_ms(), 9_000);
+        assert_eq!(Epoch::start(None, 9_000).start_ms(), 9_000);
+    }
+
+    #[test]
+    fn an_epoch_leaves_room_to_count() {
+        assert_eq!(Epoch::start(Some(u64::MAX), u64::MAX).start_ms(), MAX_EPOCH_MS);
+    }
+}

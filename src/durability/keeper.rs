@@ -1,0 +1,250 @@
+//! The thread that keeps the state directory up to date, and what a start finds in it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
+use tracing::{error, info, warn};
+
+use super::format::{self, Header, Record, SnapshotError, SnapshotWriter};
+use super::{Directory, DirectoryError, Epoch, HostTime};
+use crate::api::{Health, Warning};
+use crate::bucket::policy::{Limits, PolicySet, level_at};
+use crate::bucket::table::BucketTable;
+use crate::metrics::Family;
+use crate::time::{Clock as _, MonotonicNs, SystemClock};
+
+/// How often the promise about epochs is looked at.
+const EPOCH_CHECK: Duration = Duration::from_secs(30);
+
+/// What the keeper has done, for metrics.
+#[derive(Debug, Default)]
+pub struct Kept {
+    written: AtomicU64,
+    failed: AtomicU64,
+    buckets: AtomicU64,
+    last_unix_ms: AtomicU64,
+    took_ms: AtomicU64,
+    restored: AtomicU64,
+}
+
+impl Kept {
+    /// As metrics.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        // Relaxed: numbers for people, read one by one.
+        let read = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64;
+        vec![
+            Family::counter("openclaw_snapshots_total", "Snapshots of the buckets, by result.")
+                .with(&[("result", "written")], read(&self.written))
+                .with(&[("result", "failed")], read(&self.failed)),
+            Family::gauge("openclaw_snapshot_buckets", "Buckets in the last snapshot.")
+                .with(&[], read(&self.buckets)),
+            Family::gauge("openclaw_snapshot_timestamp_seconds", "When the last snapshot was written.")
+                .with(&[], read(&self.last_unix_ms) / 1e3),
+            Family::gauge("openclaw_snapshot_duration_seconds", "How long the last snapshot took.")
+                .with(&[], read(&self.took_ms) / 1e3),
+            Family::gauge("openclaw_snapshot_restored_buckets", "Buckets restored at the start.")
+                .with(&[], read(&self.restored)),
+        ]
+    }
+}
+
+/// What a [`Keeper`] is made of.
+#[derive(Debug)]
+pub struct KeeperParts {
+    /// Where to write.
+    pub directory: Directory,
+    /// Between two snapshots.
+    pub interval: Duration,
+    /// The epoch of this run, whose first promise is stored.
+    pub epoch: Epoch,
+    /// The buckets.
+    pub table: Arc<BucketTable>,
+    /// The policies in force.
+    pub policies: Arc<ArcSwap<PolicySet>>,
+    /// A print of the key that names buckets.
+    pub key_print: [u8; 16],
+    /// What `/health` tells.
+    pub health: Arc<Health>,
+    /// What was done.
+    pub kept: Arc<Kept>,
+    /// The clock of the data plane, whose zero is that of the epoch.
+    pub clock: SystemClock,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Keeper {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn start(parts: KeeperParts) -> io::Result<Self> {
+        let (stop, stopped) = bounded::<()>(1);
+        let mut parts = parts;
+        // Before the first count of this run is told to anybody.
+        parts.keep_promise();
+        let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
+            let mut next_snapshot = Instant::now() + parts.interval;
+            loop {
+                parts.keep_promise();
+                let wait = next_snapshot.saturating_duration_since(Instant::now()).min(EPOCH_CHECK);
+                if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+                if Instant::now() >= next_snapshot {
+                    parts.snapshot();
+                    next_snapshot = Instant::now() + parts.interval;
+                }
+            }
+            parts.snapshot();
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Writes the last snapshot, and ends. To be called when no check is answered any more.
+    pub fn shutdown(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the last snapshot was not written: its thread panicked");
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl KeeperParts {
+    fn keep_promise(&mut self) {
+        let elapsed = Duration::from_nanos(self.clock.now().0);
+        let Some(promise) = self.epoch.renewal(elapsed) else { return };
+        match self.directory.replace_epoch(promise) {
+            Ok(()) => self.epoch.promised(promise),
+            Err(failure) => self.failed(&failure),
+        }
+    }
+
+    fn snapshot(&self) {
+        let (began, taken) = (Instant::now(), HostTime::read());
+        let written = self.directory.replace_snapshot(|out| {
+            let HostTime { boot_id, since_boot_ns, unix_ms } = taken;
+            let header = Header { key_print: self.key_print, boot_id, since_boot_ns, unix_ms };
+            let mut writer = SnapshotWriter::new(out, &header)?;
+            self.write_buckets(&mut writer)?;
+            writer.finish().map(|(_, buckets)| buckets)
+        });
+        match written {
+            Ok(buckets) => {
+                let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.kept.written.fetch_add(1, Ordering::Relaxed);
+                self.kept.buckets.store(buckets, Ordering::Relaxed);
+                self.kept.took_ms.store(took_ms, Ordering::Relaxed);
+                self.kept.last_unix_ms.store(taken.unix_ms, Ordering::Relaxed);
+                self.health.warn(Warning::Snapshot, false);
+            }
+            Err(failure) => self.failed(&failure),
+        }
+    }
+
+    fn failed(&self, failure: &DirectoryError) {
+        self.kept.failed.fetch_add(1, Ordering::Relaxed);
+        self.health.warn(Warning::Snapshot, true);
+        error!("{failure}; checks are answered, but a restart would find older buckets");
+    }
+
+    fn write_buckets(&self, writer: &mut SnapshotWriter<impl io::Write>) -> io::Result<()> {
+        let policies = self.policies.load();
+        let identities = identities(&policies);
+        for line in 0..self.table.len_lines() {
+            let Some(view) = self.table.view(line) else { continue };
+            let Some(limits) = policies.slot(view.slot) else { continue };
+            let Some(policy) = policies.owner(view.slot).and_then(|owner| identities.get(usize::from(owner)))
+            else {
+                continue;
+            };
+            let level = level_at(view.tat, limits, self.clock.now());
+            let (Some(policy), true) = (*policy, level > 0) else { continue };
+            let id = [view.id.get() as u64, (view.id.get() >> 64) as u64];
+            writer.push(Record { policy, id, level: limits.clock().to_fixed(level) })?;
+        }
+        Ok(())
+    }
+}
+
+/// The identities of the policies in force, by their positions for counters.
+fn identities(policies: &PolicySet) -> Vec<Option<u64>> {
+    let mut identities = Vec::new();
+    for policy in policies.iter() {
+        let at = usize::from(policy.index());
+        identities.resize(identities.len().max(at + 1), None);
+        identities[at] = Some(policy.identity());
+    }
+    identities
+}
+
+/// Puts the buckets of the last snapshot into an empty table, less what has drained since. A snapshot
+/// that cannot be used is logged and left alone: the server starts without it.
+pub fn restore(
+    directory: &Directory,
+    table: &BucketTable,
+    policies: &PolicySet,
+    key_print: [u8; 16],
+    kept: &Kept,
+    now: MonotonicNs,
+) {
+    let path = directory.snapshot_path();
+    let file = match directory.snapshot() {
+        Ok(Some(file)) => file,
+        Ok(None) => return info!("no snapshot in {}: all buckets start full", path.display()),
+        Err(failure) => return warn!("{failure}; all buckets start full"),
+    };
+    let limits: std::collections::HashMap<u64, &Limits> =
+        policies.iter().map(|policy| (policy.identity(), policy.default_limits())).collect();
+    let (host, mut restored) = (HostTime::read(), 0_u64);
+    let read = format::read(file, key_print, |header, record| {
+        let Some(limits) = limits.get(&record.policy) else { return };
+        let age = Duration::from_nanos(host.since(header));
+        restored += u64::from(restore_one(table, limits, &record, age, now));
+    });
+    kept.restored.store(restored, Ordering::Relaxed);
+    match read {
+        Ok((_, records)) => info!("restored {restored} of {records} buckets from {}", path.display()),
+        Err(refusal @ SnapshotError::Foreign) => {
+            warn!("the snapshot {} is not used: {refusal}; all buckets start full", path.display());
+        }
+        Err(refusal) => {
+            error!("the snapshot {} is not used: {refusal}; all buckets start full", path.display());
+        }
+    }
+}
+
+/// False for a bucket that is full again.
+fn restore_one(
+    table: &BucketTable,
+    limits: &Limits,
+    record: &Record,
+    age: Duration,
+    now: MonotonicNs,
+) -> bool {
+    let age_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+    let clock = limits.clock();
+    let drained = clock.at(MonotonicNs(now.0.saturating_add(age_ns))).saturating_sub(clock.at(now));
+    let level = clock.from_fixed(record.level).saturating_sub(drained);
+    let id = (u128::from(record.id[1]) << 64) | u128::from(record.id[0]);
+    level > 0 && table.restore(crate::bucket::hash::BucketId::from_u128(id), limits, level, now)
+}

@@ -1,0 +1,102 @@
+//! What a start finds in the state directory, and how it goes on without what it does not find.
+
+use std::path::Path;
+
+use ring::digest::{Context, SHA256};
+use tracing::{error, info};
+
+use super::{Directory, DirectoryError, Epoch, HostTime};
+
+/// What a start found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The directory; `None` when there is none to be had.
+    pub directory: Option<Directory>,
+    /// The promise about epochs.
+    promised_ms: Option<u64>,
+    /// The key that names buckets, where the configuration gives none.
+    pub hash_key: Option<[u8; 16]>,
+    /// Whether something was wrong; it has been logged.
+    pub failed: bool,
+}
+
+impl Found {
+    /// Looks into `path`. `make_key` makes the key that names buckets where one is wanted and there is
+    /// none yet.
+    ///
+    /// Nothing that is wrong here keeps the server from its work: it is logged, and gone without.
+    #[must_use]
+    pub fn open(path: &Path, make_key: Option<impl FnOnce() -> [u8; 16]>) -> Self {
+        let mut found = Self::default();
+        let opened = Directory::open(path);
+        let Some(directory) = found.unless_wrong(opened) else { return found };
+        let epoch = directory.epoch();
+        found.promised_ms = found.unless_wrong(epoch).flatten();
+        if let Some(make_key) = make_key {
+            let key = directory.hash_key(make_key);
+            found.hash_key = found.unless_wrong(key);
+        }
+        found.directory = Some(directory);
+        found
+    }
+
+    fn unless_wrong<T>(&mut self, result: Result<T, DirectoryError>) -> Option<T> {
+        result
+            .inspect_err(|failure| {
+                error!("{failure}; the server starts without it, and what it counts may not outlive it");
+                self.failed = true;
+            })
+            .ok()
+    }
+
+    /// The epoch of this run.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        let epoch = Epoch::start(self.promised_ms, HostTime::read().unix_ms);
+        info!("counts of this run begin at epoch {}", epoch.start_ms());
+        epoch
+    }
+}
+
+/// Tells one key that names buckets from another, and nothing else about it.
+#[must_use]
+pub fn key_print(hash_key: &[u8; 16]) -> [u8; 16] {
+    let mut context = Context::new(&SHA256);
+    context.update(b"openclaw-rating snapshot");
+    context.update(hash_key);
+    let mut print = [0; 16];
+    print.copy_from_slice(&context.finish().as_ref()[..16]);
+    print
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_start_makes_a_key_and_the_second_finds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Found::open(directory.path(), Some(|| [3; 16]));
+        let second = Found::open(directory.path(), Some(|| [4; 16]));
+        assert_eq!((first.hash_key, second.hash_key), (Some([3; 16]), Some([3; 16])));
+        assert!(!first.failed && !second.failed);
+    }
+
+    #[test]
+    fn a_start_goes_on_without_a_directory_and_with_broken_files() {
+        let none = Found::open(Path::new("/proc/nowhere"), Some(|| [3; 16]));
+        assert!(none.failed && none.directory.is_none() && none.hash_key.is_none());
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("epoch"), "yesterday").unwrap();
+        let broken = Found::open(directory.path(), None::<fn() -> [u8; 16]>);
+        assert!(broken.failed && broken.directory.is_some());
+        assert!(broken.epoch().start_ms() > 1_600_000_000_000);
+    }
+
+    #[test]
+    fn a_key_print_tells_keys_apart_and_is_not_the_key() {
+        assert_eq!(key_print(&[1; 16]), key_print(&[1; 16]));
+        assert_ne!(key_print(&[1; 16]), key_print(&[2; 16]));
+        assert_ne!(key_print(&[1; 16]), [1; 16]);
+    }
+}
