@@ -1,6 +1,6 @@
 //! What outlives the process: buckets in a snapshot, and the epoch that counts continue from.
 //!
-//! [`format`] is pure: records to bytes and back, whole or refused. [`Directory`] replaces files so
+//! [`mod@format`] is pure: records to bytes and back, whole or refused. [`Directory`] replaces files so
 //! that a crash leaves the old one or the new one. [`Keeper`] is the thread that does it in time; the
 //! data threads never wait for it.
 
