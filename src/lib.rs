@@ -18,6 +18,7 @@ pub mod control_plane;
 pub mod data_plane;
 pub mod durability;
 pub mod http;
+pub mod load;
 pub mod memory;
 pub mod metrics;
 pub mod replica;

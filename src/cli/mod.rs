@@ -3,6 +3,7 @@
 mod check_config;
 mod describe;
 mod keygen;
+mod load;
 mod serve;
 
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ enum Command {
     CheckConfig,
     /// Make the secret that all nodes of a cluster share
     Keygen(keygen::KeygenArguments),
+    /// Ask a server for checks, as many as it answers or at a given rate, and report
+    Load(Box<load::LoadArguments>),
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
         Command::Keygen(arguments) => keygen::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
     }
 }
 

@@ -288,7 +288,7 @@ fn open_state(config: &Config, health: &Health) -> Found {
 }
 
 /// Allows as many open files as the administrator does: the usual soft limit of 1,024 is for `select`.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum

@@ -28,6 +28,7 @@ pub use problem::{Location, Problem, Problems};
 use section::{Section, Text};
 pub use server::ServerConfig;
 pub use state::StateConfig;
+pub(crate) use units::parse_duration;
 use value::Value;
 
 /// The variable that names the file when `--config` does not.

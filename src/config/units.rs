@@ -18,7 +18,7 @@ const TIME_UNITS: &[(&[&str], u64)] = &[
 
 /// Why a text is not the quantity it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnitError {
+pub(crate) enum UnitError {
     #[error("has no `/` between tokens and time")]
     NoSlash,
     #[error("does not begin with a whole number")]
@@ -59,7 +59,7 @@ pub(super) fn parse_rate(text: &str) -> Result<WrittenRate, UnitError> {
 }
 
 /// Reads `"250ms"`, `"10s"`, `"5min"`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let (count, unit) = leading_number(text.trim())?;
     let count = count.ok_or(UnitError::NoNumber)?;
     count.checked_mul(unit_ns(unit)?).map(Duration::from_nanos).ok_or(UnitError::TooLarge)

@@ -1,14 +1,16 @@
-//! One io_uring, owned by one thread, with the operations a server of streams needs.
+//! One io_uring, owned by one thread, with the operations a server or a client of streams needs.
 //!
 //! [`Ring`] submits and reaps; [`ReceiveBuffers`] are the buffers the kernel picks for what arrives;
-//! [`SendBuffers`] are those it reads what leaves from. All unsafety is in this folder, and rests on
-//! two rules that the types keep: a receive buffer is read only between its completion and its
-//! return, and a send buffer is neither written nor freed while the kernel may read it.
+//! [`SendBuffers`] are those it reads what leaves from; a [`Destination`] is what a client connects to.
+//! All unsafety is in this folder, and rests on three rules that the types keep: a receive buffer is
+//! read only between its completion and its return, a send buffer is neither written nor freed while
+//! the kernel may read it, and a destination lives until the kernel has taken the submission.
 //!
 //! Needs Linux 6.1: multishot accept and receive, provided-buffer rings, direct descriptors,
 //! `SINGLE_ISSUER` with `DEFER_TASKRUN`.
 #![allow(unsafe_code)]
 
+mod connect;
 mod error;
 mod receive;
 mod send;
@@ -21,6 +23,7 @@ use io_uring::squeue::Entry;
 use io_uring::{IoUring, cqueue, opcode, types};
 use rustix::io::Errno;
 
+pub use connect::Destination;
 pub use error::RingError;
 pub use receive::{ReceiveBuffers, Received};
 pub use send::{SendBuffer, SendBuffers};
@@ -61,6 +64,8 @@ impl Completion {
 /// An io_uring.
 pub struct Ring {
     uring: IoUring,
+    /// What is referred to by submissions that the kernel may not have taken yet.
+    destinations: Vec<Destination>,
 }
 
 impl std::fmt::Debug for Ring {
@@ -82,7 +87,7 @@ impl Ring {
             .setup_cqsize(config.completions)
             .build(config.submissions)
             .map_err(RingError::from_setup)?;
-        let ring = Self { uring };
+        let ring = Self { uring, destinations: Vec::new() };
         ring.check_operations()?;
         let files = ring.uring.submitter().register_files_sparse(config.files);
         files.map_err(|source| RingError::from_files(source, config.files))?;
@@ -94,6 +99,7 @@ impl Ring {
         self.uring.submitter().register_probe(&mut probe).map_err(RingError::from_setup)?;
         let needed = [
             (opcode::AcceptMulti::CODE, "accept"),
+            (opcode::Connect::CODE, "connect"),
             (opcode::RecvMulti::CODE, "recv"),
             (opcode::Send::CODE, "send"),
             (opcode::Shutdown::CODE, "shutdown"),
@@ -120,6 +126,16 @@ impl Ring {
         let entry = opcode::AcceptMulti::new(fd).allocate_file_index(true).build();
         // SAFETY: the operation refers to no memory.
         unsafe { self.push(entry.user_data(user_data)) };
+    }
+
+    /// Connects the socket in place `file` to `destination`.
+    pub fn connect(&mut self, file: DirectFile, destination: &Destination, user_data: u64) {
+        let address = destination.address();
+        let entry = opcode::Connect::new(types::Fixed(file.0), address.as_ptr().cast(), address.len());
+        self.destinations.push(destination.clone());
+        // SAFETY: the kernel copies the address when it takes the submission, and the address lives
+        // in `destinations` until `wait` has seen that nothing is left to be taken.
+        unsafe { self.push(entry.build().user_data(user_data)) };
     }
 
     /// Receives from `file` until cancelled, into buffers of the kernel's choice.
@@ -187,7 +203,11 @@ impl Ring {
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         let limit = types::Timespec::from(timeout);
         let args = types::SubmitArgs::new().timespec(&limit);
-        match self.uring.submitter().submit_with_args(1, &args) {
+        let submitted = self.uring.submitter().submit_with_args(1, &args);
+        if !self.destinations.is_empty() && self.uring.submission().is_empty() {
+            self.destinations.clear();
+        }
+        match submitted {
             Ok(_) => Ok(()),
             // BUSY: completions must be reaped first, which the caller does next.
             Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
