@@ -1,0 +1,159 @@
+//! Whether a person has taken the incident on, from what PagerDuty's REST API says.
+
+use serde::Deserialize;
+
+/// What has become of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageState {
+    /// No incident with this key is to be seen (yet).
+    Unknown,
+    /// Nobody has answered.
+    Waiting,
+    /// A person has taken it on.
+    Acknowledged(Acknowledged),
+    /// It was resolved, by whom is not said here.
+    Resolved,
+}
+
+/// Who acknowledged, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The person, as PagerDuty shows them.
+    pub by: String,
+    /// The moment, in PagerDuty's words (ISO 8601).
+    pub at: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct IncidentList {
+    incidents: Vec<Incident>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Incident {
+    pub(super) id: String,
+    status: String,
+    #[serde(default)]
+    acknowledgements: Vec<Acknowledgement>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Acknowledgement {
+    at: String,
+    acknowledger: Reference,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LogEntries {
+    log_entries: Vec<LogEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LogEntry {
+    #[serde(rename = "type")]
+    kind: String,
+    created_at: String,
+    agent: Option<Reference>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reference {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    summary: Option<String>,
+}
+
+impl Reference {
+    /// An integration acknowledges too (this agent, by the Events API), and that is nobody's consent.
+    fn is_person(&self) -> bool {
+        matches!(self.kind.as_str(), "user" | "user_reference")
+    }
+
+    fn acknowledged(&self, at: &str) -> Acknowledged {
+        let name = self.summary.clone().or_else(|| self.id.clone());
+        Acknowledged { by: name.unwrap_or_else(|| "a person without a name".to_owned()), at: at.to_owned() }
+    }
+}
+
+impl IncidentList {
+    /// The newest incident: the list is asked for in that order.
+    pub(super) fn into_newest(self) -> Option<Incident> {
+        self.incidents.into_iter().next()
+    }
+}
+
+impl Incident {
+    /// What the incident alone says; `None` when only its log can tell.
+    pub(super) fn state(&self) -> Option<PageState> {
+        let person = self.acknowledgements.iter().find(|entry| entry.acknowledger.is_person());
+        match (self.status.as_str(), person) {
+            (_, Some(entry)) => Some(PageState::Acknowledged(entry.acknowledger.acknowledged(&entry.at))),
+            ("triggered", None) => Some(PageState::Waiting),
+            // Acknowledgements vanish when it is resolved or times out.
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_resolved(&self) -> bool {
+        self.status == "resolved"
+    }
+}
+
+impl LogEntries {
+    pub(super) fn state(&self, is_resolved: bool) -> PageState {
+        let person = self.log_entries.iter().find_map(|entry| {
+            let agent = entry.agent.as_ref().filter(|agent| agent.is_person())?;
+            (entry.kind.starts_with("acknowledge_log_entry")).then(|| agent.acknowledged(&entry.created_at))
+        });
+        match person {
+            Some(acknowledged) => PageState::Acknowledged(acknowledged),
+            None if is_resolved => PageState::Resolved,
+            None => PageState::Waiting,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn incident(status: &str, kind: &str) -> Incident {
+        let acknowledgements = json!([{"at": "2026-01-01T00:00:00Z", "acknowledger": {"id": "P1", "type": kind, "summary": "Ada"}}]);
+        serde_json::from_value(json!({"id": "Q1", "status": status, "acknowledgements": acknowledgements}))
+            .unwrap()
+    }
+
+    fn ada() -> PageState {
+        PageState::Acknowledged(Acknowledged { by: "Ada".to_owned(), at: "2026-01-01T00:00:00Z".to_owned() })
+    }
+
+    #[test]
+    fn only_a_person_acknowledges() {
+        assert_eq!(incident("acknowledged", "user_reference").state(), Some(ada()));
+        for kind in
+            ["service_reference", "events_api_v2_inbound_integration_reference", "integration_reference"]
+        {
+            assert_eq!(incident("acknowledged", kind).state(), None, "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_log_tells_what_a_resolved_incident_has_forgotten() {
+        let log = |kind: &str, agent: &str| -> LogEntries {
+            serde_json::from_value(json!({"log_entries": [
+                {"type": "trigger_log_entry", "created_at": "x", "agent": {"type": "service_reference"}},
+                {"type": kind, "created_at": "2026-01-01T00:00:00Z", "agent": {"type": agent, "summary": "Ada"}},
+            ]}))
+            .unwrap()
+        };
+        assert_eq!(log("acknowledge_log_entry", "user_reference").state(true), ada());
+        assert_eq!(log("acknowledge_log_entry_reference", "user_reference").state(false), ada());
+        assert_eq!(log("resolve_log_entry", "user_reference").state(true), PageState::Resolved);
+        assert_eq!(log("acknowledge_log_entry", "service_reference").state(false), PageState::Waiting);
+        assert_eq!(incident("triggered", "service_reference").state(), Some(PageState::Waiting));
+    }
+}

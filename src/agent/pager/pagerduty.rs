@@ -1,0 +1,224 @@
+//! Sends events, keeps what does not get through, and asks who has answered.
+
+use serde::Deserialize;
+
+use super::acknowledgement::{IncidentList, LogEntries, PageState};
+use super::events::{Event, MAX_DEDUP_KEY_CHARS};
+use super::spool::{Spool, SpoolError};
+use crate::agent::https::{
+    BaseUrl, CallError, Client, Failure, Method, Repeat, Request, Service, percent_encode,
+};
+use crate::agent::secret::{SecretError, SecretSource};
+
+static EVENTS: Service = Service {
+    name: "PagerDuty (events)",
+    credential: "check the routing key: it is the integration key of an Events API v2 integration",
+    status_page: Some("https://status.pagerduty.com"),
+    throttle_marks: &[],
+};
+static REST: Service = Service {
+    name: "PagerDuty (REST)",
+    credential: "check the REST API key (read-only is enough) and whether the account is in the EU; meanwhile \
+                 acknowledge by `openclaw-rating failover ack`",
+    status_page: Some("https://status.pagerduty.com"),
+    throttle_marks: &[],
+};
+
+/// Where an account lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// `pagerduty.com`.
+    Us,
+    /// `eu.pagerduty.com`.
+    Eu,
+}
+
+impl Site {
+    /// Takes events.
+    #[must_use]
+    pub const fn events_base(self) -> &'static str {
+        match self {
+            Self::Us => "https://events.pagerduty.com",
+            Self::Eu => "https://events.eu.pagerduty.com",
+        }
+    }
+
+    /// Answers questions.
+    #[must_use]
+    pub const fn rest_base(self) -> &'static str {
+        match self {
+            Self::Us => "https://api.pagerduty.com",
+            Self::Eu => "https://api.eu.pagerduty.com",
+        }
+    }
+}
+
+/// How PagerDuty is asked.
+#[derive(Clone, Debug)]
+pub struct RestAccess {
+    /// [`Site::rest_base`], or a stand-in.
+    pub base: BaseUrl,
+    /// A REST API key.
+    pub key: SecretSource,
+}
+
+/// One integration of a PagerDuty service.
+#[derive(Debug)]
+pub struct PagerDuty {
+    /// Sends the calls.
+    pub client: Client,
+    /// [`Site::events_base`], or a stand-in.
+    pub events_base: BaseUrl,
+    /// The integration's key.
+    pub routing_key: SecretSource,
+    /// How acknowledgements are asked for, when they are.
+    pub rest: Option<RestAccess>,
+    /// Keeps what does not get through.
+    pub spool: Spool,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// PagerDuty has it.
+    Accepted,
+    /// It waits on disk; the text says why.
+    Spooled(String),
+}
+
+/// What a flush did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Events that PagerDuty took.
+    pub sent: usize,
+    /// Why events were dropped that PagerDuty will never take.
+    pub dropped: Vec<String>,
+    /// Why the rest still waits.
+    pub waiting: Option<String>,
+}
+
+/// Why a page is not out. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum PagerError {
+    /// PagerDuty refuses it, so that waiting is useless.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The key cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// PagerDuty does not take it, and neither does the disk.
+    #[error("the page is lost: {call} And: {spool}")]
+    Lost {
+        /// Why it was not sent.
+        call: String,
+        /// Why it was not kept.
+        spool: SpoolError,
+    },
+    /// The key is longer than PagerDuty takes.
+    #[error("the key of the incident is longer than {MAX_DEDUP_KEY_CHARS} characters. Give it a shorter id")]
+    KeyTooLong,
+    /// There is no REST API key.
+    #[error(
+        "PagerDuty is not asked for acknowledgements: no REST API key is configured. Set one, or a webhook, or \
+         acknowledge by `openclaw-rating failover ack`"
+    )]
+    NotAsked,
+}
+
+#[derive(Deserialize)]
+struct Accepted {
+    status: String,
+    dedup_key: String,
+}
+
+impl PagerDuty {
+    /// Sends `event`, behind those that wait. What PagerDuty does not take now, but may take later, is
+    /// on disk when this returns.
+    pub fn send(&mut self, event: &Event) -> Result<Delivery, PagerError> {
+        if event.dedup_key.chars().count() > MAX_DEDUP_KEY_CHARS {
+            return Err(PagerError::KeyTooLong);
+        }
+        if let Some(why) = self.flush()?.waiting {
+            return self.keep(event, why);
+        }
+        match self.post(event) {
+            Ok(()) => Ok(Delivery::Accepted),
+            Err(PagerError::Call(error)) if is_refused_for_good(&error) => Err(error.into()),
+            Err(error) => self.keep(event, error.to_string()),
+        }
+    }
+
+    /// Sends what waits, oldest first, until one does not get through.
+    pub fn flush(&mut self) -> Result<Flushed, PagerError> {
+        let mut flushed = Flushed::default();
+        while let Some(event) = self.spool.first() {
+            match self.post(&event) {
+                Ok(()) => flushed.sent += 1,
+                Err(PagerError::Call(error)) if is_refused_for_good(&error) => {
+                    flushed.dropped.push(error.to_string());
+                }
+                Err(error) => {
+                    flushed.waiting = Some(error.to_string());
+                    break;
+                }
+            }
+            // What cannot be removed is sent again next time, which the key makes harmless.
+            if let Err(error) = self.spool.pop() {
+                flushed.waiting = Some(error.to_string());
+                break;
+            }
+        }
+        Ok(flushed)
+    }
+
+    /// Asks what has become of the page with `dedup_key`.
+    pub fn state(&self, dedup_key: &str) -> Result<PageState, PagerError> {
+        let rest = self.rest.as_ref().ok_or(PagerError::NotAsked)?;
+        let path = format!(
+            "/incidents?incident_key={}&date_range=all&sort_by=created_at%3Adesc&limit=1",
+            percent_encode(dedup_key)
+        );
+        let list: IncidentList = rest.get(&self.client, &path)?;
+        let Some(incident) = list.into_newest() else { return Ok(PageState::Unknown) };
+        if let Some(state) = incident.state() {
+            return Ok(state);
+        }
+        let path = format!("/incidents/{}/log_entries?limit=100", percent_encode(&incident.id));
+        let log: LogEntries = rest.get(&self.client, &path)?;
+        Ok(log.state(incident.is_resolved()))
+    }
+
+    fn post(&self, event: &Event) -> Result<(), PagerError> {
+        let key = self.routing_key.read()?;
+        let url = self.events_base.join("/v2/enqueue");
+        let request =
+            Request::new(Method::Post, url, Repeat::Harmless).json(&event.body(key.expose())).hide(&key);
+        let response = self.client.call(&EVENTS, &request)?;
+        let accepted: Accepted = response.json()?;
+        if accepted.status != "success" || accepted.dedup_key != event.dedup_key {
+            return Err(response.not_understood("it does not confirm the event").into());
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, event: &Event, why: String) -> Result<Delivery, PagerError> {
+        match self.spool.push(event) {
+            Ok(()) => Ok(Delivery::Spooled(why)),
+            Err(spool) => Err(PagerError::Lost { call: why, spool }),
+        }
+    }
+}
+
+impl RestAccess {
+    fn get<T: serde::de::DeserializeOwned>(&self, client: &Client, path: &str) -> Result<T, PagerError> {
+        let request = Request::get(self.base.join(path))
+            .header("Accept", "application/vnd.pagerduty+json;version=2")
+            .secret_header("Authorization", "Token token=", &self.key.read()?);
+        Ok(client.call(&REST, &request)?.json()?)
+    }
+}
+
+/// Only what is wrong with the event itself: a bad key or a wrong URL is mended while the event waits.
+fn is_refused_for_good(error: &CallError) -> bool {
+    matches!(error.failure(), Failure::Status { code: 400 | 413 | 422, .. })
+}

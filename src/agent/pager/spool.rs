@@ -1,0 +1,205 @@
+//! Events that wait for PagerDuty to be reachable: a few small files, oldest first.
+//!
+//! They are on disk so that a page outlives a restart. The routing key is not among them.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::events::Event;
+
+/// More than a night of incidents.
+const MAX_EVENTS: usize = 256;
+/// PagerDuty takes 512 KB.
+const MAX_EVENT_BYTES: u64 = 512 << 10;
+const SUFFIX: &str = ".event";
+
+/// A directory of waiting events.
+#[derive(Debug)]
+pub struct Spool {
+    directory: PathBuf,
+    /// Numbers of the files, oldest first.
+    waiting: Vec<u64>,
+    next: u64,
+}
+
+/// Why an event cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The directory cannot be used.
+    #[error(
+        "cannot use the spool {path}: {cause}. Pages that PagerDuty does not take at once are lost until this \
+         is mended: check free space and who may write there"
+    )]
+    Disk {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// Too many wait already.
+    #[error(
+        "{MAX_EVENTS} pages wait in {path} already. PagerDuty has not been reachable for long: call the person \
+         on call by telephone, and see why it cannot be reached"
+    )]
+    Full {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The event is larger than PagerDuty takes.
+    #[error("the event is larger than PagerDuty takes (512 KB). Give it fewer details")]
+    TooLarge,
+}
+
+impl Spool {
+    /// Opens `directory`, which is made when it is not there, with what waits in it.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, SpoolError> {
+        let directory = directory.into();
+        fs::create_dir_all(&directory).map_err(|cause| disk(&directory, cause))?;
+        let mut waiting = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(|cause| disk(&directory, cause))? {
+            let name = entry.map_err(|cause| disk(&directory, cause))?.file_name();
+            let number: Option<u64> =
+                name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(|text| text.parse().ok());
+            waiting.extend(number);
+        }
+        waiting.sort_unstable();
+        let next = waiting.last().map_or(0, |last| last + 1);
+        Ok(Self { directory, waiting, next })
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Keeps `event` behind those that wait. It is on disk when this returns.
+    pub fn push(&mut self, event: &Event) -> Result<(), SpoolError> {
+        if self.waiting.len() >= MAX_EVENTS {
+            return Err(SpoolError::Full { path: self.directory.clone() });
+        }
+        let bytes = serde_json::to_vec(event).map_err(|_| SpoolError::TooLarge)?;
+        if bytes.len() as u64 > MAX_EVENT_BYTES {
+            return Err(SpoolError::TooLarge);
+        }
+        let path = self.path(self.next);
+        self.write(&path, &bytes).map_err(|cause| disk(&path, cause))?;
+        self.waiting.push(self.next);
+        self.next += 1;
+        Ok(())
+    }
+
+    /// The event that waits longest. A file that cannot be read is put aside, so that it does not hold
+    /// up the others.
+    pub(super) fn first(&mut self) -> Option<Event> {
+        while let Some(number) = self.waiting.first().copied() {
+            let path = self.path(number);
+            match read(&path) {
+                Some(event) => return Some(event),
+                None => {
+                    let _ = fs::rename(&path, path.with_extension("unreadable"));
+                    self.waiting.remove(0);
+                }
+            }
+        }
+        None
+    }
+
+    /// Drops the event that waits longest.
+    pub(super) fn pop(&mut self) -> Result<(), SpoolError> {
+        let Some(number) = self.waiting.first().copied() else { return Ok(()) };
+        let path = self.path(number);
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(disk(&path, cause)),
+            _ => {
+                self.waiting.remove(0);
+                Ok(())
+            }
+        }
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{number:012}{SUFFIX}"))
+    }
+
+    /// Whole or not at all: a crash leaves a temporary file, which is no event.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let temporary = path.with_extension("new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+fn read(path: &Path) -> Option<Event> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MAX_EVENT_BYTES).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn disk(path: &Path, cause: io::Error) -> SpoolError {
+    SpoolError::Disk { path: path.to_owned(), cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::events::EventAction;
+    use super::*;
+
+    fn event(key: &str) -> Event {
+        Event { dedup_key: key.to_owned(), action: EventAction::Resolve, at_ms: 0 }
+    }
+
+    #[test]
+    fn events_leave_in_the_order_in_which_they_came_even_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(directory.path().join("deep/er")).unwrap();
+        for key in ["a", "b"] {
+            spool.push(&event(key)).unwrap();
+        }
+        let mut spool = Spool::open(directory.path().join("deep/er")).unwrap();
+        spool.push(&event("c")).unwrap();
+        let mut seen = Vec::new();
+        while let Some(event) = spool.first() {
+            seen.push(event.dedup_key);
+            spool.pop().unwrap();
+        }
+        assert_eq!(seen, ["a", "b", "c"]);
+        assert_eq!(fs::read_dir(directory.path().join("deep/er")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_torn_file_is_put_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("000000000001.event"), b"{\"dedup").unwrap();
+        fs::write(directory.path().join("000000000002.new"), b"half").unwrap();
+        let mut spool = Spool::open(directory.path()).unwrap();
+        spool.push(&event("good")).unwrap();
+        assert_eq!(spool.first(), Some(event("good")));
+        assert!(directory.path().join("000000000001.unreadable").exists());
+    }
+
+    #[test]
+    fn a_full_spool_a_large_event_and_a_bad_directory_say_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(directory.path()).unwrap();
+        let large = event(&"x".repeat(1 << 20));
+        assert!(matches!(spool.push(&large), Err(SpoolError::TooLarge)));
+        for _ in 0..MAX_EVENTS {
+            spool.waiting.push(spool.next);
+        }
+        assert!(spool.push(&event("a")).unwrap_err().to_string().contains("telephone"));
+        let file = directory.path().join("file");
+        fs::write(&file, b"").unwrap();
+        assert!(Spool::open(file.join("spool")).unwrap_err().to_string().contains("who may write"));
+    }
+}
