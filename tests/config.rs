@@ -388,3 +388,42 @@ proptest! {
         let _ = load_with(&[(&variable, &text)], &[&set, &text]).map_err(|report| report.to_string());
     }
 }
+
+const MANUAL: &str = include_str!("../docs/CONFIGURATION.md");
+
+/// The settings of the table that `heading` opens, as the parser lists them for a key it does not know.
+fn keys_of(heading: &str) -> Vec<String> {
+    // Peers are read only by a node that has a number.
+    let before = if heading == "[[peer]]" { "[node]\nid = 1\n" } else { "" };
+    let report = problems(format!("{POLICY}{before}{heading}\nqqqqqqqqqqqq = 1\n"));
+    let unknown = report.iter().find(|problem| problem.to_string().contains("qqqqqqqqqqqq"));
+    let list = unknown.and_then(|problem| problem.help()?.strip_prefix("the keys are "));
+    list.unwrap_or_else(|| panic!("{heading}\n{report}")).split(", ").map(str::to_owned).collect()
+}
+
+/// The chapter of the manual whose title names `heading`.
+fn chapter_of(heading: &str) -> &'static str {
+    let title_names = |chapter: &&str| chapter.lines().next().is_some_and(|title| title.contains(heading));
+    let chapter = MANUAL.split("\n## ").find(title_names);
+    chapter.unwrap_or_else(|| panic!("no chapter of the manual is about {heading}"))
+}
+
+#[test]
+fn every_setting_is_in_the_manual() {
+    let sections = keys_of("[qqqqqqqqqqqq]");
+    assert!(sections.len() >= 9, "{sections:?}");
+    let heading = |section: &str| match section {
+        "policy" | "peer" => format!("[[{section}]]"),
+        _ => format!("[{section}]"),
+    };
+    let chapters = sections.iter().map(|section| (heading(section), heading(section)));
+    let overrides = ("[[policy.override]]".to_owned(), "[[policy]]".to_owned());
+    for (table, chapter) in chapters.chain([overrides]) {
+        for key in keys_of(&table) {
+            assert!(
+                chapter_of(&chapter).contains(&format!("`{key}`")),
+                "`{key}` of {table} is not in the manual"
+            );
+        }
+    }
+}
