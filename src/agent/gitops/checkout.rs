@@ -188,10 +188,7 @@ impl Checkout {
         command.directory = Some(self.directory.clone());
         command.timeout = self.timeout;
         // A question on a terminal that nobody sees would wait until the time limit.
-        command.environment = vec![
-            ("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned()),
-            ("GIT_SSH_COMMAND".to_owned(), "ssh -o BatchMode=yes".to_owned()),
-        ];
+        command.environment = vec![("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned())];
         command
     }
 

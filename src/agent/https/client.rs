@@ -14,6 +14,8 @@ use super::retry::{self, Pace, RetryPolicy};
 use crate::agent::secret::Secret;
 
 const MAX_CA_BYTES: u64 = 4 << 20;
+/// How the standard library begins an error of `getaddrinfo`.
+const LOOKUP_FAILED: &str = "failed to lookup address information";
 /// Enough for what a provider says of an error, short enough for a log line.
 const MAX_EXCERPT_CHARS: usize = 300;
 
@@ -198,6 +200,8 @@ fn failure_of(error: ureq::Error, max_response_bytes: u64) -> Failure {
                 Failure::NotSent(error.to_string())
             }
             InvalidData if error.to_string().contains("certificate") => Failure::Untrusted(error.to_string()),
+            // What the resolver says has no kind of its own.
+            _ if error.to_string().starts_with(LOOKUP_FAILED) => Failure::NotSent(error.to_string()),
             _ => Failure::Broken(error.to_string()),
         },
         _ => Failure::Broken("the client gave up".to_owned()),

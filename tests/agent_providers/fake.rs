@@ -1,0 +1,215 @@
+//! An HTTP/1.1 server that answers by a function, and misbehaves on demand.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use openclaw_rating::agent::https::BaseUrl;
+use serde_json::Value;
+
+/// What the server was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    /// Path and query.
+    pub(crate) target: String,
+    /// Names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Asked {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
+}
+
+pub(crate) fn json(status: u16, body: &Value) -> Answer {
+    Answer { status, headers: vec![("Content-Type", "application/json".to_owned())], body: body.to_string() }
+}
+
+pub(crate) fn text(status: u16, body: &str) -> Answer {
+    Answer { status, headers: vec![], body: body.to_owned() }
+}
+
+/// How the next request is ill-treated.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// Handled as always: places a fault later in a sequence.
+    Pass,
+    /// Answered so, without being handled.
+    Answer(Answer),
+    /// Handled, but the answer never comes.
+    SilentAfterwards,
+    /// Neither handled nor answered.
+    Silent,
+    /// Handled, and the connection is closed instead of an answer.
+    CloseAfterwards,
+    /// Handled, and answered with this instead of JSON.
+    Garble(&'static str),
+    /// Handled, and the connection ends within the answer.
+    CutShort,
+}
+
+pub(crate) fn status(status: u16) -> Fault {
+    Fault::Answer(text(status, "injected"))
+}
+
+pub(crate) fn too_many(retry_after_s: u32) -> Fault {
+    let mut answer = text(429, "slow down");
+    answer.headers.push(("Retry-After", retry_after_s.to_string()));
+    Fault::Answer(answer)
+}
+
+type Handler = Box<dyn FnMut(&Asked) -> Answer + Send>;
+
+struct Shared {
+    handler: Mutex<Handler>,
+    faults: Mutex<VecDeque<Fault>>,
+    asked: Mutex<Vec<Asked>>,
+    is_over: AtomicBool,
+}
+
+/// The server; it ends when dropped.
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Fake {
+    pub(crate) fn start(handler: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            handler: Mutex::new(Box::new(handler)),
+            faults: Mutex::default(),
+            asked: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        });
+        let theirs = Arc::clone(&shared);
+        let acceptor = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if theirs.is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let theirs = Arc::clone(&theirs);
+                std::thread::spawn(move || theirs.serve(stream.unwrap()));
+            }
+        });
+        Self { address, shared, acceptor: Some(acceptor) }
+    }
+
+    pub(crate) fn base(&self) -> BaseUrl {
+        BaseUrl::new(&format!("http://{}", self.address)).unwrap()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        self.base().join(path)
+    }
+
+    /// The next requests meet these faults, in this order.
+    pub(crate) fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.shared.faults.lock().unwrap().extend(faults);
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.shared.asked.lock().unwrap().clone()
+    }
+
+    /// Method and target of every request.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.asked().iter().map(Asked::line).collect()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        let _ = self.acceptor.take().unwrap().join();
+    }
+}
+
+impl Shared {
+    fn serve(&self, mut stream: TcpStream) {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let Some(asked) = read_request(&stream) else { return };
+        self.asked.lock().unwrap().push(asked.clone());
+        let fault = self.faults.lock().unwrap().pop_front();
+        let handle = || (self.handler.lock().unwrap())(&asked);
+        match fault {
+            None | Some(Fault::Pass) => write_answer(&mut stream, &handle()),
+            Some(Fault::Answer(answer)) => write_answer(&mut stream, &answer),
+            Some(Fault::Silent) => wait_for_end(&mut stream),
+            Some(Fault::SilentAfterwards) => {
+                handle();
+                wait_for_end(&mut stream);
+            }
+            Some(Fault::CloseAfterwards) => {
+                handle();
+            }
+            Some(Fault::Garble(instead)) => {
+                handle();
+                write_answer(&mut stream, &text(200, instead));
+            }
+            Some(Fault::CutShort) => {
+                handle();
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"ok\":");
+            }
+        }
+    }
+}
+
+/// The client gives up: until then the connection stays open, as one does whose other end is gone.
+fn wait_for_end(stream: &mut TcpStream) {
+    let _ = stream.read(&mut [0]);
+}
+
+fn read_request(stream: &TcpStream) -> Option<Asked> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split_whitespace();
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    assert_eq!(words.next(), Some("HTTP/1.1"));
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let earlier = headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        assert_eq!(earlier, None, "{name} is sent twice");
+    }
+    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Asked { method, target, headers, body: String::from_utf8(body).unwrap() })
+}
+
+fn write_answer(stream: &mut TcpStream, answer: &Answer) {
+    let mut text = format!("HTTP/1.1 {} Status\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
+    for (name, value) in &answer.headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let _ = stream.write_all(format!("{text}\r\n{}", answer.body).as_bytes());
+}

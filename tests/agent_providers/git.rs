@@ -1,0 +1,155 @@
+//! The region in a checkout, by real `git`.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use openclaw_rating::agent::gitops::{Checkout, Committed, GitError, Push};
+use tempfile::TempDir;
+
+use crate::support::{assert_says, is_there};
+
+const VALUES: &str = "# Helm values\nreplicas: 3   # each\nglobal:\n  region: eu  # by the agent\n";
+
+fn git(directory: &Path, arguments: &[&str]) -> String {
+    let identity =
+        ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"];
+    let output = Command::new("git").current_dir(directory).args(identity).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A bare repository and a checkout of it with one values file.
+fn repository() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let checkout = directory.path().join("checkout");
+    git(directory.path(), &["init", "--quiet", "--bare", "origin"]);
+    git(directory.path(), &["clone", "--quiet", "origin", "checkout"]);
+    std::fs::write(checkout.join("values.yaml"), VALUES).unwrap();
+    git(&checkout, &["add", "values.yaml"]);
+    git(&checkout, &["commit", "--quiet", "-m", "start"]);
+    git(&checkout, &["push", "--quiet", "origin", "HEAD:refs/heads/main"]);
+    directory
+}
+
+fn checkout(directory: &TempDir, push: bool) -> Checkout {
+    Checkout {
+        directory: directory.path().join("checkout"),
+        file: "values.yaml".into(),
+        key: "global.region".to_owned(),
+        author: ("Agent".to_owned(), "agent@example.com".to_owned()),
+        push: push.then(|| Push { remote: "origin".to_owned(), branch: "main".to_owned() }),
+        timeout: Duration::from_secs(10),
+    }
+}
+
+#[test]
+fn one_line_is_committed_and_pushed_and_nothing_else() {
+    if !is_there("git") {
+        return;
+    }
+    let directory = repository();
+    let target = checkout(&directory, true);
+    std::fs::write(target.directory.join("other"), "staged by someone").unwrap();
+    git(&target.directory, &["add", "other"]);
+    assert_eq!(target.commit("eu", "us", "move to us").unwrap(), Committed::Changed);
+    let origin = directory.path().join("origin");
+    assert_eq!(git(&origin, &["show", "main:values.yaml"]), VALUES.replace("eu  #", "us  #"));
+    assert_eq!(
+        git(&origin, &["log", "-1", "--format=%an <%ae> %s", "main"]).trim(),
+        "Agent <agent@example.com> move to us"
+    );
+    assert_eq!(git(&origin, &["show", "--name-only", "--format=", "main"]).trim(), "values.yaml");
+    assert_eq!(git(&target.directory, &["status", "--porcelain"]).trim(), "A  other");
+    assert_eq!(target.commit("eu", "us", "again").unwrap(), Committed::AlreadyThere);
+    let plan = target.plan("eu", "us", "move it").join("\n");
+    assert_says(
+        &plan,
+        &[
+            "git status",
+            "`global.region`",
+            "from eu to us",
+            "commit --quiet --only -m 'move it' -- values.yaml",
+        ],
+    );
+    assert_says(&plan, &["git push --quiet origin HEAD:refs/heads/main"]);
+}
+
+#[test]
+fn a_commit_that_was_not_pushed_is_pushed_by_the_next_run() {
+    if !is_there("git") {
+        return;
+    }
+    let directory = repository();
+    checkout(&directory, false).commit("eu", "us", "move").unwrap();
+    let origin = directory.path().join("origin");
+    assert_eq!(git(&origin, &["show", "main:values.yaml"]), VALUES);
+    assert_eq!(checkout(&directory, true).commit("eu", "us", "move").unwrap(), Committed::AlreadyThere);
+    assert_ne!(git(&origin, &["show", "main:values.yaml"]), VALUES);
+}
+
+#[test]
+fn someone_elses_work_is_left_alone() {
+    if !is_there("git") {
+        return;
+    }
+    let directory = repository();
+    let target = checkout(&directory, false);
+    let conflict = target.commit("ap", "us", "move").unwrap_err();
+    assert!(matches!(conflict, GitError::Conflict { .. }));
+    assert_says(&conflict.to_string(), &["says eu where ap", "by hand"]);
+    let path = target.directory.join("values.yaml");
+    std::fs::write(&path, VALUES.replace("3", "4")).unwrap();
+    assert_says(&target.commit("eu", "us", "move").unwrap_err().to_string(), &["not committed", "discard"]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), VALUES.replace("3", "4"));
+}
+
+#[test]
+fn a_refused_commit_puts_the_file_back_and_a_refused_push_says_what_is_left() {
+    if !is_there("git") {
+        return;
+    }
+    let directory = repository();
+    let target = checkout(&directory, true);
+    let hook = target.directory.join(".git/hooks/pre-commit");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, "#!/bin/sh\necho not on fridays >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let error = target.commit("eu", "us", "move").unwrap_err();
+    assert_says(&error.to_string(), &["not on fridays", "put back"]);
+    assert_eq!(std::fs::read_to_string(target.directory.join("values.yaml")).unwrap(), VALUES);
+    std::fs::remove_file(hook).unwrap();
+    std::fs::rename(directory.path().join("origin"), directory.path().join("gone")).unwrap();
+    let error = target.commit("eu", "us", "move").unwrap_err();
+    assert_says(&error.to_string(), &["not pushed", "push by hand"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_or_leads_outside_is_named() {
+    if !is_there("git") {
+        return;
+    }
+    let directory = repository();
+    let mut target = checkout(&directory, false);
+    std::fs::write(directory.path().join("outside.yaml"), VALUES).unwrap();
+    for (file, says) in [
+        ("missing.yaml", "cannot use missing.yaml"),
+        ("../outside.yaml", "not a path inside"),
+        ("/etc/hosts", "not a path inside"),
+    ] {
+        target.file = file.into();
+        assert_says(&target.commit("eu", "us", "move").unwrap_err().to_string(), &[says]);
+    }
+    std::os::unix::fs::symlink("../outside.yaml", target.directory.join("link.yaml")).unwrap();
+    target.file = "link.yaml".into();
+    assert!(matches!(target.commit("eu", "us", "move"), Err(GitError::Outside { .. })));
+    target.file = "values.yaml".into();
+    target.key = "global.place".to_owned();
+    assert_says(
+        &target.commit("eu", "us", "move").unwrap_err().to_string(),
+        &["values.yaml", "no key `global.place`"],
+    );
+    target.key = "global.region".to_owned();
+    std::fs::remove_dir_all(target.directory.join(".git")).unwrap();
+    assert_says(&target.commit("eu", "us", "move").unwrap_err().to_string(), &["git checkout"]);
+}
