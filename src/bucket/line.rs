@@ -130,10 +130,13 @@ impl Line {
         self.id_high.store((id >> 64) as u64, Ordering::Relaxed);
     }
 
-    /// Whether the line seems to hold `id`: a hint from one load or two, which a charge makes sure of.
+    /// Whether the line seems to hold `id`: a hint, which a charge makes sure of.
     #[inline]
     pub(crate) fn may_hold(&self, id: BucketId) -> bool {
-        self.id_low.load(Ordering::Relaxed) == id.get() as u64 && self.id() == id.get()
+        // One comparison of all bits, so that callers can look at two lines without a branch between.
+        let low = self.id_low.load(Ordering::Relaxed) ^ id.get() as u64;
+        let high = self.id_high.load(Ordering::Relaxed) ^ (id.get() >> 64) as u64;
+        low | high == 0
     }
 
     /// Whether the line may be empty or nobody's: a hint from one load.
@@ -152,7 +155,8 @@ impl Line {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.pair.load().count == 0
+        // A line has had an owner's name only after its count.
+        self.may_be_empty() && self.pair.load().count == 0
     }
 
     /// Charges `cost` tokens if they fit, and with them what `absent` (in 1/65536 of the cost) says that

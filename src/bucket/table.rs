@@ -193,24 +193,29 @@ impl BucketTable {
         self.slots.store(Arc::new(policies.slots().to_vec()));
     }
 
-    /// Asks the cache for the line that a bucket is most likely in, and its neighbour.
+    /// Asks the cache for the line that a bucket is most likely in.
     #[inline]
     pub fn prefetch(&self, id: BucketId) {
-        let window = self.window(id);
-        self.lines.prefetch(window.at(0));
-        self.lines.prefetch(window.at(1));
+        self.lines.prefetch(self.window(id).at(0));
     }
 
-    /// Asks the cache for all that the coming charges of a batch will touch: first the likely lines of
-    /// each, then, where these hold other buckets, the rest of the way, so that misses overlap.
+    /// Asks the cache for all that the coming charges of a batch will touch, so that misses overlap: the
+    /// likeliest line of each, then, where it holds another bucket, the other likely ones, and only for
+    /// the few that are in none of these the rest. Each line asked for in vain costs bandwidth.
     pub fn prefetch_batch(&self, ids: &[BucketId]) {
         for id in ids {
             self.prefetch(*id);
         }
         for id in ids {
             let window = self.window(*id);
-            if !(0..2).any(|step| self.lines[window.at(step)].may_hold(*id)) {
-                (2..GROUP + 2).for_each(|step| self.lines.prefetch(window.at(step)));
+            if !self.lines[window.at(0)].may_hold(*id) {
+                [1, GROUP, GROUP + 1].into_iter().for_each(|step| self.lines.prefetch(window.at(step)));
+            }
+        }
+        for id in ids {
+            let window = self.window(*id);
+            if self.find_likely(*id, &window).is_none() {
+                (2..GROUP).for_each(|step| self.lines.prefetch(window.at(step)));
             }
         }
     }
@@ -361,10 +366,29 @@ impl BucketTable {
     #[inline]
     fn find(&self, id: BucketId) -> Option<usize> {
         let window = self.window(id);
-        self.find_in_group(id, &window, 0).or_else(|| {
-            // No key of the first group was ever sent on while it was emptier than this.
-            (self.used_lines(window.first) >= SPILL).then(|| self.find_in_group(id, &window, GROUP)).flatten()
+        self.find_likely(id, &window).or_else(|| {
+            self.find_in_group(id, &window, 0).or_else(|| {
+                // No key of the first group was ever sent on while it was emptier than this.
+                (self.used_lines(window.first) >= SPILL)
+                    .then(|| self.find_in_group(id, &window, GROUP))
+                    .flatten()
+            })
         })
+    }
+
+    /// The likely places: those of the second group before the rest of the first, since a key that was
+    /// sent on is more often there than displaced here.
+    #[inline]
+    fn find_likely(&self, id: BucketId, window: &Window) -> Option<usize> {
+        self.find_in_pair(id, window, 0).or_else(|| self.find_in_pair(id, window, GROUP))
+    }
+
+    #[inline]
+    fn find_in_pair(&self, id: BucketId, window: &Window, from: usize) -> Option<usize> {
+        // Which of the two it is cannot be predicted, so that is no branch.
+        let pair = [window.at(from), window.at(from + 1)];
+        let held = pair.map(|index| self.lines[index].may_hold(id));
+        (held[0] | held[1]).then(|| pair[usize::from(!held[0])])
     }
 
     #[inline]
@@ -375,7 +399,7 @@ impl BucketTable {
             if line.may_hold(id) {
                 return Some(index);
             }
-            if line.may_be_empty() && line.is_empty() {
+            if line.is_empty() {
                 return None;
             }
         }
