@@ -275,6 +275,8 @@ fn a_proxied_record_is_not_looked_for_in_dns() {
     let read = provider.read().unwrap();
     assert_eq!((read.proxied, read.ttl_s), (Some(true), 300));
     assert!(matches!(provider.visible(&read), Ok(Visibility::Hidden(_))));
+    let unsaid = RecordState { proxied: None, ..read.clone() };
+    assert!(matches!(provider.visible(&unsaid), Ok(Visibility::Hidden(_))));
     let direct = RecordState { proxied: Some(false), ..read };
     assert!(matches!(provider.visible(&direct), Err(TrafficError::Dns(_))));
     assert_says(&provider.limits(30).join("\n"), &["proxied", "TTL", "30 s"]);

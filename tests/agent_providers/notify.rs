@@ -90,6 +90,28 @@ fn a_slack_bot_keeps_one_message_an_incident_and_a_thread_below_it() {
 }
 
 #[test]
+fn a_message_that_somebody_deleted_is_posted_anew() {
+    let (messages, directory) = (Messages::default(), tempfile::tempdir().unwrap());
+    let fake = slack_api(&messages);
+    let mut slack = slack_bot(&fake, &directory, "xoxb-good", "ops");
+    slack.tell(&update("dark", "paged", false)).unwrap();
+    messages.lock().unwrap().clear();
+    slack.tell(&update("moving", "acknowledged", false)).unwrap();
+    let posted: Vec<_> = messages.lock().unwrap().values().cloned().collect();
+    assert_eq!(posted, [(None, "moving\n• acknowledged".to_owned())]);
+
+    let messages = Messages::default();
+    let fake = telegram_api(&messages);
+    let mut chat = telegram(&fake, &directory, "110201543:AAHdqTcv");
+    chat.tell(&update("dark", "paged", false)).unwrap();
+    let gone =
+        json!({"ok": false, "error_code": 400, "description": "Bad Request: message to edit not found"});
+    fake.inject([Fault::Answer(answer(400, &gone))]);
+    chat.tell(&update("moving", "acknowledged", false)).unwrap();
+    assert_eq!(messages.lock().unwrap().len(), 2);
+}
+
+#[test]
 fn slacks_refusals_say_what_to_do() {
     let (messages, directory) = (Messages::default(), tempfile::tempdir().unwrap());
     let fake = slack_api(&messages);

@@ -235,6 +235,19 @@ fn an_event_that_is_wrong_is_refused_at_once_and_does_not_hold_up_the_spool() {
 }
 
 #[test]
+fn a_long_queue_is_worked_off_in_parts_and_a_new_page_keeps_its_place() {
+    let desk = desk();
+    let mut pager = desk.pager();
+    for number in 0..20 {
+        pager.spool.push(&trigger(&format!("i{number}"), "dark")).unwrap();
+    }
+    let Delivery::Spooled(why) = pager.send(&trigger("new", "dark")).unwrap() else { panic!("not spooled") };
+    assert_says(&why, &["4 earlier events"]);
+    assert_eq!((desk.order().len(), pager.flush().unwrap().sent), (16, 5));
+    assert_eq!(desk.order().last().unwrap(), "new triggered");
+}
+
+#[test]
 fn a_page_with_a_missing_key_waits_until_the_key_is_there() {
     let desk = desk();
     let mut pager = desk.pager();

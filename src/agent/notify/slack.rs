@@ -92,23 +92,18 @@ impl Slack {
 
     fn tell_bot(&mut self, update: &Update) -> Result<(), NotifyError> {
         let SlackRoute::Bot(bot) = &self.route else { return Ok(()) };
-        let text = escape(&update.text(MAX_CHARS));
-        let Some(Posted { channel, ts }) = self.threads.get(&update.incident) else {
-            let body = json!({ "channel": bot.channel, "text": text });
-            let answer = bot.call(&self.client, "chat.postMessage", Repeat::OnlyIfWithoutEffect, &body)?;
-            if !update.is_last {
-                self.threads.insert(&update.incident, Posted { channel: answer.channel, ts: answer.ts });
-            }
-            return Ok(());
+        let posted = match self.threads.get(&update.incident) {
+            Some(posted) => bot.follow(&self.client, posted, update)?,
+            None => None,
         };
-        // The message always says what is so now; the thread keeps what was.
-        let headline = escape(&update.headline);
-        let edit = json!({ "channel": channel, "ts": ts, "text": headline });
-        bot.call(&self.client, "chat.update", Repeat::Harmless, &edit)?;
-        let reply = json!({ "channel": channel, "thread_ts": ts, "text": text });
-        bot.call(&self.client, "chat.postMessage", Repeat::OnlyIfWithoutEffect, &reply)?;
+        let posted = match posted {
+            Some(posted) => posted,
+            None => bot.start(&self.client, update)?,
+        };
         if update.is_last {
             self.threads.remove(&update.incident);
+        } else {
+            self.threads.insert(&update.incident, posted);
         }
         Ok(())
     }
@@ -128,6 +123,32 @@ impl Notifier for Slack {
 }
 
 impl SlackBot {
+    fn start(&self, client: &Client, update: &Update) -> Result<Posted, NotifyError> {
+        let body = json!({ "channel": self.channel, "text": escape(&update.text(MAX_CHARS)) });
+        let Answer { channel, ts, .. } =
+            self.call(client, "chat.postMessage", Repeat::OnlyIfWithoutEffect, &body)?;
+        Ok(Posted { channel, ts })
+    }
+
+    /// Edits the message, which always says what is so now, and adds to its thread, which keeps what
+    /// was. Gives `None` when somebody deleted the message.
+    fn follow(
+        &self,
+        client: &Client,
+        posted: Posted,
+        update: &Update,
+    ) -> Result<Option<Posted>, NotifyError> {
+        let Posted { channel, ts } = &posted;
+        let edit = json!({ "channel": channel, "ts": ts, "text": escape(&update.headline) });
+        match self.call(client, "chat.update", Repeat::Harmless, &edit) {
+            Err(NotifyError::Call(error)) if error.status() == Some(404) => return Ok(None),
+            edited => edited?,
+        };
+        let reply = json!({ "channel": channel, "thread_ts": ts, "text": escape(&update.text(MAX_CHARS)) });
+        self.call(client, "chat.postMessage", Repeat::OnlyIfWithoutEffect, &reply)?;
+        Ok(Some(posted))
+    }
+
     fn call(
         &self,
         client: &Client,

@@ -18,6 +18,8 @@ static TELEGRAM: Service = Service {
 const MAX_CHARS: usize = 4096;
 /// What the API says to an edit that changes nothing.
 const UNCHANGED: &str = "message is not modified";
+/// What the API says to an edit of a message that somebody deleted.
+const GONE: &str = "message to edit not found";
 
 /// A chat.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl Telegram {
             "link_preview_options": { "is_disabled": true },
         });
         match self.call("editMessageText", Repeat::Harmless, &body) {
-            Err(NotifyError::Call(error)) if is_unchanged(&error) => Ok(()),
+            Err(NotifyError::Call(error)) if is_refused_with(&error, UNCHANGED) => Ok(()),
             other => other.map(drop),
         }
     }
@@ -82,12 +84,11 @@ impl Notifier for Telegram {
     fn tell(&mut self, update: &Update) -> Result<(), NotifyError> {
         let text = update.text(MAX_CHARS);
         let message_id = match self.threads.get(&update.incident) {
-            Some((message_id, before)) => {
-                if before != text {
-                    self.edit(message_id, &text)?;
-                }
-                message_id
-            }
+            Some((message_id, before)) if before == text => message_id,
+            Some((message_id, _)) => match self.edit(message_id, &text) {
+                Err(NotifyError::Call(error)) if is_refused_with(&error, GONE) => self.post(&text)?,
+                edited => edited.map(|()| message_id)?,
+            },
             None => self.post(&text)?,
         };
         if update.is_last {
@@ -99,6 +100,6 @@ impl Notifier for Telegram {
     }
 }
 
-fn is_unchanged(error: &CallError) -> bool {
-    error.status() == Some(400) && error.to_string().contains(UNCHANGED)
+fn is_refused_with(error: &CallError, words: &str) -> bool {
+    error.status() == Some(400) && error.to_string().contains(words)
 }

@@ -24,6 +24,9 @@ static REST: Service = Service {
     throttle_marks: &[],
 };
 
+/// Events sent by one flush: the agent has other things to do than to catch up with a night.
+const MAX_FLUSHED: usize = 16;
+
 /// Where an account lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
@@ -148,10 +151,14 @@ impl PagerDuty {
         }
     }
 
-    /// Sends what waits, oldest first, until one does not get through.
+    /// Sends what waits, oldest first, until one does not get through or 16 are sent.
     pub fn flush(&mut self) -> Result<Flushed, PagerError> {
         let mut flushed = Flushed::default();
         while let Some(event) = self.spool.first() {
+            if flushed.sent + flushed.dropped.len() >= MAX_FLUSHED {
+                flushed.waiting = Some(format!("{} earlier events go first", self.spool.len()));
+                break;
+            }
             match self.post(&event) {
                 Ok(()) => flushed.sent += 1,
                 Err(PagerError::Call(error)) if is_refused_for_good(&error) => {

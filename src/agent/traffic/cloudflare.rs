@@ -111,7 +111,11 @@ impl TrafficProvider for CloudflareRecord {
     }
 
     fn visible(&mut self, wanted: &RecordState) -> Result<Visibility, TrafficError> {
-        if wanted.proxied == Some(true) {
+        let is_proxied = match wanted.proxied {
+            Some(proxied) => proxied,
+            None => self.find()?.1.proxied,
+        };
+        if is_proxied {
             let why = "the record is proxied, so that its name always resolves to Cloudflare's own addresses";
             return Ok(Visibility::Hidden(why.to_owned()));
         }
