@@ -45,15 +45,20 @@ struct Zone {
     _one: MutexGuard<'static, ()>,
 }
 
-/// A port that is free for TCP and UDP.
-fn free_port() -> u16 {
+/// A port for both TCP and UDP, out of those that the system does not give away by itself.
+fn free_port() -> (TcpListener, UdpSocket) {
     loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+        let port = rand::random_range(20_000..30_000);
+        let both = TcpListener::bind(("127.0.0.1", port))
+            .and_then(|tcp| Ok((tcp, UdpSocket::bind(("127.0.0.1", port))?)));
+        if let Ok(both) = both {
+            return both;
         }
     }
+}
+
+fn free_port_number() -> u16 {
+    free_port().0.local_addr().unwrap().port()
 }
 
 fn named(port: u16, zone: &str) -> Named {
@@ -115,7 +120,7 @@ fn zone() -> Option<Zone> {
         return None;
     }
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let (port, other_port) = (free_port(), free_port());
+    let (port, other_port) = (free_port_number(), free_port_number());
     let primary = named(
         port,
         &format!(
@@ -379,9 +384,8 @@ fn a_server_that_is_silent_or_gone_is_given_up_in_time() {
 #[test]
 fn an_answer_too_long_for_udp_is_asked_for_over_tcp_and_strangers_are_passed_over() {
     let Some(zone) = zone() else { return };
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (listener, udp) = free_port();
     let address = udp.local_addr().unwrap();
-    let listener = TcpListener::bind(address).unwrap();
     let port = zone.primary.port;
     std::thread::spawn(move || {
         let mut buffer = [0; 512];
