@@ -61,7 +61,7 @@ by_keys() {
 }
 
 hold_idle() { # CONNECTIONS
-    taskset -c "$load_core" wrk -t1 -c"$1" -d 3600s --timeout 3600s -s "$here/load/idle.lua" \
+    taskset -c "$load_core" wrk -t1 -c"$1" -d3600s -s "$here/load/idle.lua" \
         http://127.0.0.1:18080/ >"$work/idle.log" 2>&1 &
     pid[idle]=$!
     for _ in $(seq 100); do
@@ -89,7 +89,7 @@ by_connections() {
 }
 
 have wrk 'apt-get install wrk' && have curl 'apt-get install curl' || exit 1
-ulimit -n 12000 2>/dev/null || fail "this needs 12000 open files; the limit is $(ulimit -n): raise it (ulimit -n, limits.conf)"
+ulimit -n 16384 2>/dev/null || fail "this needs 16384 open files; the limit is $(ulimit -n): raise it (ulimit -n, limits.conf)"
 build_ours
 by_keys
 echo
