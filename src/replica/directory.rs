@@ -40,6 +40,9 @@ pub(super) struct Directory {
     rules: Vec<Rules>,
     /// Positions in `rules`, by slot.
     by_slot: Vec<Option<u16>>,
+    /// Identities by the policies' positions for counters, of those too that reloads removed: what was
+    /// used of them may still have to be told.
+    identities: Vec<u64>,
 }
 
 impl Directory {
@@ -52,7 +55,29 @@ impl Directory {
         let by_slot = (0..set.slots().len())
             .map(|slot| *positions.get(usize::from(set.owner(slot as u16)?))?)
             .collect();
-        Self { set, rules, by_slot }
+        let mut directory = Self { set, rules, by_slot, identities: vec![] };
+        directory.remember(&[]);
+        directory
+    }
+
+    /// The directory after a reload.
+    pub(super) fn next(&self, set: Arc<PolicySet>) -> Self {
+        let mut next = Self::new(set);
+        next.remember(&self.identities);
+        next
+    }
+
+    fn remember(&mut self, before: &[u64]) {
+        let mut identities = before.to_vec();
+        identities.resize(self.positions().max(before.len()), 0);
+        self.rules.iter().for_each(|rules| identities[rules.index] = rules.identity);
+        self.identities = identities;
+    }
+
+    /// The identity of the policy, in force or removed, that counts in a slot, and the limits there.
+    pub(super) fn identity_of_slot(&self, slot: u16) -> Option<(u64, &Limits)> {
+        let index = usize::from(self.set.owner(slot)?);
+        Some((*self.identities.get(index)?, self.set.slot(slot)?))
     }
 
     pub(super) fn find(&self, identity: u64) -> Option<&Rules> {

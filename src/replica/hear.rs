@@ -47,25 +47,34 @@ impl Hearing<'_> {
         match self.applied {
             Applied::Charged(growth) => {
                 let charged = self.charged(line, growth, &heard, limits);
-                let tat = self.raised(heard.tat, charged, limits);
-                if self.adopts { tat.max(self.adopted(0, limits)) } else { tat }
+                self.raised(heard.tat, charged, limits)
             }
-            Applied::FirstContact(_) => self.raised(heard.tat, self.undrained(), limits),
-            Applied::Adopted if news == News::First => {
-                // The sender has not heard yet what this node used since its start.
-                let level = gcra::level(heard.tat, limits.clock().at(self.now));
-                let own = limits.clock().to_fixed(level).min(to_fixed(heard.used));
-                heard.tat.max(self.adopted(own, limits))
+            Applied::FirstContact(_) => {
+                let tat = self.raised(heard.tat, self.undrained(), limits);
+                if self.adopts { tat.max(self.adopted(self.own(&heard, limits), limits)) } else { tat }
             }
-            Applied::Adopted => heard.tat.max(self.adopted(0, limits)),
+            Applied::Adopted => heard.tat.max(self.adopted(self.own(&heard, limits), limits)),
             _ => heard.tat,
         }
+    }
+
+    /// What this node used since its start and has not drained: the sender has not heard of it yet.
+    fn own(&self, heard: &Heard, limits: &Limits) -> u64 {
+        let level = gcra::level(heard.tat, limits.clock().at(self.now));
+        limits.clock().to_fixed(level).min(to_fixed(heard.used))
+    }
+
+    /// Whether all that the sender ever used of the bucket is in its level, so that nothing of it was
+    /// used with this node's earlier life.
+    fn is_fresh(&self) -> bool {
+        to_fixed(self.entry.used) <= self.entry.level
     }
 
     fn named(&self, news: News) -> Applied {
         match news {
             News::Growth(growth) => Applied::Charged(growth),
-            _ if self.adopts => Applied::Adopted,
+            // Once only: nodes that took over each other's levels again and again would never drain.
+            News::First if self.adopts && !self.is_fresh() => Applied::Adopted,
             News::First => Applied::FirstContact(self.undrained().div_ceil(1 << FIXED_BITS)),
             News::Old => Applied::Known,
         }
@@ -100,7 +109,7 @@ impl Hearing<'_> {
         let debt = a_peer.saturating_mul(self.peers);
         let highest = now + limits.burst_ticks().saturating_add(debt).min(gcra::MAX_LEVEL_TICKS);
         let wanted = tat.max(now).saturating_add(clock.from_fixed(fixed));
-        self.forgotten = clock.tokens(wanted.saturating_sub(highest.max(tat)));
+        self.forgotten = clock.to_fixed(wanted.saturating_sub(highest.max(tat))).div_ceil(1 << FIXED_BITS);
         wanted.min(highest).max(tat)
     }
 

@@ -71,7 +71,8 @@ pub struct Entry {
 pub enum Arrival {
     /// The bucket changed, or the sweep that repairs came by.
     Delta,
-    /// This node has restarted and asked for all there is: it takes the sender's level for its own.
+    /// This node has restarted and asked for all there is: of a bucket that it has not heard of, it takes
+    /// the sender's level for its own.
     Sync,
 }
 

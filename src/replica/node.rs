@@ -130,7 +130,7 @@ impl Replica {
     /// Takes the policies of a reload. To be called after the table knows their limits and before any
     /// thread checks under them.
     pub fn set_policies(&mut self, policies: Arc<PolicySet>) {
-        self.directory = Directory::new(policies);
+        self.directory = self.directory.next(policies);
         self.observed.resize_with(self.directory.positions().max(self.observed.len()), Observed::default);
         self.publish_factors();
     }
@@ -224,11 +224,11 @@ impl Store for Replica {
 
     fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry> {
         let view = self.table.view(line as usize)?;
-        let (rules, limits) = self.directory.of_slot(view.slot)?;
+        let (policy, limits) = self.directory.identity_of_slot(view.slot)?;
         let clock = limits.clock();
         let level = clock.to_fixed(gcra::level(view.tat, clock.at(now)));
         let used = view.count.saturating_sub(view.start);
-        let entry = Entry { policy: rules.identity, id: view.id, count: view.count, used, level };
+        let entry = Entry { policy, id: view.id, count: view.count, used, level };
         (used != 0 || level != 0).then_some(entry)
     }
 

@@ -220,9 +220,9 @@ fn a_restart_does_not_refill() {
     // Node 2 starts again with nothing; a delta may come before the sync.
     let mut b = Node::joining_at(2, EVENTUAL, 64, EPOCH_MS + 1);
     assert!(b.charge(b"k", 3));
-    assert_eq!(b.hear(1, &a.entry(b"k")), Applied::Adopted);
+    assert_eq!(b.hear(1, &a.entry(b"k")), Applied::FirstContact(1));
     assert_eq!(b.level(b"k"), BURST + 3, "the level of node 1, and what it has not heard");
-    assert_eq!(b.sync(1, &a.entry(b"k")), Applied::Adopted);
+    assert_eq!(b.sync(1, &a.entry(b"k")), Applied::Known);
     assert_eq!(b.level(b"k"), BURST + 3);
     b.replica.peer_synced(node_id(1), b.now);
     assert!(!b.charge(b"k", 1));
@@ -494,4 +494,16 @@ proptest! {
         }
         prop_assert_eq!(levels, vec![costs.iter().sum::<u64>(); 2]);
     }
+}
+
+#[test]
+fn what_was_used_of_a_policy_that_was_removed_is_still_told() {
+    let mut a = Node::new(1, EVENTUAL);
+    assert!(a.charge(b"k", 5));
+    let said = a.entry(b"k");
+    let next = Arc::new(a.policies.reload(&[spec("q", EVENTUAL)], a.now).unwrap());
+    a.table.publish_limits(&next);
+    a.replica.set_policies(next);
+    assert_eq!(a.entry(b"k"), said);
+    assert_eq!(a.hear(2, &said), Applied::UnknownPolicy);
 }

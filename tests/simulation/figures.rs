@@ -1,0 +1,130 @@
+//! How close a cluster comes to one bucket, in the cases that matter most.
+
+use openclaw_rating::bucket::sharing::{Consistency, Partition, Share, Sharing};
+
+use crate::network::{Cut, Faults};
+use crate::world::{Crash, Demand, Outcome, Scenario, World};
+
+const RATE: u64 = 100;
+const LENGTH_MS: u64 = 60_000;
+
+fn cluster(nodes: usize, delay_ms: u64, loss: f64) -> Scenario {
+    Scenario {
+        seed: 1,
+        nodes,
+        keys: 1,
+        rate: RATE,
+        burst: RATE,
+        most_cost: 1,
+        sharing: Sharing::default(),
+        faults: Faults { delay_ms, loss, ..Faults::default() },
+        cuts: vec![],
+        crashes: vec![],
+        reloads: vec![],
+        demand: vec![],
+        drift_ppm: vec![0; nodes],
+        length_ms: LENGTH_MS,
+    }
+}
+
+/// Demand by node, in tokens a second, from the second second on, when all nodes know each other.
+fn asking(scenario: Scenario, tokens_per_s: &[f64]) -> Scenario {
+    let demand =
+        |(node, tokens_per_s): (usize, &f64)| Demand { node, from_ms: 1000, tokens_per_s: *tokens_per_s };
+    Scenario { demand: tokens_per_s.iter().enumerate().map(demand).collect(), ..scenario }
+}
+
+/// The two nodes cannot hear each other for a third of the time.
+fn cut(scenario: Scenario, share: Share) -> Scenario {
+    let sharing = Sharing { partition: Partition::Share, share, consistency: Consistency::Eventual };
+    let (begin_ms, end_ms) = (20_000, 40_000);
+    let cuts = [(1, 2), (2, 1)].map(|(from, to)| Cut { from, to, begin_ms, end_ms }).to_vec();
+    Scenario { sharing, cuts, ..scenario }
+}
+
+/// What was admitted for each token that one bucket would have.
+fn ratio(scenario: Scenario) -> f64 {
+    let Outcome { admitted, central, asked, highest_excess } = World::new(scenario).run().unwrap()[0];
+    println!(
+        "admitted {admitted} of {asked}, one bucket {central}, ratio {:.4}, excess {highest_excess:.0}",
+        admitted / central
+    );
+    admitted / central
+}
+
+#[test]
+fn two_saturated_regions_admit_what_one_bucket_does() {
+    let ratio = ratio(asking(cluster(2, 40, 0.0), &[300.0, 300.0]));
+    assert!((ratio - 1.0).abs() <= 0.002, "{ratio}");
+}
+
+#[test]
+fn a_third_of_all_datagrams_lost_changes_little() {
+    let ratio = ratio(asking(cluster(2, 40, 0.3), &[300.0, 300.0]));
+    assert!((ratio - 1.0).abs() <= 0.003, "{ratio}");
+}
+
+#[test]
+fn five_regions_far_apart_admit_what_one_bucket_does() {
+    let ratio = ratio(asking(cluster(5, 150, 0.0), &[300.0; 5]));
+    assert!((ratio - 1.0).abs() <= 0.01, "{ratio}");
+}
+
+#[test]
+fn a_cut_of_twenty_seconds_admits_little_over_whatever_the_demand() {
+    let demands = [
+        [300.0, 300.0],
+        [300.0, 5.0],
+        [5.0, 300.0],
+        [60.0, 60.0],
+        [90.0, 30.0],
+        [120.0, 20.0],
+        [300.0, 50.0],
+    ];
+    for share in [Share::Equal, Share::Observed] {
+        for demand in demands {
+            let ratio = ratio(asking(cut(cluster(2, 40, 0.0), share), &demand));
+            assert!(ratio <= 1.005, "{share:?} {demand:?}: {ratio}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_in_which_demand_turns_round_admits_little_over() {
+    for share in [Share::Equal, Share::Observed] {
+        let mut scenario = asking(cut(cluster(2, 40, 0.0), share), &[300.0, 5.0]);
+        for (node, tokens_per_s) in [(0, 5.0), (1, 300.0)] {
+            scenario.demand.push(Demand { node, from_ms: 30_000, tokens_per_s });
+        }
+        let ratio = ratio(scenario);
+        assert!(ratio <= 1.005, "{share:?}: {ratio}");
+    }
+}
+
+#[test]
+fn observed_shares_use_the_budget_when_one_side_asks_for_all_of_it() {
+    let ratio = ratio(asking(cut(cluster(2, 40, 0.0), Share::Observed), &[300.0, 5.0]));
+    assert!(ratio >= 0.98, "{ratio}");
+}
+
+#[test]
+fn demand_below_the_limit_is_never_denied() {
+    for nodes in [2, 5] {
+        let each = RATE as f64 * 0.6 / nodes as f64;
+        let scenario = asking(cluster(nodes, 150, 0.1), &vec![each; nodes]);
+        let outcome = World::new(scenario).run().unwrap()[0];
+        assert_eq!(outcome.admitted, outcome.asked);
+    }
+}
+
+#[test]
+fn a_restart_under_load_refills_nothing() {
+    for with_snapshot in [false, true] {
+        let mut scenario = asking(cluster(2, 40, 0.0), &[300.0, 300.0]);
+        for at_ms in [15_000, 30_000, 45_000] {
+            scenario.crashes.push(Crash { node: 0, at_ms, down_ms: 200, with_snapshot, wall_step_ms: -1 });
+        }
+        let ratio = ratio(scenario);
+        assert!((ratio - 1.0).abs() <= 0.01, "snapshot {with_snapshot}: {ratio}");
+    }
+}

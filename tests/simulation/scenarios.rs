@@ -1,0 +1,109 @@
+//! A random scenario for each seed.
+
+use openclaw_rating::bucket::sharing::{Consistency, Partition, Share, Sharing};
+
+use crate::network::{Cut, Faults};
+use crate::random::Random;
+use crate::world::{Crash, Demand, Reload, Scenario};
+
+const LENGTH_MS: u64 = 15_000;
+/// Times are multiples of this, a tick of the world.
+const TICK_MS: u64 = 5;
+
+pub(crate) fn random(seed: u64) -> Scenario {
+    let mut random = Random::new(seed);
+    let nodes = random.between(2, 5) as usize;
+    let rate = random.pick(&[10, 50, 200]);
+    let burst = random.between(1, rate * 2);
+    Scenario {
+        seed,
+        nodes,
+        keys: random.between(1, 2) as usize,
+        rate,
+        burst,
+        most_cost: random.pick(&[1, 1, 3]).min(burst),
+        sharing: sharing(&mut random),
+        faults: faults(&mut random),
+        cuts: cuts(&mut random, nodes),
+        crashes: crashes(&mut random, nodes),
+        reloads: reloads(&mut random, nodes, rate, burst),
+        demand: demand(&mut random, nodes, rate),
+        drift_ppm: (0..nodes).map(|_| random.between(0, 400) as i64 - 200).collect(),
+        length_ms: LENGTH_MS,
+    }
+}
+
+fn time_ms(random: &mut Random, low: u64, high: u64) -> u64 {
+    random.between(low / TICK_MS, high / TICK_MS) * TICK_MS
+}
+
+fn sharing(random: &mut Random) -> Sharing {
+    Sharing {
+        partition: random.pick(&[Partition::Share, Partition::Share, Partition::Full]),
+        share: random.pick(&[Share::Observed, Share::Equal]),
+        consistency: Consistency::Eventual,
+    }
+}
+
+fn faults(random: &mut Random) -> Faults {
+    let mut probability = |most: f64| if random.chance(0.5) { random.unit() * most } else { 0.0 };
+    let (loss, duplication) = (probability(0.4), probability(0.3));
+    let (corruption, truncation) = (probability(0.1), probability(0.1));
+    let delay_ms = random.between(0, 150);
+    Faults { delay_ms, jitter_ms: random.pick(&[0, 10, 200]), loss, duplication, corruption, truncation }
+}
+
+fn cuts(random: &mut Random, nodes: usize) -> Vec<Cut> {
+    let mut cuts = vec![];
+    for _ in 0..random.pick(&[0, 0, 1, 2]) {
+        let side = random.between(1, (1 << nodes) - 2) as u16;
+        let begin_ms = random.between(0, LENGTH_MS);
+        let end_ms = begin_ms + random.between(100, 8000);
+        cuts.push(Cut { from: side, to: !side, begin_ms, end_ms });
+        if random.chance(0.7) {
+            cuts.push(Cut { from: !side, to: side, begin_ms, end_ms });
+        }
+    }
+    cuts
+}
+
+fn crashes(random: &mut Random, nodes: usize) -> Vec<Crash> {
+    let crash = |random: &mut Random| Crash {
+        node: random.below(nodes as u64) as usize,
+        at_ms: time_ms(random, 1000, LENGTH_MS),
+        down_ms: time_ms(random, 50, 4000),
+        with_snapshot: random.chance(0.5),
+        wall_step_ms: random.between(0, 20_000_000) as i64 - 10_000_000,
+    };
+    (0..random.pick(&[0, 0, 1, 2])).map(|_| crash(random)).collect()
+}
+
+fn reloads(random: &mut Random, nodes: usize, rate: u64, burst: u64) -> Vec<Reload> {
+    if !random.chance(0.25) {
+        return vec![];
+    }
+    // A rolling change: one node after the other, in some order, perhaps by way of not having it.
+    let new = (rate * random.pick(&[1, 2, 100]), random.between(1, burst * 2));
+    let mut reloads = vec![];
+    for node in 0..nodes {
+        let at_ms = time_ms(random, 1000, LENGTH_MS - 2000);
+        if random.chance(0.3) {
+            reloads.push(Reload { node, at_ms, limit: None });
+        }
+        reloads.push(Reload { node, at_ms: at_ms + 1000, limit: Some(new) });
+    }
+    reloads
+}
+
+fn demand(random: &mut Random, nodes: usize, rate: u64) -> Vec<Demand> {
+    let mut demand = vec![];
+    for node in 0..nodes {
+        let mut from_ms = 0;
+        while from_ms < LENGTH_MS {
+            let tokens_per_s = rate as f64 * random.pick(&[0.0, 0.05, 0.3, 1.0, 2.0]);
+            demand.push(Demand { node, from_ms, tokens_per_s });
+            from_ms += random.between(500, 6000);
+        }
+    }
+    demand
+}

@@ -1,0 +1,154 @@
+//! A store that looks over the replica's shoulder: whatever is heard, it knows from a model of its own
+//! what is to become of counter and level, and fails when that is not so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openclaw_rating::bucket::hash::BucketId;
+use openclaw_rating::bucket::policy::PolicySet;
+use openclaw_rating::bucket::table::{BucketTable, View};
+use openclaw_rating::replica::{Applied, Arrival, Entry, NodeId, Replica, Store};
+use openclaw_rating::time::MonotonicNs;
+
+/// What hearing an entry did, for the books of the world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    pub(crate) from: NodeId,
+    pub(crate) entry: Entry,
+    pub(crate) applied: Applied,
+    /// Tokens that were not charged, for they had been while the sender was absent.
+    pub(crate) covered: f64,
+    /// Tokens beyond the debt there can be.
+    pub(crate) forgotten: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Witness {
+    pub(crate) replica: Replica,
+    table: Arc<BucketTable>,
+    pub(crate) policies: Arc<PolicySet>,
+    detect: Duration,
+    /// The highest count of each node and bucket.
+    highest: HashMap<(NodeId, BucketId), u64>,
+    absent: HashMap<NodeId, MonotonicNs>,
+    returned: HashMap<NodeId, MonotonicNs>,
+    synced: Vec<NodeId>,
+    pub(crate) log: Vec<Heard>,
+}
+
+impl Witness {
+    pub(crate) fn new(
+        replica: Replica,
+        table: Arc<BucketTable>,
+        policies: Arc<PolicySet>,
+        detect: Duration,
+    ) -> Self {
+        let (highest, absent, returned) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { replica, table, policies, detect, highest, absent, returned, synced: vec![], log: vec![] }
+    }
+
+    pub(crate) fn set_policies(&mut self, policies: Arc<PolicySet>) {
+        self.table.publish_limits(&policies);
+        self.replica.set_policies(Arc::clone(&policies));
+        self.policies = policies;
+    }
+
+    pub(crate) fn view(&self, id: BucketId) -> Option<View> {
+        self.table.view(self.replica.line(id)? as usize)
+    }
+
+    /// The level in 1/65536 of a token.
+    fn level(&self, id: BucketId, now: MonotonicNs) -> u64 {
+        self.view(id).map_or(0, |view| {
+            let clock = self.policies.slot(view.slot).unwrap().clock();
+            clock.to_fixed(view.tat.saturating_sub(clock.at(now)))
+        })
+    }
+
+    fn is_returning(&self, peer: NodeId, now: MonotonicNs) -> bool {
+        self.absent.contains_key(&peer)
+            || self.returned.get(&peer).is_some_and(|since| now < since.after(self.detect))
+    }
+
+    /// Growth is charged exactly once: what is charged is what the model says, and the level has it.
+    fn check(&self, heard: &Heard, arrival: Arrival, [before, after, phantom]: [u64; 3], now: MonotonicNs) {
+        let Heard { from, entry, applied, .. } = *heard;
+        let highest = self.highest.get(&(from, entry.id)).copied();
+        let expected = match highest {
+            None => None,
+            Some(highest) if entry.count <= highest => Some(0),
+            Some(highest) => Some(entry.count - highest.max(entry.count - entry.used)),
+        };
+        let growth = match applied {
+            Applied::Charged(growth) => growth,
+            Applied::Known => 0,
+            Applied::Adopted => return assert!(after >= before, "a level taken over lowers none"),
+            Applied::FirstContact(_) => return assert_eq!(expected, None, "{heard:?}"),
+            Applied::UnknownPolicy | Applied::UnknownNode | Applied::TableFull => return,
+        };
+        assert_eq!(Some(growth), expected, "{heard:?} after {highest:?} at {now:?}");
+        let covered = if self.is_returning(from, now) { phantom.min(growth << 16) } else { 0 };
+        let least = (before + (growth << 16) - covered).saturating_sub(heard.forgotten << 16);
+        assert!(after + (2 << 16) > least, "{heard:?}: {before} {after}, {covered} covered");
+        let plain = arrival == Arrival::Delta && self.synced.contains(&from);
+        let exact = plain && self.absent.is_empty() && heard.forgotten == 0;
+        assert!(!exact || after <= least + (1 << 16), "{heard:?}: {before} {after}, {covered} covered");
+    }
+}
+
+impl Store for Witness {
+    fn lines(&self) -> u32 {
+        self.replica.lines()
+    }
+
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32)) {
+        self.replica.drain_changed(now, changed);
+    }
+
+    fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry> {
+        self.replica.entry(line, now)
+    }
+
+    fn count(&self, line: u32) -> u64 {
+        self.replica.count(line)
+    }
+
+    fn urgency(&self, line: u32, now: MonotonicNs) -> u8 {
+        self.replica.urgency(line, now)
+    }
+
+    fn apply(&mut self, from: NodeId, entry: &Entry, arrival: Arrival, now: MonotonicNs) -> Applied {
+        let stats = self.replica.stats();
+        let phantom = self.view(entry.id).map_or(0, |view| view.phantom);
+        let before = self.level(entry.id, now);
+        let applied = self.replica.apply(from, entry, arrival, now);
+        let after = self.level(entry.id, now);
+        let kept = self.view(entry.id).map_or(0, |view| view.phantom);
+        let covered = phantom.saturating_sub(kept) as f64 / 65536.0;
+        let forgotten = self.replica.stats().forgotten_tokens - stats.forgotten_tokens;
+        let heard = Heard { from, entry: *entry, applied, covered, forgotten };
+        self.check(&heard, arrival, [before, after, phantom], now);
+        if !matches!(applied, Applied::UnknownPolicy | Applied::UnknownNode | Applied::TableFull) {
+            let highest = self.highest.entry((from, entry.id)).or_default();
+            *highest = entry.count.max(*highest);
+        }
+        self.log.push(heard);
+        applied
+    }
+
+    fn peer_present(&mut self, peer: NodeId, present: bool, now: MonotonicNs) {
+        if present {
+            self.absent.remove(&peer);
+            self.returned.insert(peer, now);
+        } else {
+            self.absent.insert(peer, now);
+        }
+        self.replica.peer_present(peer, present, now);
+    }
+
+    fn peer_synced(&mut self, peer: NodeId, now: MonotonicNs) {
+        self.synced.push(peer);
+        self.replica.peer_synced(peer, now);
+    }
+}
