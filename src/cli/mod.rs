@@ -3,6 +3,7 @@
 mod check_config;
 mod describe;
 mod keygen;
+mod replication;
 mod load;
 mod serve;
 

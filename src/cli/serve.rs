@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
-use super::describe;
+use super::{describe, replication};
 use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{PolicyError, PolicySet};
@@ -22,8 +22,10 @@ use crate::control_plane::{
     ControlParts, ControlPlane, ControlPlaneError, CoreHandles, Observed, ObservedParts,
 };
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
-use crate::durability::{self, Found, Keeper, KeeperParts, Kept};
+use crate::durability::{self, Epoch, Found, Keeper, KeeperParts, Kept};
 use crate::http::HttpLimits;
+use crate::link::keys::derive_hash_key;
+use crate::link::Secret;
 use crate::metrics::Reloads;
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
 use crate::time::{Clock as _, SystemClock};
@@ -46,6 +48,8 @@ enum ServeError {
     DataPlane(#[from] DataPlaneError),
     #[error(transparent)]
     ControlPlane(#[from] ControlPlaneError),
+    #[error(transparent)]
+    Replication(#[from] replication::PrepareError),
     #[error("cannot start the thread that writes snapshots: {0}")]
     Keeper(std::io::Error),
     #[error("cannot listen for signals: {0}")]
@@ -116,13 +120,12 @@ impl<'s> Server<'s> {
         let clock = SystemClock::start();
         let policies = PolicySet::new(&config.policies, clock.now())?;
         let policies = Arc::new(ArcSwap::from_pointee(policies));
-        let table = TableConfig { lines: config.table.lines, on_full: config.table.on_full };
-        let table = Arc::new(BucketTable::new(table)?);
-        table.publish_limits(&policies.load());
         let health = Arc::new(Health::default());
         let found = open_state(&config, &health);
-        let hash_key =
-            config.hash_secret.map(|secret| secret.0).or(found.hash_key).unwrap_or_else(rand::random);
+        let epoch = found.epoch();
+        let table = Arc::new(new_table(&config, &epoch)?);
+        table.publish_limits(&policies.load());
+        let hash_key = hash_key(&config, &found);
         let hasher = KeyHasher::new(hash_key);
         let kept = Arc::new(Kept::default());
         let key_print = durability::key_print(&hash_key);
@@ -157,13 +160,18 @@ impl<'s> Server<'s> {
             region: config.node.region.clone(),
             kept: config.state.is_some().then(|| Arc::clone(&kept)),
         };
+        let replication = config
+            .cluster
+            .as_ref()
+            .map(|cluster| replication::prepare(cluster, &table, &policies, &health, clock.now()))
+            .transpose()?;
         let control_plane = ControlPlane::start(ControlParts {
             observed: Observed::new(cores, observed, clock.now()),
             renders: data_plane.render_requests(),
             replies: data_plane.metrics_replies(),
+            replication,
             clock,
         })?;
-        let epoch = found.epoch();
         let keeper = found.directory.zip(config.state.as_ref()).map(|(directory, state)| {
             Keeper::start(KeeperParts {
                 directory,
@@ -276,6 +284,20 @@ impl<'s> Server<'s> {
         }
         info!("stopped");
     }
+}
+
+fn new_table(config: &Config, epoch: &Epoch) -> Result<BucketTable, TableError> {
+    let table = TableConfig { lines: config.table.lines, on_full: config.table.on_full };
+    let table = BucketTable::new(table)?;
+    Ok(if config.cluster.is_some() { table.replicated(epoch.start_ms()) } else { table })
+}
+
+/// The key that names buckets: the cluster's, or the file's, or the state directory's, or a new one.
+fn hash_key(config: &Config, found: &Found) -> [u8; 16] {
+    if let Some(cluster) = &config.cluster {
+        return derive_hash_key(&Secret::new(*cluster.secret.bytes()));
+    }
+    config.hash_secret.map(|secret| secret.0).or(found.hash_key).unwrap_or_else(rand::random)
 }
 
 /// Looks into the state directory, if there is to be one.

@@ -17,7 +17,7 @@ use crate::config::WatchedKey;
 use crate::data_plane::{MetricsReplies, RenderReply, RenderRequest};
 use crate::durability::Kept;
 use crate::metrics::core::{CoreMetrics, HistogramCollector, Latencies};
-use crate::metrics::{FillScan, Page, ProcessStats, Reloads, WatchedLevel};
+use crate::metrics::{Family, FillScan, Page, ProcessStats, Reloads, WatchedLevel};
 use crate::time::MonotonicNs;
 
 /// Lines looked at in one tick: 256 KiB, so that the walk takes little of the memory's bandwidth.
@@ -125,17 +125,18 @@ impl Observed {
         renders: &Receiver<RenderRequest>,
         replies: &MetricsReplies,
         now: MonotonicNs,
+        more: impl FnOnce() -> Vec<Family>,
     ) {
         if renders.is_empty() {
             return;
         }
-        let body = self.page(now);
+        let body = self.page(now, more());
         for RenderRequest { core, token } in renders.try_iter().take(renders.len()) {
             replies.send(core, RenderReply { token, body: body.clone() });
         }
     }
 
-    fn page(&self, now: MonotonicNs) -> Bytes {
+    fn page(&self, now: MonotonicNs, mut more: Vec<Family>) -> Bytes {
         let policies = self.policies.load();
         let watched: Vec<WatchedLevel> =
             self.watched.iter().filter_map(|key| self.watched_level(key, &policies, now)).collect();
@@ -152,7 +153,8 @@ impl Observed {
             version: env!("CARGO_PKG_VERSION"),
             process: ProcessStats::read(self.started),
         };
-        Bytes::from(page.render(self.kept.as_deref().map(Kept::families).unwrap_or_default()))
+        more.extend(self.kept.as_deref().map(Kept::families).unwrap_or_default());
+        Bytes::from(page.render(more))
     }
 
     /// None when a reload has removed the policy.

@@ -1,10 +1,13 @@
 //! What must not be on a data thread: one glommio executor on a thread of its own.
 //!
 //! It renders `/metrics` for the data threads, gathers their histograms, walks the table for the fill
-//! ratios, and watches that every data thread turns (`watchdog`). It touches the data plane through
+//! ratios, watches that every data thread turns (`watchdog`), and drives the link to other nodes. It touches the data plane through
 //! atomics and channels only.
 
 mod gather;
+mod peer_metrics;
+mod replication;
+mod socket;
 mod watchdog;
 
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use crate::data_plane::{MetricsReplies, RenderRequest};
 use crate::time::SystemClock;
 
 pub use gather::{CoreHandles, Observed, ObservedParts};
+pub use replication::{ReplicationError, ReplicationParts};
+use replication::Replication;
 
 /// How long a request for the metrics page may wait before it is looked at.
 const TICK: Duration = Duration::from_millis(10);
@@ -58,6 +63,8 @@ pub struct ControlParts {
     pub renders: Receiver<RenderRequest>,
     /// The way back.
     pub replies: MetricsReplies,
+    /// The link to other nodes, where there are any.
+    pub replication: Option<ReplicationParts>,
     /// The clock of the data plane.
     pub clock: SystemClock,
 }
@@ -118,7 +125,8 @@ impl Drop for ControlPlane {
 
 async fn run(parts: ControlParts, stop: &AtomicBool) {
     use crate::time::Clock as _;
-    let ControlParts { mut observed, renders, replies, clock } = parts;
+    let ControlParts { mut observed, renders, replies, replication, clock } = parts;
+    let replication = replication.map(|parts| Replication::start(parts, clock));
     let mut next_collect = clock.now();
     while !stop.load(Ordering::Relaxed) {
         let now = clock.now();
@@ -127,7 +135,12 @@ async fn run(parts: ControlParts, stop: &AtomicBool) {
             next_collect = now.after(COLLECT);
         }
         observed.walk(now);
-        observed.answer(&renders, &replies, now);
+        observed.answer(&renders, &replies, now, || {
+            replication.as_ref().map(Replication::families).unwrap_or_default()
+        });
         sleep(TICK).await;
+    }
+    if let Some(replication) = replication {
+        replication.finish().await;
     }
 }

@@ -1,0 +1,230 @@
+//! Drives the replication link: its socket and its deadlines. What is said and believed is decided in
+//! [`crate::link`] and [`crate::replica`].
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use glommio::net::UdpSocket;
+use glommio::timer::sleep;
+use glommio::{Task, spawn_local};
+use socket2::Socket;
+use tracing::{error, info, warn};
+
+use crate::api::{Health, Warning};
+use crate::bucket::policy::PolicySet;
+use crate::config::ClusterConfig;
+use crate::link::{Link, MAX_DATAGRAM_BYTES, PeerStats};
+use crate::metrics::Family;
+use crate::replica::{NodeId, Replica};
+use crate::time::{Clock as _, MonotonicNs, SystemClock};
+
+/// Datagrams sent before others on this thread get a turn.
+const BURST: usize = 32;
+/// A longer one is cut off here, which the link refuses.
+const RECEIVE_BYTES: usize = MAX_DATAGRAM_BYTES + 1;
+/// The flush timer looks at reloads and peers at least this often.
+const LOOK: Duration = Duration::from_millis(20);
+/// Between two lines in the log about datagrams that cannot be sent.
+const COMPLAIN: Duration = Duration::from_secs(10);
+
+/// Why replication does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicationError {
+    /// The address cannot be had.
+    #[error("cannot listen for peers on {address}: {source}; set [cluster] listen to an address of this host")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// What replication is made of.
+#[derive(Debug)]
+pub struct ReplicationParts {
+    link: Link,
+    replica: Replica,
+    socket: Socket,
+    policies: Arc<ArcSwap<PolicySet>>,
+    health: Arc<Health>,
+}
+
+impl ReplicationParts {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub fn new(
+        cluster: &ClusterConfig,
+        link: Link,
+        replica: Replica,
+        policies: Arc<ArcSwap<PolicySet>>,
+        health: Arc<Health>,
+    ) -> Result<Self, ReplicationError> {
+        let address = cluster.listen;
+        let socket =
+            super::socket::bind(address).map_err(|source| ReplicationError::Listen { address, source })?;
+        Ok(Self { link, replica, socket, policies, health })
+    }
+}
+
+/// What both tasks share; it is borrowed between awaits only.
+struct Shared {
+    link: Link,
+    replica: Replica,
+    policies: Arc<ArcSwap<PolicySet>>,
+    /// The set that the replica has.
+    known: Arc<PolicySet>,
+    health: Arc<Health>,
+    present: Vec<(NodeId, bool)>,
+    unsent: u64,
+    complained_at: Option<MonotonicNs>,
+}
+
+/// Replication that runs on this executor; it ends when dropped.
+pub(super) struct Replication {
+    shared: Rc<RefCell<Shared>>,
+    socket: Rc<UdpSocket>,
+    clock: SystemClock,
+    tasks: Vec<Task<()>>,
+}
+
+impl Replication {
+    pub(super) fn start(parts: ReplicationParts, clock: SystemClock) -> Self {
+        let ReplicationParts { link, replica, socket, policies, health } = parts;
+        let shared = Shared {
+            link,
+            replica,
+            known: policies.load_full(),
+            policies,
+            health,
+            present: Vec::new(),
+            unsent: 0,
+            complained_at: None,
+        };
+        let shared = Rc::new(RefCell::new(shared));
+        let socket = Rc::new(super::socket::adopt(socket));
+        let mut replication = Self { shared, socket, clock, tasks: Vec::with_capacity(2) };
+        replication.tasks.push(spawn_local(receive(replication.handles())));
+        replication.tasks.push(spawn_local(flush(replication.handles())));
+        replication
+    }
+
+    fn handles(&self) -> Handles {
+        Handles { shared: Rc::clone(&self.shared), socket: Rc::clone(&self.socket), clock: self.clock }
+    }
+
+    pub(super) fn families(&self) -> Vec<Family> {
+        let shared = self.shared.borrow();
+        let peers: Vec<PeerStats> = shared.link.peer_stats().collect();
+        super::peer_metrics::families(&peers, &shared.replica.stats(), shared.unsent)
+    }
+
+    /// Tells the peers what has not been told, and ends.
+    pub(super) async fn finish(self) {
+        for task in self.tasks {
+            drop(task.cancel().await);
+        }
+        let handles = Handles { shared: self.shared, socket: self.socket, clock: self.clock };
+        handles.transmit().await;
+    }
+}
+
+struct Handles {
+    shared: Rc<RefCell<Shared>>,
+    socket: Rc<UdpSocket>,
+    clock: SystemClock,
+}
+
+async fn receive(handles: Handles) {
+    let mut datagram = [0; RECEIVE_BYTES];
+    loop {
+        match handles.socket.recv_from(&mut datagram).await {
+            Ok((bytes, from)) => {
+                let now = handles.clock.now();
+                let mut shared = handles.shared.borrow_mut();
+                let Shared { link, replica, .. } = &mut *shared;
+                // What it did is in the link's counters.
+                let _ = link.handle_datagram(now, from, &mut datagram[..bytes], replica);
+            }
+            // An answer to a datagram of ours (a port that nobody listens on), or memory is short.
+            Err(_) => sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+async fn flush(handles: Handles) {
+    loop {
+        handles.transmit().await;
+        let now = handles.clock.now();
+        let due = {
+            let mut shared = handles.shared.borrow_mut();
+            shared.look(now);
+            shared.link.next_deadline()
+        };
+        sleep(Duration::from_nanos(due.since(now)).min(LOOK)).await;
+    }
+}
+
+impl Handles {
+    /// Sends all that is due.
+    async fn transmit(&self) {
+        let mut datagram = [0; MAX_DATAGRAM_BYTES];
+        for sent in 0_usize.. {
+            let next = {
+                let mut shared = self.shared.borrow_mut();
+                let Shared { link, replica, .. } = &mut *shared;
+                link.poll_transmit(self.clock.now(), replica, &mut datagram)
+            };
+            let Some((to, bytes)) = next else { return };
+            if let Err(error) = self.socket.send_to(&datagram[..bytes], to).await {
+                self.shared.borrow_mut().not_sent(to, &error.to_string(), self.clock.now());
+            }
+            if sent % BURST == BURST - 1 {
+                glommio::yield_if_needed().await;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn look(&mut self, now: MonotonicNs) {
+        let policies = self.policies.load();
+        if !Arc::ptr_eq(&policies, &self.known) {
+            self.known = Arc::clone(&policies);
+            self.replica.set_policies(Arc::clone(&policies));
+        }
+        drop(policies);
+        let present: Vec<(NodeId, bool)> =
+            self.link.peer_stats().map(|peer| (peer.node, peer.present)).collect();
+        if present == self.present {
+            return;
+        }
+        for (node, is_present) in &present {
+            let was = self.present.iter().find(|(other, _)| other == node).map(|(_, was)| *was);
+            match (was, is_present) {
+                (Some(false) | None, true) => info!("peer {node} is heard"),
+                (Some(true), false) => {
+                    warn!("peer {node} cannot be heard since {:?} of the run", Duration::from_nanos(now.0));
+                }
+                _ => {}
+            }
+        }
+        self.health.warn(Warning::AbsentPeer, present.iter().any(|(_, is_present)| !is_present));
+        self.present = present;
+    }
+
+    fn not_sent(&mut self, to: SocketAddr, why: &str, now: MonotonicNs) {
+        self.unsent += 1;
+        if self.complained_at.is_none_or(|at| now >= at.after(COMPLAIN)) {
+            self.complained_at = Some(now);
+            error!("cannot send to peer {to}: {why}; {} datagrams so far", self.unsent);
+        }
+    }
+}
