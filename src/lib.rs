@@ -19,6 +19,7 @@ pub mod control_plane;
 pub mod data_plane;
 pub mod durability;
 pub mod http;
+pub mod link;
 pub mod load;
 pub mod memory;
 pub mod metrics;

@@ -3,8 +3,8 @@
 mod check_config;
 mod describe;
 mod keygen;
-mod replication;
 mod load;
+mod replication;
 mod serve;
 
 use std::path::PathBuf;

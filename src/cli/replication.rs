@@ -9,7 +9,8 @@ use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::config::ClusterConfig;
 use crate::control_plane::{ReplicationError, ReplicationParts};
-use crate::link::{Link, LinkConfig, PeerAddress, Secret};
+use crate::link::keys::Secret;
+use crate::link::{Link, LinkConfig, LinkError, PeerAddress};
 use crate::replica::{Replica, ReplicaConfig, ReplicaError};
 use crate::time::MonotonicNs;
 
@@ -18,6 +19,8 @@ use crate::time::MonotonicNs;
 pub(super) enum PrepareError {
     #[error(transparent)]
     Replica(#[from] ReplicaError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
     #[error(transparent)]
     Socket(#[from] ReplicationError),
 }
@@ -49,6 +52,6 @@ pub(super) fn prepare(
         max_bytes_per_second: cluster.max_bytes_per_second,
     };
     let lines = u32::try_from(table.len_lines()).unwrap_or(u32::MAX);
-    let link = Link::new(link, rand::random(), lines, now);
+    let link = Link::new(&link, rand::random(), lines, now)?;
     Ok(ReplicationParts::new(cluster, link, replica, Arc::clone(policies), Arc::clone(health))?)
 }

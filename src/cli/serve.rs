@@ -24,8 +24,7 @@ use crate::control_plane::{
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::durability::{self, Epoch, Found, Keeper, KeeperParts, Kept};
 use crate::http::HttpLimits;
-use crate::link::keys::derive_hash_key;
-use crate::link::Secret;
+use crate::link::keys::{Secret, derive_hash_key};
 use crate::metrics::Reloads;
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
 use crate::time::{Clock as _, SystemClock};

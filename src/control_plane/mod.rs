@@ -22,8 +22,8 @@ use crate::data_plane::{MetricsReplies, RenderRequest};
 use crate::time::SystemClock;
 
 pub use gather::{CoreHandles, Observed, ObservedParts};
-pub use replication::{ReplicationError, ReplicationParts};
 use replication::Replication;
+pub use replication::{ReplicationError, ReplicationParts};
 
 /// How long a request for the metrics page may wait before it is looked at.
 const TICK: Duration = Duration::from_millis(10);

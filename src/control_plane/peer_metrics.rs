@@ -1,6 +1,6 @@
 //! The replication link as metrics. Pure.
 
-use crate::link::{ConvergenceLag, PeerStats};
+use crate::link::{ConvergenceLag, PeerStats, Rejections};
 use crate::metrics::Family;
 use crate::replica::ReplicaStats;
 
@@ -34,17 +34,25 @@ const COUNTERS: [(&str, &str, Value); 10] = [
     ("openclaw_peer_lost_datagrams_total", "Datagrams it never acknowledged.", |p| {
         p.counters.datagrams_lost as f64
     }),
-    ("openclaw_peer_resent_buckets_total", "Buckets of lost datagrams.", |p| p.counters.entries_resent as f64),
+    ("openclaw_peer_resent_buckets_total", "Buckets of lost datagrams.", |p| {
+        p.counters.entries_resent as f64
+    }),
     ("openclaw_peer_duplicate_node_total", "Signs of a second node with its id.", |p| {
         p.counters.duplicate_node as f64
     }),
 ];
 
-pub(super) fn families(peers: &[PeerStats], replica: &ReplicaStats, unsent: u64) -> Vec<Family> {
+pub(super) fn families(
+    peers: &[PeerStats],
+    strangers: &Rejections,
+    replica: &ReplicaStats,
+    unsent: u64,
+) -> Vec<Family> {
     let gauges = GAUGES.iter().map(|(name, help, value)| each(Family::gauge(name, help), peers, *value));
-    let counters = COUNTERS.iter().map(|(name, help, value)| each(Family::counter(name, help), peers, *value));
+    let counters =
+        COUNTERS.iter().map(|(name, help, value)| each(Family::counter(name, help), peers, *value));
     let mut families: Vec<Family> = gauges.chain(counters).collect();
-    families.push(rejections(peers));
+    families.push(rejections(peers, strangers));
     families.push(convergence(peers));
     families.extend(merges(replica));
     let help = "Datagrams that the kernel did not take.";
@@ -59,12 +67,14 @@ fn each(mut family: Family, peers: &[PeerStats], value: Value) -> Family {
     family
 }
 
-fn rejections(peers: &[PeerStats]) -> Family {
+/// Those that name no peer, or not credibly, are under `peer="none"`.
+fn rejections(peers: &[PeerStats], strangers: &Rejections) -> Family {
     let help = "Datagrams that moved nothing, by reason.";
     let mut family = Family::counter("openclaw_peer_rejected_datagrams_total", help);
-    for peer in peers {
-        for (reason, count) in peer.rejected.iter() {
-            family.add(&[("peer", &peer.node.to_string()), ("reason", reason)], count as f64);
+    let named = peers.iter().map(|peer| (peer.node.to_string(), &peer.rejected));
+    for (peer, rejections) in named.chain([("none".to_owned(), strangers)]) {
+        for (reason, count) in rejections.iter() {
+            family.add(&[("peer", &peer), ("reason", reason)], count as f64);
         }
     }
     family
@@ -87,16 +97,19 @@ fn convergence(peers: &[PeerStats]) -> Family {
 }
 
 fn merges(replica: &ReplicaStats) -> [Family; 3] {
-    let tokens = Family::counter("openclaw_remote_tokens_total", "Tokens that peers admitted, by what they did here.")
-        .with(&[("effect", "charged")], replica.charged_tokens as f64)
-        .with(&[("effect", "covered")], replica.covered_tokens as f64)
-        .with(&[("effect", "forgotten")], replica.forgotten_tokens as f64);
-    let buckets = Family::counter("openclaw_remote_buckets_total", "Buckets of peers, by what was new of them.")
-        .with(&[("effect", "first_contact")], replica.first_contacts as f64)
-        .with(&[("effect", "adopted")], replica.adopted as f64);
-    let refused = Family::counter("openclaw_remote_refused_total", "Buckets of peers that were not taken, by reason.")
-        .with(&[("reason", "unknown_policy")], replica.unknown_policies as f64)
-        .with(&[("reason", "unknown_node")], replica.unknown_nodes as f64)
-        .with(&[("reason", "table_full")], replica.table_full as f64);
+    let tokens =
+        Family::counter("openclaw_remote_tokens_total", "Tokens that peers admitted, by what they did here.")
+            .with(&[("effect", "charged")], replica.charged_tokens as f64)
+            .with(&[("effect", "covered")], replica.covered_tokens as f64)
+            .with(&[("effect", "forgotten")], replica.forgotten_tokens as f64);
+    let buckets =
+        Family::counter("openclaw_remote_buckets_total", "Buckets of peers, by what was new of them.")
+            .with(&[("effect", "first_contact")], replica.first_contacts as f64)
+            .with(&[("effect", "adopted")], replica.adopted as f64);
+    let refused =
+        Family::counter("openclaw_remote_refused_total", "Buckets of peers that were not taken, by reason.")
+            .with(&[("reason", "unknown_policy")], replica.unknown_policies as f64)
+            .with(&[("reason", "unknown_node")], replica.unknown_nodes as f64)
+            .with(&[("reason", "table_full")], replica.table_full as f64);
     [tokens, buckets, refused]
 }

@@ -36,7 +36,9 @@ const COMPLAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicationError {
     /// The address cannot be had.
-    #[error("cannot listen for peers on {address}: {source}; set [cluster] listen to an address of this host")]
+    #[error(
+        "cannot listen for peers on {address}: {source}; set [cluster] listen to an address of this host"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -123,13 +125,13 @@ impl Replication {
     pub(super) fn families(&self) -> Vec<Family> {
         let shared = self.shared.borrow();
         let peers: Vec<PeerStats> = shared.link.peer_stats().collect();
-        super::peer_metrics::families(&peers, &shared.replica.stats(), shared.unsent)
+        super::peer_metrics::families(&peers, shared.link.rejected(), &shared.replica.stats(), shared.unsent)
     }
 
     /// Tells the peers what has not been told, and ends.
     pub(super) async fn finish(self) {
         for task in self.tasks {
-            drop(task.cancel().await);
+            let _ = task.cancel().await;
         }
         let handles = Handles { shared: self.shared, socket: self.socket, clock: self.clock };
         handles.transmit().await;

@@ -145,3 +145,22 @@ impl Drop for Program {
         let _ = self.child.wait();
     }
 }
+
+/// Has promtool look at a metrics page, where it is installed.
+pub(crate) fn promtool_finds_nothing(page: &str) {
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut promtool) = promtool else {
+        assert!(std::env::var_os("OPENCLAW_TESTS_REQUIRE_ALL").is_none(), "promtool is not installed");
+        eprintln!("skipped: promtool (Debian package prometheus) is not installed");
+        return;
+    };
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}

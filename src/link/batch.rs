@@ -1,0 +1,70 @@
+//! Entries gathered for one peer, in the order in which they leave: by policy.
+//!
+//! Lines come in the order of their hashes. Put in order over many datagrams, each policy costs a group
+//! header or two, not one a datagram.
+
+use super::ack::Cargo;
+use crate::replica::Entry;
+use crate::time::MonotonicNs;
+
+/// Entries gathered at once.
+pub(super) const BATCH_ENTRIES: usize = 1024;
+
+/// Entries that wait to be sent, with their lines.
+#[derive(Debug)]
+pub(super) struct Batch {
+    entries: Vec<(u32, Entry)>,
+    sent: usize,
+    cargo: Cargo,
+    oldest_change: MonotonicNs,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        let (entries, oldest_change) = (Vec::with_capacity(BATCH_ENTRIES), MonotonicNs::default());
+        Self { entries, sent: 0, cargo: Cargo::Nothing, oldest_change }
+    }
+
+    /// Begins anew.
+    pub(super) fn begin(&mut self, cargo: Cargo, oldest_change: MonotonicNs) {
+        self.entries.clear();
+        (self.sent, self.cargo, self.oldest_change) = (0, cargo, oldest_change);
+    }
+
+    /// Adds an entry; there is room for [`BATCH_ENTRIES`].
+    pub(super) fn push(&mut self, line: u32, entry: Entry) {
+        debug_assert!(self.entries.len() < BATCH_ENTRIES);
+        self.entries.push((line, entry));
+    }
+
+    /// Puts those gathered in order.
+    pub(super) fn finish(&mut self) {
+        self.entries.sort_unstable_by_key(|(_, entry)| entry.policy);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Those that were not sent.
+    pub(super) fn rest(&self) -> &[(u32, Entry)] {
+        &self.entries[self.sent..]
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest().is_empty()
+    }
+
+    pub(super) const fn cargo(&self) -> Cargo {
+        self.cargo
+    }
+
+    pub(super) const fn oldest_change(&self) -> MonotonicNs {
+        self.oldest_change
+    }
+
+    /// So many of the rest have been sent.
+    pub(super) fn sent(&mut self, entries: usize) {
+        self.sent += entries;
+    }
+}

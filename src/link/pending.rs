@@ -1,0 +1,219 @@
+//! Which lines a peer is still to be told of: a bitmap of two levels, and how old its oldest bit is.
+//!
+//! Its memory is one bit a line and a little, however much changes and however long a peer is away.
+
+use crate::time::MonotonicNs;
+
+const NEVER: MonotonicNs = MonotonicNs(u64::MAX);
+
+/// A set of lines.
+#[derive(Clone, Debug)]
+pub(super) struct LineSet {
+    lines: u32,
+    words: Vec<u64>,
+    /// A bit a word that is not zero.
+    summary: Vec<u64>,
+    len: u32,
+}
+
+impl LineSet {
+    pub(super) fn new(lines: u32) -> Self {
+        let words = lines.div_ceil(64) as usize;
+        Self { lines, words: vec![0; words], summary: vec![0; words.div_ceil(64)], len: 0 }
+    }
+
+    pub(super) const fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a line; one that does not exist is ignored.
+    pub(super) fn insert(&mut self, line: u32) {
+        let (word, bit) = (line as usize / 64, 1 << (line % 64));
+        if line >= self.lines || self.words[word] & bit != 0 {
+            return;
+        }
+        self.words[word] |= bit;
+        self.summary[word / 64] |= 1 << (word % 64);
+        self.len += 1;
+    }
+
+    pub(super) fn remove(&mut self, line: u32) {
+        let (word, bit) = (line as usize / 64, 1 << (line % 64));
+        if line >= self.lines || self.words[word] & bit == 0 {
+            return;
+        }
+        self.words[word] &= !bit;
+        if self.words[word] == 0 {
+            self.summary[word / 64] &= !(1 << (word % 64));
+        }
+        self.len -= 1;
+    }
+
+    /// The first line of the set from `line` on.
+    pub(super) fn next(&self, line: u32) -> Option<u32> {
+        let word = line as usize / 64;
+        let rest = self.words.get(word)? & (u64::MAX << (line % 64));
+        if rest != 0 {
+            return Some(word as u32 * 64 + rest.trailing_zeros());
+        }
+        let word = self.next_word(word + 1)?;
+        Some(word as u32 * 64 + self.words[word].trailing_zeros())
+    }
+
+    /// The first word from `word` on that is not zero.
+    fn next_word(&self, word: usize) -> Option<usize> {
+        let mut group = word / 64;
+        let mut rest = self.summary.get(group)? & (u64::MAX << (word % 64));
+        while rest == 0 {
+            group += 1;
+            rest = *self.summary.get(group)?;
+        }
+        Some(group * 64 + rest.trailing_zeros() as usize)
+    }
+
+    /// Adds all lines there are.
+    pub(super) fn fill(&mut self) {
+        fill_bits(&mut self.words, self.lines as usize);
+        fill_bits(&mut self.summary, self.words.len());
+        self.len = self.lines;
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.words.fill(0);
+        self.summary.fill(0);
+        self.len = 0;
+    }
+}
+
+fn fill_bits(words: &mut [u64], bits: usize) {
+    words.fill(u64::MAX);
+    if let (Some(last), rest @ 1..) = (words.last_mut(), bits % 64) {
+        *last = (1 << rest) - 1;
+    }
+}
+
+/// Lines that wait, each told of in its turn.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    lines: LineSet,
+    cursor: u32,
+    /// The oldest change among lines that waited when this round began.
+    oldest: MonotonicNs,
+    /// The oldest change among lines that came since.
+    oldest_since: MonotonicNs,
+}
+
+impl Backlog {
+    pub(super) fn new(lines: u32) -> Self {
+        Self { lines: LineSet::new(lines), cursor: 0, oldest: NEVER, oldest_since: NEVER }
+    }
+
+    pub(super) const fn lines(&self) -> &LineSet {
+        &self.lines
+    }
+
+    /// No change that waits is older; `None` when none waits.
+    pub(super) fn oldest(&self) -> Option<MonotonicNs> {
+        (!self.lines.is_empty()).then(|| self.oldest.min(self.oldest_since))
+    }
+
+    pub(super) fn insert(&mut self, line: u32, changed_at: MonotonicNs) {
+        self.oldest_since = self.oldest_since.min(changed_at);
+        self.lines.insert(line);
+    }
+
+    /// Takes a line out of its turn.
+    pub(super) fn remove(&mut self, line: u32) {
+        self.lines.remove(line);
+        self.forget_if_empty();
+    }
+
+    /// Takes the line whose turn it is. A round visits each line once, so none waits longer than one.
+    pub(super) fn take_next(&mut self) -> Option<u32> {
+        let line = self.lines.next(self.cursor).or_else(|| {
+            self.oldest = std::mem::replace(&mut self.oldest_since, NEVER);
+            self.lines.next(0)
+        })?;
+        self.cursor = line.saturating_add(1);
+        self.remove(line);
+        Some(line)
+    }
+
+    fn forget_if_empty(&mut self) {
+        if self.lines.is_empty() {
+            (self.oldest, self.oldest_since) = (NEVER, NEVER);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_full_set_has_every_line_and_no_other() {
+        for lines in [1, 63, 64, 65, 4096, 5000] {
+            let mut set = LineSet::new(lines);
+            set.fill();
+            let mut found = vec![];
+            while let Some(line) = set.next(found.last().map_or(0, |line| line + 1)) {
+                found.push(line);
+            }
+            assert_eq!(found, (0..lines).collect::<Vec<_>>());
+            found.iter().for_each(|line| set.remove(*line));
+            assert!(set.is_empty() && set.next(0).is_none());
+        }
+    }
+
+    #[test]
+    fn a_line_that_does_not_exist_is_ignored() {
+        let mut set = LineSet::new(10);
+        set.insert(10);
+        set.insert(u32::MAX);
+        set.remove(11);
+        assert!(set.is_empty() && set.next(9).is_none() && set.next(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn the_oldest_change_is_known_until_it_was_taken() {
+        let mut backlog = Backlog::new(100);
+        assert_eq!(backlog.oldest(), None);
+        backlog.insert(50, MonotonicNs(10));
+        backlog.insert(60, MonotonicNs(20));
+        assert_eq!(backlog.take_next(), Some(50));
+        backlog.insert(40, MonotonicNs(30));
+        assert!(backlog.oldest() <= Some(MonotonicNs(20)));
+        assert_eq!(backlog.take_next(), Some(60));
+        assert_eq!(backlog.take_next(), Some(40));
+        assert_eq!((backlog.oldest(), backlog.take_next()), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(steps in proptest::collection::vec((any::<bool>(), 0_u32..9000), 0..300), from in 0_u32..9000) {
+            let (mut set, mut model) = (LineSet::new(9000), BTreeSet::new());
+            for (insert, line) in steps {
+                if insert { set.insert(line); model.insert(line); } else { set.remove(line); model.remove(&line); }
+            }
+            prop_assert_eq!(set.len() as usize, model.len());
+            prop_assert_eq!(set.next(from), model.range(from..).next().copied());
+        }
+
+        #[test]
+        fn a_round_takes_each_line_once(lines in proptest::collection::btree_set(0_u32..500, 0..100), begin in 0_u32..500) {
+            let mut backlog = Backlog::new(500);
+            backlog.cursor = begin;
+            lines.iter().for_each(|line| backlog.insert(*line, MonotonicNs(1)));
+            let mut taken = vec![];
+            while let Some(line) = backlog.take_next() { taken.push(line); }
+            taken.sort_unstable();
+            prop_assert_eq!(taken, lines.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! A full sync: a node that starts asks, and its peer tells it of every line, each until it is heard.
+//!
+//! What is left to tell is a set of lines, so a sync goes on where it was when datagrams are lost, and ends
+//! when the set is empty and nothing of it is on its way. Beside it, the sweep: all lines again and again,
+//! slowly, which repairs what nobody knows to be wrong.
+
+use std::time::Duration;
+
+use super::pending::LineSet;
+use crate::time::MonotonicNs;
+
+/// The sweep comes by each line once in this time.
+const SWEEP_PERIOD: Duration = Duration::from_secs(600);
+/// After a pause the sweep makes up for at most so many lines.
+const MAX_SWEEP_LINES: u64 = 4096;
+
+/// The full sync that a peer asked for.
+#[derive(Debug)]
+pub(super) struct Served {
+    /// The request; zero when there is none.
+    id: u32,
+    /// The request that was served last. It is not begun anew.
+    last: u32,
+    lines: LineSet,
+    cursor: u32,
+    on_their_way: u32,
+}
+
+impl Served {
+    pub(super) fn new(lines: u32) -> Self {
+        Self { id: 0, last: 0, lines: LineSet::new(lines), cursor: 0, on_their_way: 0 }
+    }
+
+    /// The peer asks for sync `wanted`; zero when it asks no more.
+    pub(super) fn ask(&mut self, wanted: u32) {
+        if wanted == self.id {
+            return;
+        }
+        self.id = wanted;
+        if wanted == 0 {
+            self.lines.clear();
+        } else if wanted != self.last {
+            (self.last, self.cursor) = (wanted, 0);
+            self.lines.fill();
+        }
+    }
+
+    /// The request that is served, zero when none is.
+    pub(super) const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Whether the peer has heard all there is.
+    pub(super) const fn is_done(&self) -> bool {
+        self.id != 0 && self.lines.is_empty() && self.on_their_way == 0
+    }
+
+    pub(super) fn take_next(&mut self) -> Option<u32> {
+        let line = self.lines.next(self.cursor).or_else(|| self.lines.next(0))?;
+        self.cursor = line.saturating_add(1);
+        self.lines.remove(line);
+        Some(line)
+    }
+
+    /// Lines have been sent.
+    pub(super) fn sent(&mut self, lines: usize) {
+        self.on_their_way += lines as u32;
+    }
+
+    /// Lines that were sent have been heard or lost.
+    pub(super) fn landed(&mut self, lines: usize) {
+        self.on_their_way = self.on_their_way.saturating_sub(lines as u32);
+    }
+
+    /// A line is to be told of again.
+    pub(super) fn put_back(&mut self, line: u32) {
+        if self.id != 0 {
+            self.lines.insert(line);
+        }
+    }
+}
+
+/// Where the sweep is.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    lines: u32,
+    cursor: u32,
+    at: MonotonicNs,
+    /// Lines times nanoseconds, less than a line.
+    remainder: u128,
+    due: u64,
+}
+
+impl Sweep {
+    pub(super) const fn new(lines: u32, now: MonotonicNs) -> Self {
+        Self { lines, cursor: 0, at: now, remainder: 0, due: 0 }
+    }
+
+    /// Time has passed: lines become due.
+    pub(super) fn earn(&mut self, now: MonotonicNs) {
+        let earned = u128::from(now.since(self.at)) * u128::from(self.lines) + self.remainder;
+        self.at = now;
+        self.remainder = earned % SWEEP_PERIOD.as_nanos();
+        let earned = u64::try_from(earned / SWEEP_PERIOD.as_nanos()).unwrap_or(u64::MAX);
+        self.due = self.due.saturating_add(earned).min(MAX_SWEEP_LINES);
+    }
+
+    /// The next line, when one is due.
+    pub(super) fn take_next(&mut self) -> Option<u32> {
+        self.due = self.due.checked_sub(1)?;
+        let line = self.cursor;
+        self.cursor = if line + 1 >= self.lines { 0 } else { line + 1 };
+        (line < self.lines).then_some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(served: &mut Served) -> Vec<u32> {
+        std::iter::from_fn(|| served.take_next()).collect()
+    }
+
+    #[test]
+    fn a_sync_tells_of_each_line_until_all_are_heard() {
+        let mut served = Served::new(5);
+        assert!(!served.is_done());
+        served.ask(7);
+        assert_eq!(drain(&mut served), [0, 1, 2, 3, 4]);
+        served.sent(5);
+        assert!(!served.is_done());
+        served.landed(5);
+        served.put_back(3);
+        assert!(!served.is_done());
+        assert_eq!(drain(&mut served), [3]);
+        assert!(served.is_done());
+    }
+
+    #[test]
+    fn a_request_is_served_once_and_another_from_the_start() {
+        let mut served = Served::new(3);
+        served.ask(7);
+        drain(&mut served);
+        served.ask(0);
+        served.put_back(1);
+        served.ask(7);
+        assert!(served.is_done());
+        served.ask(8);
+        assert_eq!(drain(&mut served), [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_sweep_comes_by_each_line_once_a_period() {
+        let mut sweep = Sweep::new(1000, MonotonicNs(0));
+        let mut seen = vec![0; 1000];
+        for step in 1..=3000_u64 {
+            sweep.earn(MonotonicNs(step * 200_000_000));
+            while let Some(line) = sweep.take_next() {
+                seen[line as usize] += 1;
+            }
+        }
+        assert!(seen.iter().all(|times| *times == 1));
+    }
+
+    #[test]
+    fn a_table_without_lines_is_swept_too() {
+        let mut sweep = Sweep::new(0, MonotonicNs(0));
+        sweep.earn(MonotonicNs(u64::MAX));
+        assert_eq!(sweep.take_next(), None);
+    }
+}
