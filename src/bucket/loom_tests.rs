@@ -56,6 +56,8 @@ impl World {
 fn explore(scenario: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
+    // A look over a window is a few dozen loads, each of which the model counts.
+    model.max_branches = 20_000;
     model.check(scenario);
 }
 
