@@ -7,15 +7,22 @@ mod relay;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use program::Program;
 use relay::{Faults, Relay};
 use rustix::process::Signal;
 
-/// A port that was free a moment ago.
+/// A port below those that the kernel gives out by itself, so that it is free again for a node that
+/// restarts; no two calls of one process get the same.
 fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 1000) as u16 * 10;
+    (0..1000)
+        .map(|_| first.saturating_add(NEXT.fetch_add(1, Ordering::Relaxed)))
+        .find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 /// The configuration of node `id`: it listens on `own`, and its one peer is to be reached at `peer`.
@@ -120,6 +127,12 @@ fn a_node_with_another_secret_is_refused_and_counted() {
         page.lines().any(|line| line.contains("reason=\"cluster\"") && !line.ends_with(" 0"))
     });
     pair.until_remaining(1, "k", 100);
+}
+
+#[test]
+fn of_a_strict_policy_each_node_has_its_part_and_no_more() {
+    let pair = Pair::start(&SLOW.replace("burst", "consistency = \"strict\"\nburst"));
+    assert_eq!([pair.charge(0, "p", "k", 100), pair.charge(1, "p", "k", 100)], [50, 50]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::{describe, replication};
 use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
 use crate::bucket::hash::KeyHasher;
-use crate::bucket::policy::{PolicyError, PolicySet};
+use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
 use crate::bucket::table::{BucketTable, TableConfig, TableError};
 use crate::config::{self, Config, Problems, ServerConfig, Sources};
 use crate::control_plane::{
@@ -117,7 +117,7 @@ impl<'s> Server<'s> {
         let impatient = Arc::new(AtomicBool::new(false));
         let signals = receive_signals(&impatient)?;
         let clock = SystemClock::start();
-        let policies = PolicySet::new(&config.policies, clock.now())?;
+        let policies = PolicySet::new(&own_parts(&config)?, clock.now())?;
         let policies = Arc::new(ArcSwap::from_pointee(policies));
         let health = Arc::new(Health::default());
         let found = open_state(&config, &health);
@@ -250,7 +250,7 @@ impl<'s> Server<'s> {
 
     fn load_again(&mut self) -> Result<usize, ReloadError> {
         let new = config::load(self.sources)?;
-        let policies = Arc::new(self.policies.load().reload(&new.policies, self.clock.now())?);
+        let policies = Arc::new(self.policies.load().reload(&own_parts(&new)?, self.clock.now())?);
         let fixed = self.config.needs_restart(&new);
         if !fixed.is_empty() {
             warn!("changes in [{}] take effect at the next restart", fixed.join("], ["));
@@ -283,6 +283,13 @@ impl<'s> Server<'s> {
         }
         info!("stopped");
     }
+}
+
+/// The policies as this node keeps them: of a strict one it has an equal part.
+fn own_parts(config: &Config) -> Result<Vec<PolicySpec>, PolicyError> {
+    let nodes = 1 + config.cluster.as_ref().map_or(0, |cluster| cluster.peers.len());
+    let nodes = u8::try_from(nodes).unwrap_or(u8::MAX);
+    config.policies.iter().map(|policy| policy.part_of(nodes)).collect()
 }
 
 fn new_table(config: &Config, epoch: &Epoch) -> Result<BucketTable, TableError> {
