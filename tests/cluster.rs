@@ -131,7 +131,8 @@ fn a_node_with_another_secret_is_refused_and_counted() {
 
 #[test]
 fn of_a_strict_policy_each_node_has_its_part_and_no_more() {
-    let pair = Pair::start(&SLOW.replace("burst", "consistency = \"strict\"\nburst"));
+    let pair =
+        Pair::start(&SLOW.replace("1/day", "10/day").replace("burst", "consistency = \"strict\"\nburst"));
     assert_eq!([pair.charge(0, "p", "k", 100), pair.charge(1, "p", "k", 100)], [50, 50]);
 }
 

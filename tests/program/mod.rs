@@ -86,7 +86,7 @@ impl Program {
                 .lock()
                 .unwrap()
                 .recv_timeout(left)
-                .unwrap_or_else(|_| panic!("{words:?} is not logged"));
+                .unwrap_or_else(|_| panic!("{words:?} is not logged after {:?}", self.before));
             if line.contains(words) {
                 return line;
             }
