@@ -26,3 +26,5 @@ pub mod metrics;
 pub mod replica;
 pub mod ring;
 pub mod time;
+
+mod hex;

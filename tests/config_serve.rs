@@ -1,106 +1,21 @@
 //! Promises of the program around its configuration: start, reload, stop.
 #![allow(clippy::unwrap_used)]
 
+mod program;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use program::{PATIENCE, Program, answer_to, command};
+use rustix::process::Signal;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const PROGRAM: &str = env!("CARGO_BIN_EXE_openclaw-rating");
-
-/// A server in a directory of its own; killed when dropped.
-struct Server {
-    child: Child,
-    log: Receiver<String>,
-    address: String,
-    directory: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(file: Option<&str>, arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        if let Some(text) = file {
-            fs::write(directory.path().join("openclaw-rating.toml"), text).unwrap();
-        }
-        let mut child = command(directory.path())
-            .args(["--set", "server.threads=1", "--set", "table.capacity=1000"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (sender, log) = channel();
-        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut server = Self { child, log, address: String::new(), directory };
-        let greeting = server.until_logged("serving ");
-        let address = greeting.split(" on ").nth(1).and_then(|rest| rest.split([',', ';']).next());
-        server.address = address.unwrap().to_owned();
-        server
-    }
-
-    /// The next line of the log that contains `words`.
-    fn until_logged(&self, words: &str) -> String {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("{words:?} is not logged"));
-            if line.contains(words) {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn get(&self, path: &str) -> String {
-        answer_to(TcpStream::connect(&self.address).unwrap(), path)
-    }
-
-    fn rewrite(&self, text: &str) {
-        fs::write(self.directory.path().join("openclaw-rating.toml"), text).unwrap();
-        self.signal(Signal::HUP);
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("the server does not end");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The program, without the settings of whoever runs the tests.
-fn command(directory: &Path) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.current_dir(directory).env_clear().env("OPENCLAW_RATING__SERVER__LISTEN", "127.0.0.1:0");
-    command
-}
-
-fn answer_to(mut stream: impl std::io::Read + std::io::Write, path: &str) -> String {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+/// A small server with this configuration file or none.
+fn serve(file: Option<&str>, arguments: &[&str]) -> Program {
+    let small = ["--set", "server.threads=1", "--set", "table.capacity=1000"];
+    Program::launch(tempfile::tempdir().unwrap(), file, &[&small, arguments].concat())
 }
 
 fn check_config(file: &str) -> Output {
@@ -119,7 +34,8 @@ fn without_a_file_one_line_says_what_is_served_and_what_to_try() {
     let output = command(directory.path()).arg("check-config").output().unwrap();
     assert!(output.status.success());
 
-    let mut server = Server::start(None, &[]);
+    let mut server = serve(None, &[]);
+    assert!(server.said_nothing_before());
     assert!(server.get("/v1/check/default/alice").starts_with("HTTP/1.1 200 OK"));
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
@@ -151,9 +67,9 @@ fn a_bad_configuration_is_not_served() {
 
 #[test]
 fn a_reload_changes_limits_and_keeps_levels() {
-    let server = Server::start(Some(&policy("1/day", 10)), &[]);
+    let server = serve(Some(&policy("1/day", 10)), &[]);
     assert!(server.get("/v1/check/p/alice?cost=9").contains("\"remaining\":1,"));
-    server.rewrite(&policy("1/day", 100));
+    server.reload(&policy("1/day", 100));
     server.until_logged("reloaded");
     // The data thread takes the policies up in its next turn.
     let until = Instant::now() + PATIENCE;
@@ -164,8 +80,8 @@ fn a_reload_changes_limits_and_keeps_levels() {
 
 #[test]
 fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
-    let server = Server::start(Some(&policy("1/day", 10)), &[]);
-    server.rewrite(&format!("{}[[policy]]\nname = \"new\"\nrate = \"wrong\"\n", policy("1/day", 100)));
+    let server = serve(Some(&policy("1/day", 10)), &[]);
+    server.reload(&format!("{}[[policy]]\nname = \"new\"\nrate = \"wrong\"\n", policy("1/day", 100)));
     server.until_logged("not usable");
     server.until_logged("the old policies stay in force");
     assert!(server.get("/v1/check/p/alice").contains("\"limit\":10,"));
@@ -174,15 +90,15 @@ fn a_bad_file_is_refused_whole_and_the_old_one_stays() {
 
 #[test]
 fn a_reload_says_what_it_cannot_change() {
-    let server = Server::start(Some(&policy("1/s", 1)), &[]);
-    server.rewrite(&format!("{}[node]\nregion = \"elsewhere\"\n", policy("1/s", 1)));
+    let server = serve(Some(&policy("1/s", 1)), &[]);
+    server.reload(&format!("{}[node]\nregion = \"elsewhere\"\n", policy("1/s", 1)));
     assert!(server.until_logged("next restart").contains("[node]"));
     assert!(server.get("/health").contains("\"region\":\"local\""));
 }
 
 #[test]
 fn a_lame_duck_is_unhealthy_and_still_answers() {
-    let mut server = Server::start(None, &["--set", "shutdown.lame_duck=1h"]);
+    let mut server = serve(None, &["--set", "shutdown.lame_duck=1h"]);
     server.signal(Signal::TERM);
     server.until_logged("stopping");
     assert!(server.get("/health").starts_with("HTTP/1.1 503"));
@@ -196,7 +112,7 @@ fn a_unix_socket_is_served_beside_tcp() {
     let directory = tempfile::tempdir().unwrap();
     let path: PathBuf = directory.path().join("check.sock");
     let listen = format!("server.listen=[\"127.0.0.1:0\", \"unix:{}\"]", path.display());
-    let server = Server::start(None, &["--set", &listen]);
+    let server = serve(None, &["--set", &listen]);
     let answer = answer_to(UnixStream::connect(&path).unwrap(), "/v1/check/default/alice");
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"remaining\":199,"), "{answer}");
     assert!(server.get("/v1/check/default/alice?cost=0").starts_with("HTTP/1.1 200 OK"));

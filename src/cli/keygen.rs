@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::hex;
+
 #[derive(Debug, Args)]
 pub(super) struct KeygenArguments {
     /// The file to make, readable by its owner only; standard output when there is none
@@ -17,7 +19,7 @@ pub(super) struct KeygenArguments {
 
 pub(super) fn run(arguments: &KeygenArguments) -> ExitCode {
     let secret: [u8; 32] = rand::random();
-    let text = secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    let text = hex::encode(&secret) + "\n";
     let Some(path) = &arguments.file else {
         return match io::stdout().write_all(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,

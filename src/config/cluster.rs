@@ -3,14 +3,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
 use std::time::Duration;
 
 use super::problem::{Findings, Place};
 use super::region;
 use super::section::{Section, Text};
 use super::value::Value;
-use super::{policy, read_bounded};
+use super::{policy, read_secret_file};
 use crate::replica::{MAX_NODES, NodeId};
 
 const DEFAULT_FLUSH: Duration = Duration::from_millis(20);
@@ -20,7 +19,7 @@ const DETECT_RANGE: RangeInclusive<Duration> = Duration::from_millis(50)..=Durat
 /// Fewer flushes than this in the time that makes a peer absent, and one lost datagram cuts it off.
 const MIN_FLUSHES_TO_DETECT: u32 = 4;
 const DEFAULT_BYTES_PER_SECOND: u64 = 50_000_000;
-const SECRET_DIGITS: usize = 64;
+const SECRET_BYTES: usize = 32;
 const SECRET_HELP: &str = "make one with: openclaw-rating keygen FILE, and copy it to every node";
 
 /// Who this node is.
@@ -66,24 +65,13 @@ pub struct PeerConfig {
 
 /// The secret of a cluster. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ClusterSecret([u8; SECRET_DIGITS / 2]);
+pub struct ClusterSecret([u8; SECRET_BYTES]);
 
 impl ClusterSecret {
     /// Its bytes, to derive keys from.
     #[must_use]
-    pub const fn bytes(&self) -> &[u8; SECRET_DIGITS / 2] {
+    pub const fn bytes(&self) -> &[u8; SECRET_BYTES] {
         &self.0
-    }
-
-    fn parse(digits: &str) -> Option<Self> {
-        let mut bytes = [0; SECRET_DIGITS / 2];
-        if digits.len() != SECRET_DIGITS || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-            *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
     }
 }
 
@@ -132,18 +120,12 @@ pub(super) fn read_cluster(
     let max_bytes_per_second = section
         .integer("max_bytes_per_second", 10_000..=100_000_000_000, findings)
         .unwrap_or(DEFAULT_BYTES_PER_SECOND);
+    if !items.is_empty() {
+        check_named(&mut section, place, findings);
+    }
     section.finish(findings);
     if items.is_empty() {
         return None;
-    }
-    for (is_there, key, example) in [
-        (secret.is_some() || section_names_secret(root), "secret_file", "cluster.secret"),
-        (listen.is_some(), "listen", "0.0.0.0:7946"),
-    ] {
-        if !is_there {
-            let what = format!("there are peers, but [cluster] has no `{key}`");
-            findings.missing(place, what, format!("write {key} = \"{example}\" below [cluster]"));
-        }
     }
     let Some(node_id) = node.id else {
         findings.missing(place, "there are peers, but [node] has no `id`", "write id = 1 below [node]");
@@ -166,12 +148,14 @@ pub(super) fn read_cluster(
     })
 }
 
-/// One that is named and wrong is reported already.
-fn section_names_secret(root: &mut Section<'_>) -> bool {
-    let Some(Value { kind: super::value::Kind::Table(table), .. }) = root.get("cluster") else {
-        return false;
-    };
-    table.contains_key("secret_file")
+/// Reports what a cluster must have and nobody wrote; what is written and wrong is reported already.
+fn check_named(section: &mut Section<'_>, place: Place, findings: &mut Findings) {
+    for (key, example) in [("secret_file", "cluster.secret"), ("listen", "0.0.0.0:7946")] {
+        if section.get(key).is_none() {
+            let what = format!("there are peers, but [cluster] has no `{key}`");
+            findings.missing(place, what, format!("write {key} = \"{example}\" below [cluster]"));
+        }
+    }
 }
 
 fn read_detect_timeout(section: &mut Section<'_>, flush: Duration, findings: &mut Findings) -> Duration {
@@ -187,19 +171,8 @@ fn read_detect_timeout(section: &mut Section<'_>, flush: Duration, findings: &mu
 }
 
 fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<ClusterSecret> {
-    let Text { text: path, place } = section.text("secret_file", "cluster.secret", findings)?;
-    let digits = match read_bounded(Path::new(path)) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
-        Err(error) => {
-            findings.wrong(place, format!("cannot read the secret file {path}: {error}"), SECRET_HELP);
-            return None;
-        }
-    };
-    let secret = ClusterSecret::parse(&digits);
-    if secret.is_none() {
-        findings.wrong(place, format!("the secret file {path} does not hold a cluster secret"), SECRET_HELP);
-    }
-    secret
+    let file = section.text("secret_file", "cluster.secret", findings)?;
+    read_secret_file(file, "a cluster secret", SECRET_HELP, findings).map(ClusterSecret)
 }
 
 fn read_socket(section: &mut Section<'_>, key: &'static str, findings: &mut Findings) -> Option<SocketAddr> {

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use crate::bucket::policy::PolicySpec;
 use crate::bucket::table::OnTableFull;
+use crate::hex;
 pub use cluster::{ClusterConfig, ClusterSecret, NodeConfig, PeerConfig};
 use problem::{Findings, Place};
 pub use problem::{Location, Problem, Problems};
@@ -316,18 +317,27 @@ fn read_hash_secret(
     let file = section.text("secret_file", "/etc/openclaw-rating/hash.secret", findings);
     section.finish(findings);
     cluster::check_hash_key(file.map(|file| file.place), cluster, findings);
-    let Text { text: path, place } = file?;
+    read_secret_file(file?, "a secret", help, findings).map(HashSecret)
+}
+
+/// The bytes that a secret file holds as hexadecimal digits, and nothing else; `what` it should hold.
+fn read_secret_file<const N: usize>(
+    file: Text<'_>,
+    what: &str,
+    help: &str,
+    findings: &mut Findings,
+) -> Option<[u8; N]> {
+    let Text { text: path, place } = file;
     let digits = match read_bounded(Path::new(path)) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
             findings.wrong(place, format!("cannot read the secret file {path}: {error}"), help);
             return None;
         }
     };
-    let secret =
-        u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32 && !digits.starts_with('+'));
+    let secret = hex::decode(digits.trim());
     if secret.is_none() {
-        findings.wrong(place, format!("the secret file {path} does not hold a secret"), help);
+        findings.wrong(place, format!("the secret file {path} does not hold {what}"), help);
     }
-    secret.map(|bits| HashSecret(bits.to_be_bytes()))
+    secret
 }

@@ -55,7 +55,9 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn get(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.table?.get(key).map(|entry| &entry.value)
     }
 

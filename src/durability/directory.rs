@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::hex;
+
 const EPOCH: &str = "epoch";
 const HASH_KEY: &str = "hash.key";
 const SNAPSHOT: &str = "buckets.snapshot";
@@ -100,12 +102,10 @@ impl Directory {
     pub fn hash_key(&self, make: impl FnOnce() -> [u8; 16]) -> Result<[u8; 16], DirectoryError> {
         let Some(text) = self.small(HASH_KEY)? else {
             let key = make();
-            self.replace(HASH_KEY, |out| writeln!(out, "{:032x}", u128::from_be_bytes(key)))?;
+            self.replace(HASH_KEY, |out| writeln!(out, "{}", hex::encode(&key)))?;
             return Ok(key);
         };
-        let digits = text.trim();
-        let key = u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32);
-        key.map(u128::to_be_bytes).ok_or_else(|| DirectoryError::Malformed(self.path.join(HASH_KEY)))
+        hex::decode(text.trim()).ok_or_else(|| DirectoryError::Malformed(self.path.join(HASH_KEY)))
     }
 
     fn small(&self, name: &str) -> Result<Option<String>, DirectoryError> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ring::digest::{Context, SHA256};
-use tracing::{error, info};
+use tracing::{debug, error};
 
 use super::{Directory, DirectoryError, Epoch, HostTime};
 
@@ -53,7 +53,7 @@ impl Found {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         let epoch = Epoch::start(self.promised_ms, HostTime::read().unix_ms);
-        info!("counts of this run begin at epoch {}", epoch.start_ms());
+        debug!("counts of this run begin at epoch {}", epoch.start_ms());
         epoch
     }
 }

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_bytes_of_an_envelope_stay() {
         let (_, _, datagram) = sealed();
-        let hex: String = datagram.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = crate::hex::encode(&datagram);
         assert_eq!(hex, GOLDEN);
     }
 

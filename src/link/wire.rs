@@ -226,6 +226,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex::encode as hex;
     use proptest::prelude::*;
 
     fn entry(policy: u64, id: u128) -> (u32, Entry) {
@@ -239,10 +240,6 @@ mod tests {
                 level: 65_536,
             },
         )
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     #[test]

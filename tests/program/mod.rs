@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Program {
     child: Child,
@@ -30,12 +30,15 @@ impl Program {
     }
 
     pub(crate) fn start_in(directory: tempfile::TempDir, config: &str) -> Self {
-        fs::write(directory.path().join("openclaw-rating.toml"), config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_openclaw-rating"))
-            .current_dir(directory.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::launch(directory, Some(config), &[])
+    }
+
+    /// Starts it in a directory, with a configuration file there or none.
+    pub(crate) fn launch(directory: tempfile::TempDir, config: Option<&str>, arguments: &[&str]) -> Self {
+        if let Some(config) = config {
+            fs::write(directory.path().join("openclaw-rating.toml"), config).unwrap();
+        }
+        let mut child = command(directory.path()).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = channel();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -76,6 +79,11 @@ impl Program {
         self.before.iter().any(|line| line.contains(words))
     }
 
+    /// Whether the first line of its log said that it serves.
+    pub(crate) fn said_nothing_before(&self) -> bool {
+        self.before.is_empty()
+    }
+
     /// The next line of the log that contains `words`.
     pub(crate) fn until_logged(&self, words: &str) -> String {
         let until = Instant::now() + PATIENCE;
@@ -104,12 +112,9 @@ impl Program {
 
     /// The whole answer to a GET on a connection of its own.
     pub(crate) fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        answer_to(stream, path)
     }
 
     /// Asks until the answer is as wanted.
@@ -144,6 +149,21 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The program, without the settings of whoever runs the tests.
+pub(crate) fn command(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-rating"));
+    command.current_dir(directory).env_clear().env("OPENCLAW_RATING__SERVER__LISTEN", "127.0.0.1:0");
+    command
+}
+
+/// The whole answer to a GET, after which the connection ends.
+pub(crate) fn answer_to(mut stream: impl Read + Write, path: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Has promtool look at a metrics page, where it is installed.

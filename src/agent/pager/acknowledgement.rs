@@ -57,7 +57,7 @@ struct LogEntry {
 }
 
 #[derive(Debug, Deserialize)]
-struct Reference {
+pub(super) struct Reference {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -68,8 +68,13 @@ struct Reference {
 
 impl Reference {
     /// An integration acknowledges too (this agent, by the Events API), and that is nobody's consent.
-    fn is_person(&self) -> bool {
+    pub(super) fn is_person(&self) -> bool {
         matches!(self.kind.as_str(), "user" | "user_reference")
+    }
+
+    /// As PagerDuty shows it.
+    pub(super) fn name(self) -> Option<String> {
+        self.summary.or(self.id)
     }
 
     fn acknowledged(&self, at: &str) -> Acknowledged {

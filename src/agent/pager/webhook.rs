@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use ring::hmac;
 use serde::Deserialize;
 
+use super::acknowledgement::Reference;
 use crate::agent::secret::Secret;
+use crate::hex;
 
 /// The header that holds the signatures.
 pub const SIGNATURE_HEADER: &str = "X-PagerDuty-Signature";
@@ -70,7 +72,7 @@ pub struct WebhookEvent {
 /// HMAC-SHA256 over the bytes as they came, compared in constant time.
 pub fn verify_signature(secrets: &[Secret], header: &str, body: &[u8]) -> Result<(), WebhookError> {
     let sent = header.split(',').take(MAX_SIGNATURES).filter_map(|part| part.trim().strip_prefix("v1="));
-    let sent: Vec<[u8; 32]> = sent.filter_map(decode_hex).collect();
+    let sent: Vec<[u8; 32]> = sent.filter_map(hex::decode).collect();
     let mut is_right = false;
     for secret in secrets {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
@@ -91,7 +93,6 @@ pub fn read_event(body: &[u8]) -> Result<WebhookEvent, WebhookError> {
     if event.id.is_empty() || event.id.len() > MAX_ID_BYTES {
         return Err(WebhookError::Form);
     }
-    let is_person = |agent: &Agent| matches!(agent.kind.as_str(), "user" | "user_reference");
     let is_incident = event.data.kind.as_deref().is_none_or(|kind| kind.starts_with("incident"));
     let Data { id, incident_key, .. } = event.data;
     Ok(WebhookEvent {
@@ -100,7 +101,7 @@ pub fn read_event(body: &[u8]) -> Result<WebhookEvent, WebhookError> {
         occurred_ms: occurred.as_millisecond(),
         incident_id: id.filter(|_| is_incident),
         incident_key: incident_key.filter(|_| is_incident),
-        by: event.agent.filter(is_person).and_then(|agent| agent.summary.or(agent.id)),
+        by: event.agent.filter(Reference::is_person).and_then(Reference::name),
     })
 }
 
@@ -151,18 +152,8 @@ struct RawEvent {
     id: String,
     event_type: String,
     occurred_at: String,
-    agent: Option<Agent>,
+    agent: Option<Reference>,
     data: Data,
-}
-
-#[derive(Deserialize)]
-struct Agent {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    summary: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -175,19 +166,6 @@ struct Data {
     incident_key: Option<String>,
 }
 
-fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16);
-        *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +175,7 @@ mod tests {
 
     fn signature(secret: &str, body: &[u8]) -> String {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), body);
-        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(tag.as_ref())
     }
 
     fn event(id: &str, occurred_ms: i64) -> WebhookEvent {

@@ -1,12 +1,11 @@
 //! AWS Signature Version 4, as the AWS General Reference describes it.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 use ring::{digest, hmac};
 
 use crate::agent::https::Request;
 use crate::agent::secret::Secret;
+use crate::hex::encode as hex;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
@@ -99,14 +98,6 @@ fn signing_key(secret: &Secret, day: &str, scope: &Scope<'_>) -> hmac::Key {
 
 fn mac(key: &hmac::Key, text: &str) -> hmac::Tag {
     hmac::sign(key, text.as_bytes())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn long_date(at: Timestamp) -> String {
