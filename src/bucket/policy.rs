@@ -328,6 +328,15 @@ impl Policy {
     }
 }
 
+/// What a slot of limits belongs to; it outlives the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// [`Policy::index`].
+    pub index: u16,
+    /// [`Policy::identity`].
+    pub identity: u64,
+}
+
 /// All policies in force at one time.
 #[derive(Debug)]
 pub struct PolicySet {
@@ -335,8 +344,8 @@ pub struct PolicySet {
     by_name: NameIndex,
     /// Every limit there was since the start, so that old buckets can be read.
     slots: Vec<Limits>,
-    /// The position of the policy that each slot belongs to.
-    owners: Vec<u16>,
+    /// The policy that each slot belongs to.
+    owners: Vec<Owner>,
     /// Positions given out, by name, those of removed policies too.
     indexes: HashMap<String, u16>,
 }
@@ -404,16 +413,16 @@ impl PolicySet {
         self.slots.get(usize::from(slot))
     }
 
-    /// The position ([`Policy::index`]) of the policy whose limits have `slot`, in force or removed.
+    /// The policy whose limits have `slot`, in force or removed.
     #[must_use]
-    pub fn owner(&self, slot: u16) -> Option<u16> {
+    pub fn owner(&self, slot: u16) -> Option<Owner> {
         self.owners.get(usize::from(slot)).copied()
     }
 }
 
 struct Builder {
     slots: Vec<Limits>,
-    owners: Vec<u16>,
+    owners: Vec<Owner>,
     indexes: HashMap<String, u16>,
     now: MonotonicNs,
 }
@@ -421,15 +430,15 @@ struct Builder {
 impl Builder {
     fn policy(&mut self, spec: &PolicySpec, before: Option<&Policy>) -> Result<Policy, PolicyError> {
         check_name(&spec.name)?;
-        let index = self.index(&spec.name)?;
+        let owner = Owner { index: self.index(&spec.name)?, identity: fnv1a(spec.name.as_bytes()) };
         let old = |matcher: Option<&Matcher>| {
             before.and_then(|p| p.all_limits().find(|(m, _)| m.as_ref() == matcher).map(|(_, l)| l.clone()))
         };
-        let default = self.limits(&spec.name, index, spec.limit, old(None))?;
+        let default = self.limits(&spec.name, owner, spec.limit, old(None))?;
         let mut exact = HashMap::new();
         let mut prefixes: Vec<(Vec<u8>, Limits)> = Vec::new();
         for other in &spec.overrides {
-            let limits = self.limits(&spec.name, index, other.limit, old(Some(&other.matcher)))?;
+            let limits = self.limits(&spec.name, owner, other.limit, old(Some(&other.matcher)))?;
             let twice = match &other.matcher {
                 Matcher::Exact(key) => exact.insert(key.clone(), limits).is_some(),
                 Matcher::Prefix(key) => {
@@ -445,9 +454,9 @@ impl Builder {
         prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         let header = format!("\"{}\";q={};w={}", spec.name, default.burst, default.window_seconds());
         Ok(Policy {
-            hash_key: fnv1a(spec.name.as_bytes()),
+            hash_key: owner.identity,
             name: spec.name.clone(),
-            index,
+            index: owner.index,
             mode: spec.mode,
             sharing: spec.sharing,
             default,
@@ -472,7 +481,7 @@ impl Builder {
     fn limits(
         &mut self,
         policy: &str,
-        owner: u16,
+        owner: Owner,
         spec: LimitSpec,
         old: Option<Limits>,
     ) -> Result<Limits, PolicyError> {

@@ -203,11 +203,10 @@ impl Shared {
             self.replica.set_policies(Arc::clone(&policies));
         }
         drop(policies);
-        let present: Vec<(NodeId, bool)> =
-            self.link.peer_stats().map(|peer| (peer.node, peer.present)).collect();
-        if present == self.present {
+        if self.link.presence().eq(self.present.iter().copied()) {
             return;
         }
+        let present: Vec<(NodeId, bool)> = self.link.presence().collect();
         for (node, is_present) in &present {
             let was = self.present.iter().find(|(other, _)| other == node).map(|(_, was)| *was);
             match (was, is_present) {

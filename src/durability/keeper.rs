@@ -1,5 +1,6 @@
 //! The thread that keeps the state directory up to date, and what a start finds in it.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use tracing::{error, info, warn};
 use super::format::{self, Header, Record, SnapshotError, SnapshotWriter};
 use super::{Directory, DirectoryError, Epoch, HostTime};
 use crate::api::{Health, Warning};
-use crate::bucket::policy::{Limits, PolicySet, level_at};
+use crate::bucket::policy::{Limits, Policy, PolicySet, level_at};
 use crate::bucket::table::BucketTable;
 use crate::metrics::Family;
 use crate::time::{Clock as _, MonotonicNs, SystemClock};
@@ -140,12 +141,13 @@ impl KeeperParts {
     }
 
     fn snapshot(&self) {
-        let (began, taken) = (Instant::now(), HostTime::read());
+        // One moment for all levels, that of the header: a start lets them drain from then on.
+        let (began, taken, now) = (Instant::now(), HostTime::read(), self.clock.now());
         let written = self.directory.replace_snapshot(|out| {
             let HostTime { boot_id, since_boot_ns, unix_ms } = taken;
             let header = Header { key_print: self.key_print, boot_id, since_boot_ns, unix_ms };
             let mut writer = SnapshotWriter::new(out, &header)?;
-            self.write_buckets(&mut writer)?;
+            self.write_buckets(&mut writer, now)?;
             writer.finish().map(|(_, buckets)| buckets)
         });
         match written {
@@ -167,34 +169,23 @@ impl KeeperParts {
         error!("{failure}; checks are answered, but a restart would find older buckets");
     }
 
-    fn write_buckets(&self, writer: &mut SnapshotWriter<impl io::Write>) -> io::Result<()> {
+    fn write_buckets(&self, writer: &mut SnapshotWriter<impl io::Write>, now: MonotonicNs) -> io::Result<()> {
         let policies = self.policies.load();
-        let identities = identities(&policies);
+        let in_force: HashSet<u64> = policies.iter().map(Policy::identity).collect();
         for line in 0..self.table.len_lines() {
             let Some(view) = self.table.view(line) else { continue };
-            let Some(limits) = policies.slot(view.slot) else { continue };
-            let Some(policy) = policies.owner(view.slot).and_then(|owner| identities.get(usize::from(owner)))
-            else {
+            let (Some(limits), Some(owner)) = (policies.slot(view.slot), policies.owner(view.slot)) else {
                 continue;
             };
-            let level = level_at(view.tat, limits, self.clock.now());
-            let (Some(policy), true) = (*policy, level > 0) else { continue };
+            let level = level_at(view.tat, limits, now);
+            if level == 0 || !in_force.contains(&owner.identity) {
+                continue;
+            }
             let id = [view.id.get() as u64, (view.id.get() >> 64) as u64];
-            writer.push(Record { policy, id, level: limits.clock().to_fixed(level) })?;
+            writer.push(Record { policy: owner.identity, id, level: limits.clock().to_fixed(level) })?;
         }
         Ok(())
     }
-}
-
-/// The identities of the policies in force, by their positions for counters.
-fn identities(policies: &PolicySet) -> Vec<Option<u64>> {
-    let mut identities = Vec::new();
-    for policy in policies.iter() {
-        let at = usize::from(policy.index());
-        identities.resize(identities.len().max(at + 1), None);
-        identities[at] = Some(policy.identity());
-    }
-    identities
 }
 
 /// Puts the buckets of the last snapshot into an empty table, less what has drained since. A snapshot
@@ -213,7 +204,7 @@ pub fn restore(
         Ok(None) => return info!("no snapshot in {}: all buckets start full", path.display()),
         Err(failure) => return warn!("{failure}; all buckets start full"),
     };
-    let limits: std::collections::HashMap<u64, &Limits> =
+    let limits: HashMap<u64, &Limits> =
         policies.iter().map(|policy| (policy.identity(), policy.default_limits())).collect();
     let (host, mut restored) = (HostTime::read(), 0_u64);
     let read = format::read(file, key_print, |header, record| {

@@ -245,6 +245,11 @@ impl Link {
         self.peers.iter().map(|peer| peer.stats(self.last_now))
     }
 
+    /// The peers, and whether each is heard.
+    pub fn presence(&self) -> impl Iterator<Item = (NodeId, bool)> {
+        self.peers.iter().map(|peer| (peer.node, peer.is_present()))
+    }
+
     /// Datagrams rejected that name no peer.
     #[must_use]
     pub const fn rejected(&self) -> &Rejections {

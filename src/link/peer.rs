@@ -203,9 +203,13 @@ impl Peer {
         datagrams as u32 * MAX_ENTRIES as u32
     }
 
+    pub(super) const fn is_present(&self) -> bool {
+        self.liveness.is_present()
+    }
+
     /// An absent peer gets heartbeats alone.
     const fn is_reachable(&self) -> bool {
-        self.inbound.is_connected() && self.liveness.is_present()
+        self.inbound.is_connected() && self.is_present()
     }
 
     /// Writes the next datagram of this flush; its length.
@@ -310,7 +314,7 @@ impl Peer {
         PeerStats {
             node: self.node,
             address: self.address,
-            present: self.liveness.is_present(),
+            present: self.is_present(),
             connected: self.inbound.is_connected(),
             synced: self.wanted == 0,
             phi: self.liveness.phi(now),

@@ -85,7 +85,7 @@ impl FillScan {
         table.visit(self.next_line..end, |slot, tat| {
             if let (Some(limits), Some(owner)) = (policies.slot(slot), policies.owner(slot)) {
                 let available = available(level_at(tat, limits, now), limits);
-                self.counting.add(owner, available / limits.burst() as f64);
+                self.counting.add(owner.index, available / limits.burst() as f64);
             }
         });
         self.next_line = end;

@@ -40,9 +40,6 @@ pub(super) struct Directory {
     rules: Vec<Rules>,
     /// Positions in `rules`, by slot.
     by_slot: Vec<Option<u16>>,
-    /// Identities by the policies' positions for counters, of those too that reloads removed: what was
-    /// used of them may still have to be told.
-    identities: Vec<u64>,
 }
 
 impl Directory {
@@ -53,31 +50,15 @@ impl Directory {
         let positions: Vec<Option<u16>> =
             (0..MAX_POLICIES as u16).map(|index| position(index).map(|position| position as u16)).collect();
         let by_slot = (0..set.slots().len())
-            .map(|slot| *positions.get(usize::from(set.owner(slot as u16)?))?)
+            .map(|slot| *positions.get(usize::from(set.owner(slot as u16)?.index))?)
             .collect();
-        let mut directory = Self { set, rules, by_slot, identities: vec![] };
-        directory.remember(&[]);
-        directory
+        Self { set, rules, by_slot }
     }
 
-    /// The directory after a reload.
-    pub(super) fn next(&self, set: Arc<PolicySet>) -> Self {
-        let mut next = Self::new(set);
-        next.remember(&self.identities);
-        next
-    }
-
-    fn remember(&mut self, before: &[u64]) {
-        let mut identities = before.to_vec();
-        identities.resize(self.positions().max(before.len()), 0);
-        self.rules.iter().for_each(|rules| identities[rules.index] = rules.identity);
-        self.identities = identities;
-    }
-
-    /// The identity of the policy, in force or removed, that counts in a slot, and the limits there.
+    /// The identity of the policy that counts in a slot, and the limits there; also of one that a reload
+    /// removed, since what was used of it may still have to be told.
     pub(super) fn identity_of_slot(&self, slot: u16) -> Option<(u64, &Limits)> {
-        let index = usize::from(self.set.owner(slot)?);
-        Some((*self.identities.get(index)?, self.set.slot(slot)?))
+        Some((self.set.owner(slot)?.identity, self.set.slot(slot)?))
     }
 
     pub(super) fn find(&self, identity: u64) -> Option<&Rules> {

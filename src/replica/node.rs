@@ -130,7 +130,7 @@ impl Replica {
     /// Takes the policies of a reload. To be called after the table knows their limits and before any
     /// thread checks under them.
     pub fn set_policies(&mut self, policies: Arc<PolicySet>) {
-        self.directory = self.directory.next(policies);
+        self.directory = Directory::new(policies);
         self.observed.resize_with(self.directory.positions().max(self.observed.len()), Observed::default);
         self.publish_factors();
     }
