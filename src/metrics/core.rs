@@ -436,6 +436,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
     use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -482,28 +483,36 @@ mod tests {
     fn every_latency_recorded_is_collected_once_while_both_threads_run() {
         const RECORDS: u64 = 400_000;
         let (mut core, mut collector) = histogram_exchange();
-        let done = Arc::new(AtomicBool::new(false));
-        let recorder_done = Arc::clone(&done);
+        let (done, swaps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (recorder_done, recorder_swaps) = (Arc::clone(&done), Arc::clone(&swaps));
         let recorder = thread::spawn(move || {
+            let patience = Instant::now() + Duration::from_secs(20);
             for ns in 1..=RECORDS {
                 core.record_request_ns(ns, 1);
                 core.record_decision_ns(7, 2);
                 core.publish_if_asked();
+                // A collector that has no core yet would see nothing of this.
+                while ns == RECORDS / 2
+                    && recorder_swaps.load(Ordering::Acquire) < 2
+                    && Instant::now() < patience
+                {
+                    core.publish_if_asked();
+                    thread::yield_now();
+                }
             }
             recorder_done.store(true, Ordering::Release);
             core
         });
         let mut totals = Latencies::default();
-        let mut swaps = 0;
         while !done.load(Ordering::Acquire) {
-            swaps += u64::from(collector.collect(&mut totals));
+            swaps.fetch_add(u64::from(collector.collect(&mut totals)), Ordering::Release);
         }
         let mut core = recorder.join().unwrap();
         for _ in 0..3 {
             core.publish_if_asked();
             collector.collect(&mut totals);
         }
-        assert!(swaps > 1, "the threads swapped while both ran");
+        assert!(swaps.load(Ordering::Relaxed) > 1, "the threads swapped while both ran");
         assert_eq!(totals.request.count(), RECORDS);
         assert_eq!(totals.request.sum_ns(), RECORDS * (RECORDS + 1) / 2);
         assert_eq!((totals.decision.count(), totals.decision.sum_ns()), (2 * RECORDS, 14 * RECORDS));
