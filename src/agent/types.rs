@@ -26,3 +26,155 @@ pub struct RecordState {
     /// One weight for each value, where the provider has weights; 0 takes no traffic.
     pub weights: Vec<u32>,
 }
+
+/// Milliseconds since 1970 that never go back: the wall clock at the start of the agent, moved on by the
+/// monotonic clock. Deadlines survive a restart and a step of the wall clock does not fire them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnixMs(pub u64);
+
+impl UnixMs {
+    /// This time and `ms` more, or the end of time.
+    #[must_use]
+    pub const fn after_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` until now; 0 when it is not earlier.
+    #[must_use]
+    pub const fn since_ms(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Where an incident stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing is wrong.
+    #[default]
+    Watching,
+    /// Something may be wrong; nobody was woken.
+    Suspect,
+    /// A person was paged, or the page waits to get through.
+    Paged,
+    /// A person said yes.
+    Acknowledged,
+    /// The hold-off passed and nobody said no.
+    AutoApproved,
+    /// A person said no.
+    Declined,
+    /// The target is being looked at.
+    Preflight,
+    /// The record is being changed.
+    Switching,
+    /// The target is being tried under the public name.
+    Validating,
+    /// Traffic is served again.
+    Recovered,
+    /// The record is being put back.
+    RollingBack,
+    /// The record is as it was before.
+    RolledBack,
+    /// The agent stopped and said why; a person goes on.
+    HandedOver,
+    /// The report is written.
+    Reported,
+}
+
+/// A thing the agent does to the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Wakes a person.
+    Page,
+    /// Tells the pager that it is over.
+    ResolvePage,
+    /// Looks at the target.
+    Preflight,
+    /// Reads the public record.
+    ReadRecord,
+    /// Changes the public record.
+    WriteRecord,
+    /// Waits until resolvers show the change.
+    AwaitVisible,
+    /// Tries the target through the public name.
+    Validate,
+    /// Puts the public record back.
+    RestoreRecord,
+    /// Tells the chat rooms.
+    Notify,
+    /// Asks for more of the standby.
+    Scale,
+    /// Commits the region to the values file.
+    CommitRegion,
+    /// Writes the report.
+    WriteReport,
+}
+
+/// One line of the journal: what was seen, decided, or is about to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum Entry {
+    /// The agent began to watch.
+    Started {
+        /// Of this program.
+        version: String,
+        /// `manual`, `automatic`, `observe`, and whether it is a dry run.
+        mode: String,
+    },
+    /// A signal was raised or went away.
+    Signal {
+        /// Its name, such as `region_unreachable`.
+        signal: String,
+        /// Whether it is raised now.
+        raised: bool,
+        /// What was seen, for a person.
+        detail: String,
+    },
+    /// The incident moved on.
+    Moved {
+        /// Out of this.
+        from: Phase,
+        /// Into this.
+        to: Phase,
+        /// The reason, for a person.
+        why: String,
+    },
+    /// Something is about to be done. It is on the disk before it is done.
+    Intent {
+        /// What.
+        step: Step,
+        /// Which time it is tried, from 1.
+        attempt: u32,
+        /// The calls it makes, one a line.
+        calls: Vec<String>,
+        /// The public record as it must be before.
+        expected: Option<RecordState>,
+        /// The public record as it is to become.
+        wanted: Option<RecordState>,
+    },
+    /// How it ended.
+    Outcome {
+        /// What.
+        step: Step,
+        /// Which time it was tried.
+        attempt: u32,
+        /// Whether it was done.
+        done: bool,
+        /// What happened, for a person.
+        detail: String,
+    },
+    /// The public record as it was found.
+    Record {
+        /// What the provider said.
+        state: RecordState,
+    },
+    /// A person, or a program for one, said something.
+    Command {
+        /// `ack`, `decline`, `start`, `abort`, `rollback`, `freeze`, `thaw`, `drill`.
+        command: String,
+        /// Who said it, as far as is known.
+        who: String,
+    },
+}
