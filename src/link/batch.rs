@@ -68,3 +68,28 @@ impl Batch {
         self.sent += entries;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::hash::BucketId;
+
+    #[test]
+    fn entries_leave_by_policy_and_each_once() {
+        let mut batch = Batch::new();
+        batch.begin(Cargo::Changes, MonotonicNs(5));
+        for line in 0..6_u32 {
+            let id = BucketId::from_u128(line.into());
+            batch.push(line, Entry { policy: u64::from(line % 2), id, count: 1, used: 1, level: 1 });
+        }
+        batch.finish();
+        let policies: Vec<u64> = batch.rest().iter().map(|(_, entry)| entry.policy).collect();
+        assert_eq!(policies, [0, 0, 0, 1, 1, 1]);
+        batch.sent(4);
+        assert_eq!((batch.rest().len(), batch.is_empty()), (2, false));
+        batch.sent(2);
+        assert!(batch.is_empty());
+        batch.begin(Cargo::Sync, MonotonicNs(6));
+        assert_eq!((batch.len(), batch.cargo(), batch.oldest_change()), (0, Cargo::Sync, MonotonicNs(6)));
+    }
+}

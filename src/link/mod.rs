@@ -31,6 +31,11 @@ mod sync;
 mod urgency;
 mod wire;
 
+#[cfg(all(test, not(loom)))]
+mod pipe;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

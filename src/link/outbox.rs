@@ -132,3 +132,97 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::link::pipe::Counters;
+
+    const NOW: MonotonicNs = MonotonicNs(1_000_000);
+
+    /// An outbox in a flush, and a store in which each line has something to say.
+    fn outbox(lines: u32) -> (Outbox, Counters) {
+        let mut store = Counters::new(lines);
+        (0..lines).for_each(|line| store.charge(line, 1));
+        let mut outbox = Outbox::new(lines, NOW);
+        outbox.begin_flush(u32::MAX, &store, NOW);
+        (outbox, store)
+    }
+
+    fn gather(outbox: &mut Outbox, store: &Counters, most: usize) -> Batch {
+        let mut batch = Batch::new();
+        outbox.gather(&mut batch, most, store, NOW);
+        batch
+    }
+
+    fn lines(batch: &Batch) -> Vec<u32> {
+        let mut lines: Vec<u32> = batch.rest().iter().map(|(line, _)| *line).collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    fn sent(batch: &Batch) -> Sent {
+        let lines = batch.rest().iter().map(|(line, _)| *line).collect();
+        Sent { sent_at: NOW, oldest_change: batch.oldest_change(), cargo: batch.cargo(), lines }
+    }
+
+    #[test]
+    fn what_was_lost_waits_again_and_what_was_heard_does_not() {
+        let (mut outbox, store) = outbox(10);
+        (0..4).for_each(|line| outbox.changed(line, MonotonicNs(7)));
+        let batch = gather(&mut outbox, &store, 100);
+        assert_eq!((lines(&batch), outbox.pending()), (vec![0, 1, 2, 3], 0));
+        outbox.landed(&sent(&batch), Fate::Heard);
+        assert_eq!(outbox.pending(), 0);
+        outbox.landed(&sent(&batch), Fate::Lost);
+        assert_eq!((outbox.pending(), outbox.oldest_change()), (4, Some(MonotonicNs(7))));
+    }
+
+    #[test]
+    fn changes_and_a_sync_take_turns() {
+        let (mut outbox, store) = outbox(10);
+        outbox.served.ask(1);
+        (0..8).for_each(|line| outbox.changed(line, NOW));
+        let cargos: Vec<Cargo> = (0..4).map(|_| gather(&mut outbox, &store, 2).cargo()).collect();
+        assert_eq!(cargos, [Cargo::Changes, Cargo::Sync, Cargo::Changes, Cargo::Sync]);
+    }
+
+    #[test]
+    fn what_was_gathered_and_not_sent_waits_again() {
+        let (mut outbox, store) = outbox(10);
+        (0..6).for_each(|line| outbox.changed(line, NOW));
+        let mut batch = gather(&mut outbox, &store, 100);
+        batch.sent(2);
+        outbox.put_back(&mut batch);
+        assert_eq!((outbox.pending(), batch.is_empty()), (4, true));
+    }
+
+    #[test]
+    fn a_line_of_a_sync_that_was_lost_is_synced_again() {
+        let (mut outbox, store) = outbox(5);
+        outbox.served.ask(1);
+        let batch = gather(&mut outbox, &store, 100);
+        outbox.served.sent(5);
+        outbox.landed(&sent(&batch), Fate::Lost);
+        assert_eq!(lines(&gather(&mut outbox, &store, 100)), [0, 1, 2, 3, 4]);
+        assert!(outbox.served.is_done(), "nothing is left and nothing on its way");
+    }
+
+    #[test]
+    fn a_flush_looks_at_no_more_lines_than_it_may() {
+        let (mut outbox, _) = outbox(LINES_A_FLUSH + 10);
+        let nothing_to_say = Counters::new(LINES_A_FLUSH + 10);
+        (0..LINES_A_FLUSH + 10).for_each(|line| outbox.changed(line, NOW));
+        assert!(gather(&mut outbox, &nothing_to_say, 100).is_empty());
+        assert_eq!(outbox.pending(), 10);
+    }
+
+    #[test]
+    fn the_sweep_tells_of_what_nobody_asked_for_when_nothing_else_waits() {
+        let (mut outbox, store) = outbox(3);
+        let late = MonotonicNs(NOW.0 + 3_600_000_000_000);
+        outbox.begin_flush(u32::MAX, &store, late);
+        let batch = gather(&mut outbox, &store, 3);
+        assert_eq!((batch.cargo(), lines(&batch)), (Cargo::Nothing, vec![0, 1, 2]));
+    }
+}

@@ -203,3 +203,130 @@ impl Inbound {
         self.boots += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::keys::Secret;
+    use crate::link::seal::{self, MAX_DATAGRAM_BYTES};
+    use crate::link::wire::{self, Header};
+
+    /// Node 2, which hears boots of node 1; the challenge of boot `n` is `n`.
+    struct Receiver {
+        schedule: KeySchedule,
+        random: Random,
+        inbound: Inbound,
+    }
+
+    impl Receiver {
+        fn new() -> Self {
+            let [from, to] = [1, 2].map(|number| NodeId::new(number).unwrap());
+            let mut random = Random::new([3; 32]);
+            let inbound = Inbound::new(from, to, Duration::from_millis(500), &mut random);
+            Self { schedule: KeySchedule::new(&Secret::new([7; 32])), random, inbound }
+        }
+
+        /// Hears a datagram of a boot; whether it was the first that was believed, and the newest.
+        fn hear(&mut self, boot: u8, number: u64, echo: u64, at_ms: u64) -> Result<(bool, bool), Rejected> {
+            let mut body = [0; wire::HEADER_BYTES];
+            wire::encode(Header { challenge: boot.into(), echo, ..Header::default() }, &[], &[], &mut body);
+            self.hear_body(boot, number, &body, at_ms)
+        }
+
+        fn hear_body(
+            &mut self,
+            boot: u8,
+            number: u64,
+            body: &[u8],
+            at_ms: u64,
+        ) -> Result<(bool, bool), Rejected> {
+            let envelope = Envelope { from: 1, to: 2, cluster: [0; 4], salt: [boot; 16], number };
+            let Self { schedule, random, inbound } = self;
+            let key = schedule.datagram_key(inbound.from, inbound.to, &envelope.salt);
+            let mut out = [0; MAX_DATAGRAM_BYTES];
+            seal::body_mut(&mut out)[..body.len()].copy_from_slice(body);
+            let bytes = seal::seal(&key, &envelope, body.len(), &mut out);
+            let now = MonotonicNs(at_ms * 1_000_000);
+            let opened = inbound.receive(&envelope, &mut out[..bytes], schedule, random, now)?;
+            Ok((opened.is_new_boot, opened.is_newest))
+        }
+
+        fn meet(&mut self, boot: u8) {
+            let challenge = self.inbound.challenge();
+            assert_eq!(self.hear(boot, 1, challenge, 0), Ok((true, true)));
+        }
+    }
+
+    #[test]
+    fn a_boot_is_believed_once_it_has_echoed_the_challenge() {
+        let mut receiver = Receiver::new();
+        assert_eq!(receiver.inbound.echo(), 0);
+        assert_eq!(receiver.hear(5, 1, 0, 0), Err(Rejected::Unconfirmed));
+        assert_eq!((receiver.inbound.echo(), receiver.inbound.is_connected()), (5, false));
+        let challenge = receiver.inbound.challenge();
+        assert_eq!(receiver.hear(5, 2, challenge, 1), Ok((true, true)));
+        assert_eq!(receiver.hear(5, 3, 0, 2), Ok((false, true)));
+        assert!(receiver.inbound.is_connected());
+        assert_eq!(receiver.inbound.counts(), (1, 0));
+    }
+
+    #[test]
+    fn a_challenge_serves_once() {
+        let mut receiver = Receiver::new();
+        let first = receiver.inbound.challenge();
+        receiver.meet(5);
+        assert_eq!(receiver.hear(6, 1, first, 1), Err(Rejected::Unconfirmed));
+        assert_eq!(receiver.inbound.echo(), 5, "the boot that is believed goes on being echoed");
+        receiver.meet(6);
+        assert_eq!(receiver.hear(5, 2, first, 2), Err(Rejected::Unconfirmed));
+        assert_eq!(receiver.inbound.counts(), (2, 0));
+    }
+
+    #[test]
+    fn two_boots_that_take_turns_are_two_nodes() {
+        let mut receiver = Receiver::new();
+        [5, 6, 5].into_iter().for_each(|boot| receiver.meet(boot));
+        assert_eq!(receiver.inbound.counts(), (3, 1));
+    }
+
+    #[test]
+    fn another_boot_that_goes_on_beside_the_one_that_is_heard_is_another_node() {
+        let mut receiver = Receiver::new();
+        receiver.meet(5);
+        for at_ms in (0..1000).step_by(100) {
+            receiver.hear(5, 2 + at_ms, 0, at_ms).unwrap();
+            assert_eq!(receiver.hear(6, 1 + at_ms, 0, at_ms), Err(Rejected::Unconfirmed));
+        }
+        assert_eq!(receiver.inbound.counts(), (1, 5), "once for each after the time-out");
+    }
+
+    #[test]
+    fn a_late_datagram_counts_and_does_not_set_the_state_back() {
+        let mut receiver = Receiver::new();
+        receiver.meet(5);
+        assert_eq!(receiver.hear(5, 9, 0, 10), Ok((false, true)));
+        assert_eq!(receiver.hear(5, 8, 0, 20), Ok((false, false)));
+        assert_eq!(receiver.hear(5, 8, 0, 30), Err(Rejected::Replayed));
+        assert_eq!(receiver.inbound.heard().unwrap().newest_at, MonotonicNs(10_000_000));
+    }
+
+    #[test]
+    fn what_opens_and_is_malformed_is_spent() {
+        let mut receiver = Receiver::new();
+        assert_eq!(receiver.hear_body(5, 1, b"?", 0), Err(Rejected::Malformed));
+        receiver.meet(5);
+        assert_eq!(receiver.hear_body(5, 2, b"?", 0), Err(Rejected::Malformed));
+        assert_eq!(receiver.hear(5, 2, 0, 0), Err(Rejected::Replayed));
+    }
+
+    #[test]
+    fn what_does_not_open_is_no_boot() {
+        let mut receiver = Receiver::new();
+        let Receiver { schedule, random, inbound } = &mut receiver;
+        let envelope = Envelope { from: 1, to: 2, cluster: [0; 4], salt: [5; 16], number: 1 };
+        let mut forged = [0; 100];
+        let opened = inbound.receive(&envelope, &mut forged, schedule, random, MonotonicNs(0));
+        assert_eq!(opened.err(), Some(Rejected::Unopened));
+        assert!(receiver.inbound.candidate.is_none());
+    }
+}
