@@ -187,7 +187,11 @@ impl Peer {
         self.budget.fill(now);
         let timeout_ns = u64::try_from(self.rtt.timeout(self.flush_interval).as_nanos()).unwrap_or(u64::MAX);
         let Self { flight, outbox, counters, .. } = self;
+        let lost = counters.datagrams_lost;
         flight.expire(now, timeout_ns, |sent, fate| land(outbox, counters, &sent, fate));
+        if counters.datagrams_lost > lost {
+            self.rtt.timed_out();
+        }
         if self.liveness.fell_silent(now) {
             self.lose_all();
             store.peer_present(self.node, false, now);

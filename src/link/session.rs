@@ -3,6 +3,9 @@
 //! A boot that is not known must echo a random challenge of this node before anything it says counts, so
 //! datagrams of an earlier boot that someone recorded can be sent again and never reset or move a session.
 //! The challenge is replaced whenever it has served. The two nodes meet in one and a half round trips.
+//!
+//! A boot that is believed goes on echoing. What it said to an earlier boot of this node, and what arrives
+//! only now, does not count: it acknowledges datagrams of that boot, whose numbers this one has used again.
 
 use std::time::Duration;
 
@@ -34,6 +37,8 @@ struct Session {
     window: ReplayWindow,
     /// What the peer wants to be echoed.
     challenge: u64,
+    /// What the peer echoed to be believed.
+    believed_for: u64,
     heard_at: MonotonicNs,
     newest_at: MonotonicNs,
 }
@@ -43,15 +48,20 @@ impl Session {
         &mut self,
         envelope: &Envelope,
         datagram: &'d mut [u8],
+        challenge: u64,
         now: MonotonicNs,
     ) -> Result<Opened<'d>, Rejected> {
         if !self.window.is_new(envelope.number) {
             return Err(Rejected::Replayed);
         }
-        let body = open(&self.key, envelope, datagram)?;
+        let frame = Frame::parse(open(&self.key, envelope, datagram)?).map_err(|_| Rejected::Malformed)?;
+        // The peer learns of a new challenge a round trip after it has served.
+        if ![challenge, self.believed_for].contains(&frame.header.echo) {
+            return Err(Rejected::Unconfirmed);
+        }
+        // What is not heard must not be acknowledged, so it is marked only now.
         self.window.mark(envelope.number);
         self.heard_at = now;
-        let frame = Frame::parse(body).map_err(|_| Rejected::Malformed)?;
         let is_newest = envelope.number == self.window.highest();
         if is_newest {
             (self.newest_at, self.challenge) = (now, frame.header.challenge);
@@ -144,7 +154,9 @@ impl Inbound {
         now: MonotonicNs,
     ) -> Result<Opened<'d>, Rejected> {
         match &mut self.session {
-            Some(session) if session.salt == envelope.salt => session.receive(envelope, datagram, now),
+            Some(session) if session.salt == envelope.salt => {
+                session.receive(envelope, datagram, self.challenge, now)
+            }
             _ => self.receive_of_other_boot(envelope, datagram, schedule, random, now),
         }
     }
@@ -196,7 +208,8 @@ impl Inbound {
         let Some(Candidate { salt, key, challenge, .. }) = self.candidate.take() else { return };
         let mut window = ReplayWindow::new();
         window.mark(number);
-        let session = Session { salt, key, window, challenge, heard_at: now, newest_at: now };
+        let believed_for = self.challenge;
+        let session = Session { salt, key, window, challenge, believed_for, heard_at: now, newest_at: now };
         self.duplicates += u64::from(self.previous == Some(salt));
         self.previous = self.session.replace(session).map(|before| before.salt);
         self.challenge = random.challenge();
@@ -251,9 +264,11 @@ mod tests {
             Ok((opened.is_new_boot, opened.is_newest))
         }
 
-        fn meet(&mut self, boot: u8) {
+        /// Comes to believe a boot; what it echoed.
+        fn meet(&mut self, boot: u8) -> u64 {
             let challenge = self.inbound.challenge();
             assert_eq!(self.hear(boot, 1, challenge, 0), Ok((true, true)));
+            challenge
         }
     }
 
@@ -265,7 +280,12 @@ mod tests {
         assert_eq!((receiver.inbound.echo(), receiver.inbound.is_connected()), (5, false));
         let challenge = receiver.inbound.challenge();
         assert_eq!(receiver.hear(5, 2, challenge, 1), Ok((true, true)));
-        assert_eq!(receiver.hear(5, 3, 0, 2), Ok((false, true)));
+        assert_eq!(
+            receiver.hear(5, 3, challenge, 2),
+            Ok((false, true)),
+            "its answer to the next is on its way"
+        );
+        assert_eq!(receiver.hear(5, 4, receiver.inbound.challenge(), 3), Ok((false, true)));
         assert!(receiver.inbound.is_connected());
         assert_eq!(receiver.inbound.counts(), (1, 0));
     }
@@ -285,16 +305,16 @@ mod tests {
     #[test]
     fn two_boots_that_take_turns_are_two_nodes() {
         let mut receiver = Receiver::new();
-        [5, 6, 5].into_iter().for_each(|boot| receiver.meet(boot));
+        [5, 6, 5].into_iter().for_each(|boot| _ = receiver.meet(boot));
         assert_eq!(receiver.inbound.counts(), (3, 1));
     }
 
     #[test]
     fn another_boot_that_goes_on_beside_the_one_that_is_heard_is_another_node() {
         let mut receiver = Receiver::new();
-        receiver.meet(5);
+        let echo = receiver.meet(5);
         for at_ms in (0..1000).step_by(100) {
-            receiver.hear(5, 2 + at_ms, 0, at_ms).unwrap();
+            receiver.hear(5, 2 + at_ms, echo, at_ms).unwrap();
             assert_eq!(receiver.hear(6, 1 + at_ms, 0, at_ms), Err(Rejected::Unconfirmed));
         }
         assert_eq!(receiver.inbound.counts(), (1, 5), "once for each after the time-out");
@@ -303,20 +323,31 @@ mod tests {
     #[test]
     fn a_late_datagram_counts_and_does_not_set_the_state_back() {
         let mut receiver = Receiver::new();
-        receiver.meet(5);
-        assert_eq!(receiver.hear(5, 9, 0, 10), Ok((false, true)));
-        assert_eq!(receiver.hear(5, 8, 0, 20), Ok((false, false)));
-        assert_eq!(receiver.hear(5, 8, 0, 30), Err(Rejected::Replayed));
+        let echo = receiver.meet(5);
+        assert_eq!(receiver.hear(5, 9, echo, 10), Ok((false, true)));
+        assert_eq!(receiver.hear(5, 8, echo, 20), Ok((false, false)));
+        assert_eq!(receiver.hear(5, 8, echo, 30), Err(Rejected::Replayed));
         assert_eq!(receiver.inbound.heard().unwrap().newest_at, MonotonicNs(10_000_000));
     }
 
     #[test]
-    fn what_opens_and_is_malformed_is_spent() {
+    fn what_opens_and_is_malformed_is_not_acknowledged() {
         let mut receiver = Receiver::new();
         assert_eq!(receiver.hear_body(5, 1, b"?", 0), Err(Rejected::Malformed));
         receiver.meet(5);
         assert_eq!(receiver.hear_body(5, 2, b"?", 0), Err(Rejected::Malformed));
-        assert_eq!(receiver.hear(5, 2, 0, 0), Err(Rejected::Replayed));
+        assert_eq!(receiver.inbound.heard().unwrap().window.highest(), 1);
+    }
+
+    #[test]
+    fn what_was_said_to_an_earlier_boot_of_this_node_does_not_count() {
+        let mut receiver = Receiver::new();
+        let echo = receiver.meet(5);
+        let to_an_earlier_boot = echo ^ 1;
+        assert_eq!(receiver.hear(5, 2, to_an_earlier_boot, 1), Err(Rejected::Unconfirmed));
+        assert_eq!(receiver.hear(5, 3, 0, 1), Err(Rejected::Unconfirmed));
+        assert_eq!(receiver.inbound.heard().unwrap().window.highest(), 1, "it is not acknowledged");
+        assert_eq!(receiver.hear(5, 2, echo, 2), Ok((false, true)));
     }
 
     #[test]

@@ -51,8 +51,9 @@ pub enum Rejected {
     /// Opened, and not of this version's form.
     #[error("it opens, and what it says is malformed")]
     Malformed,
-    /// Of a boot of the peer that has not shown yet that it is the one that runs now.
-    #[error("its sender has not shown yet that it runs now")]
+    /// Of a boot of the peer that has not shown yet that it is the one that runs now, or said to an earlier
+    /// boot of this node.
+    #[error("its sender has not shown that it knows this boot of the node")]
     Unconfirmed,
 }
 

@@ -315,3 +315,34 @@ fn a_version_is_told_before_anything_else_of_a_datagram_is_looked_at() {
     let next = [&[VERSION + 1, 200, 201, 7], &datagram[4..8]].concat();
     assert_eq!(cluster.hand(2, &next), Handled::Rejected(Rejected::Version { theirs: VERSION + 1 }));
 }
+
+#[test]
+fn a_round_trip_that_suddenly_takes_much_longer_ends_no_acknowledgement() {
+    let near = Weather { delay_ms: 0, ..CLEAR };
+    let mut cluster = met(2, 100, near);
+    cluster.weather.delay_ms = 150;
+    (0..100).for_each(|line| cluster.nodes[0].1.charge(line, 1));
+    cluster.run(ms(5000));
+    let told = stats(&cluster, 1);
+    assert_eq!((told.pending, told.in_flight), (0, 0), "{told:?}");
+    assert!(told.rtt.unwrap() > ms(250), "{told:?}");
+}
+
+#[test]
+fn what_a_restarted_node_says_is_not_taken_for_heard_by_acknowledgements_of_its_earlier_boot() {
+    let mut cluster = met(2, 100, CLEAR);
+    let to_the_earlier_boot: Vec<_> = cluster.recorded.drain(..).map(|sent| sent.bytes).collect();
+    cluster.restart(1, 55);
+    cluster.run(ms(500));
+    cluster.nodes[1].1.charged.clear();
+    (0..100).for_each(|line| cluster.nodes[0].1.charge(line, 2));
+    // Until node 2 hears again, all of it is on its way; it acknowledged such numbers before.
+    cluster.silent = Some(1);
+    cluster.run(FLUSH * 2);
+    for bytes in &to_the_earlier_boot {
+        assert!(matches!(cluster.hand(1, bytes), Handled::Rejected(_)));
+    }
+    cluster.silent = None;
+    cluster.run(ms(2000));
+    cluster.assert_converged();
+}
