@@ -12,6 +12,8 @@
 //!
 //! A peer's datagrams may come from any address; answers go to the address it is configured with.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod keys;
 pub mod stats;
 

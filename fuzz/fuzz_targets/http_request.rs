@@ -1,0 +1,74 @@
+//! Bytes of a client, whole and in pieces: the answers are the same, as far as they go.
+#![no_main]
+
+use std::sync::Arc;
+
+use ground::{specs, table};
+use libfuzzer_sys::fuzz_target;
+use openclaw_rating::api::{CoreService, Health, ServiceParts};
+use openclaw_rating::bucket::hash::KeyHasher;
+use openclaw_rating::bucket::policy::PolicySet;
+use openclaw_rating::data_plane::{Next, Service as _};
+use openclaw_rating::http::{ConnectionState, HttpLimits};
+use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};
+use openclaw_rating::time::MonotonicNs;
+
+const NOW: MonotonicNs = MonotonicNs(1_000_000_000);
+const ROOM: usize = 64 * 1024;
+
+fn service() -> CoreService {
+    let policies = Arc::new(PolicySet::new(&specs(5), NOW).expect("the policies are valid"));
+    let mut service = CoreService::new(ServiceParts {
+        table: Arc::new(table(&policies)),
+        policies,
+        hasher: KeyHasher::new([1; 16]),
+        limits: HttpLimits { max_header_bytes: 1024, max_target_bytes: 300, ..HttpLimits::default() },
+        metrics: Arc::new(CoreMetrics::new()),
+        histograms: histogram_exchange().0,
+        health: Arc::new(Health::default()),
+        region: "eu".to_owned(),
+        version: "1",
+    });
+    service.set_wall_clock(784_111_777);
+    service
+}
+
+/// What a client gets who sends `input` in those pieces.
+fn answers<'i>(pieces: impl Iterator<Item = &'i [u8]>) -> Vec<u8> {
+    let (mut service, mut connection) = (service(), ConnectionState::default());
+    let (mut kept, mut written) = (vec![], vec![]);
+    let mut output = vec![0; ROOM];
+    for piece in pieces {
+        kept.extend_from_slice(piece);
+        loop {
+            let step = service.step(&mut connection, &kept, &mut output, NOW);
+            assert!(step.consumed <= kept.len() && step.written <= output.len());
+            kept.drain(..step.consumed);
+            written.extend_from_slice(&output[..step.written]);
+            match step.next {
+                Next::NeedInput => break,
+                Next::NeedOutputSpace => assert!(step.written > 0, "a step that does nothing"),
+                Next::Close => return written,
+                Next::AwaitMetrics => {
+                    let (head, last) = service.finish_metrics(&mut connection, 0, &mut output);
+                    written.extend_from_slice(&output[..head]);
+                    if last {
+                        return written;
+                    }
+                }
+            }
+        }
+        assert!(kept.len() <= service.max_request_bytes() + piece.len(), "more is kept than a request");
+    }
+    written
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((stride, input)) = data.split_first() else { return };
+    let whole = answers(std::iter::once(input));
+    assert!(whole.is_empty() || whole.starts_with(b"HTTP/1.1 "));
+    let pieces = answers(input.chunks(usize::from(*stride).max(1)));
+    // What can come to nothing good may be refused before it is complete.
+    let alike = whole.starts_with(&pieces) || pieces.starts_with(&whole);
+    assert!(alike, "{}\n---\n{}", whole.escape_ascii(), pieces.escape_ascii());
+});
