@@ -23,6 +23,7 @@ fn cluster(nodes: usize, delay_ms: u64, loss: f64) -> Scenario {
         reloads: vec![],
         demand: vec![],
         drift_ppm: vec![0; nodes],
+        flush_ms: 20,
         length_ms: LENGTH_MS,
     }
 }

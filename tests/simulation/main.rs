@@ -1,11 +1,10 @@
-//! A whole cluster in one thread and in virtual time: real tables and replicas, a network with every
+//! A whole cluster in one thread and in virtual time: real tables, replicas and links, a network with every
 //! fault, clocks that drift and step, crashes, reloads. Each scenario follows from its seed.
 //!
 //! Replay a seed with `SIMULATION_SEED=n cargo test --test simulation one_seed -- --nocapture`.
 #![allow(clippy::unwrap_used)]
 
 mod books;
-mod courier;
 mod figures;
 mod network;
 mod node;

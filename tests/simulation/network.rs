@@ -5,6 +5,9 @@ use std::collections::BinaryHeap;
 
 use crate::random::Random;
 
+/// A datagram may come again so much later, into another life of those it was for.
+const LATEST_COPY_NS: u64 = 4_000_000_000;
+
 /// How datagrams fare.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
@@ -35,6 +38,8 @@ pub(crate) struct Datagram {
     /// Which life of the sender it is of.
     pub(crate) life: u64,
     pub(crate) bytes: Vec<u8>,
+    /// It is not what was sent.
+    pub(crate) spoilt: bool,
 }
 
 impl Ord for Datagram {
@@ -79,15 +84,17 @@ impl Network {
 
     pub(crate) fn send(&mut self, now_ns: u64, from: usize, to: usize, life: u64, bytes: &[u8]) {
         let copies = if self.random.chance(self.faults.duplication) { 2 } else { 1 };
-        for _ in 0..copies {
+        for copy in 0..copies {
             if self.is_cut(now_ns, from, to) || self.random.chance(self.faults.loss) {
                 continue;
             }
             let jitter_ns = self.random.below(self.faults.jitter_ms * 1_000_000 + 1);
-            let due_ns = now_ns + self.faults.delay_ms * 1_000_000 + jitter_ns;
+            let late_ns = if copy == 0 { 0 } else { self.random.below(LATEST_COPY_NS) };
+            let due_ns = now_ns + self.faults.delay_ms * 1_000_000 + jitter_ns + late_ns;
             self.sent += 1;
-            let bytes = self.spoil(bytes.to_vec());
-            self.queue.push(Reverse(Datagram { due_ns, number: self.sent, from, to, life, bytes }));
+            let mut bytes = bytes.to_vec();
+            let spoilt = self.spoil(&mut bytes);
+            self.queue.push(Reverse(Datagram { due_ns, number: self.sent, from, to, life, bytes, spoilt }));
         }
     }
 
@@ -100,15 +107,18 @@ impl Network {
         })
     }
 
-    fn spoil(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
-        if self.random.chance(self.faults.corruption) {
+    /// Whether the bytes are other than they were.
+    fn spoil(&mut self, bytes: &mut Vec<u8>) -> bool {
+        let corrupted = self.random.chance(self.faults.corruption);
+        if corrupted {
             let at = self.random.below(bytes.len() as u64) as usize;
             bytes[at] ^= 1 << self.random.below(8);
         }
-        if self.random.chance(self.faults.truncation) {
+        let truncated = self.random.chance(self.faults.truncation);
+        if truncated {
             bytes.truncate(self.random.below(bytes.len() as u64) as usize);
         }
-        bytes
+        corrupted || truncated
     }
 
     /// The next datagram that arrives until `now_ns`.

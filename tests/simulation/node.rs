@@ -1,6 +1,7 @@
 //! One node of the simulated cluster: real table, replica and link, on a clock of its own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,18 @@ use openclaw_rating::bucket::hash::{BucketId, KeyHasher};
 use openclaw_rating::bucket::policy::{LimitSpec, Limits, Mode, PolicySet, PolicySpec};
 use openclaw_rating::bucket::sharing::Sharing;
 use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
+use openclaw_rating::link::keys::Secret;
+use openclaw_rating::link::{Handled, Link, LinkConfig, MAX_DATAGRAM_BYTES, PeerAddress, PeerStats};
 use openclaw_rating::replica::{NodeId, Replica, ReplicaConfig};
 use openclaw_rating::time::MonotonicNs;
 
-use crate::courier::Courier;
 use crate::witness::Witness;
 
 const LINES: usize = 64;
-pub(crate) const DETECT: Duration = Duration::from_millis(500);
+const DETECT: Duration = Duration::from_millis(500);
+/// More than there is to say.
+const BYTES_PER_SECOND: u64 = 50_000_000;
+const FIRST_PORT: u16 = 7000;
 const POLICY: &str = "p";
 
 /// What a node starts with.
@@ -27,6 +32,9 @@ pub(crate) struct Settings {
     pub(crate) sharing: Sharing,
     pub(crate) keys: usize,
     pub(crate) drift_ppm: i64,
+    pub(crate) flush_ms: u64,
+    /// Of the scenario: with it and the life, the random numbers of the link.
+    pub(crate) seed: u64,
 }
 
 /// A node in one life.
@@ -37,7 +45,7 @@ pub(crate) struct Node {
     started_ns: u64,
     table: Arc<BucketTable>,
     pub(crate) witness: Witness,
-    pub(crate) courier: Courier,
+    pub(crate) link: Link,
     ids: Vec<BucketId>,
     epoch_ms: u64,
 }
@@ -52,6 +60,26 @@ pub(crate) fn node_id(number: usize) -> NodeId {
 fn spec(name: &str, limit: LimitSpec, sharing: Sharing) -> PolicySpec {
     let (overrides, metadata) = (vec![], BTreeMap::new());
     PolicySpec { name: name.into(), limit, overrides, mode: Mode::Enforce, sharing, metadata }
+}
+
+fn address(number: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + number as u16))
+}
+
+fn link(settings: &Settings, node: NodeId, peers: &[NodeId], life: u64, now: MonotonicNs) -> Link {
+    let peer = |peer: &NodeId| PeerAddress { node: *peer, address: address(usize::from(peer.get()) - 1) };
+    let config = LinkConfig {
+        node,
+        secret: Secret::new([7; 32]),
+        peers: peers.iter().map(peer).collect(),
+        flush_interval: Duration::from_millis(settings.flush_ms),
+        detect_timeout: DETECT,
+        max_bytes_per_second: BYTES_PER_SECOND,
+    };
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&settings.seed.to_le_bytes());
+    seed[8..16].copy_from_slice(&life.to_le_bytes());
+    Link::new(&config, seed, LINES as u32, now).unwrap()
 }
 
 impl Node {
@@ -82,8 +110,33 @@ impl Node {
             assert!(table.restore(*id, limits, limits.clock().from_fixed(*level), now));
         }
         let witness = Witness::new(replica, Arc::clone(&table), policies, DETECT);
-        let courier = Courier::new(id, &peers, life, DETECT.as_nanos() as u64, now);
-        Self { settings, life, started_ns: world_ns, table, witness, courier, ids, epoch_ms }
+        let link = link(&settings, id, &peers, life, now);
+        Self { settings, life, started_ns: world_ns, table, witness, link, ids, epoch_ms }
+    }
+
+    /// What the node sends now: to which, and the bytes.
+    pub(crate) fn transmit(&mut self, world_ns: u64) -> Vec<(usize, Vec<u8>)> {
+        let now = self.now(world_ns);
+        let mut out = [0; MAX_DATAGRAM_BYTES];
+        let next = || {
+            let (to, bytes) = self.link.poll_transmit(now, &mut self.witness, &mut out)?;
+            Some((usize::from(to.port() - FIRST_PORT), out[..bytes].to_vec()))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    pub(crate) fn handle(&mut self, from: usize, datagram: &mut [u8], world_ns: u64) -> Handled {
+        let now = self.now(world_ns);
+        self.link.handle_datagram(now, address(from), datagram, &mut self.witness)
+    }
+
+    /// What is wrong with the link when nothing has happened for long.
+    pub(crate) fn unrest(&self) -> Option<String> {
+        let is_quiet = |peer: &PeerStats| {
+            peer.present && peer.connected && peer.synced && peer.pending == 0 && peer.in_flight == 0
+        };
+        let peer = self.link.peer_stats().find(|peer| !is_quiet(peer))?;
+        Some(format!("has a link to node {} that is not at rest: {peer:?}", peer.node))
     }
 
     /// The node's monotonic clock, which is fast or slow by its drift.

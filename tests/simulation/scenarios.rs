@@ -29,6 +29,7 @@ pub(crate) fn random(seed: u64) -> Scenario {
         reloads: reloads(&mut random, nodes, rate, burst),
         demand: demand(&mut random, nodes, rate),
         drift_ppm: (0..nodes).map(|_| random.between(0, 400) as i64 - 200).collect(),
+        flush_ms: random.pick(&[20, 50, 100]),
         length_ms: LENGTH_MS,
     }
 }

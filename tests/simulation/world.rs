@@ -3,11 +3,12 @@
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::policy::LimitSpec;
 use openclaw_rating::bucket::sharing::Sharing;
+use openclaw_rating::link::Handled;
 use openclaw_rating::replica::Applied;
 
 use crate::books::{Books, Central};
 use crate::network::{Cut, Datagram, Faults, Network};
-use crate::node::{Node, Settings, Snapshot, node_id};
+use crate::node::{Node, Settings, Snapshot};
 use crate::random::Random;
 use crate::witness::Heard;
 
@@ -17,6 +18,10 @@ const TICK_NS: u64 = 5 * MS;
 /// What is in flight when demand ends has arrived by then, whatever was lost before.
 const QUIET_NS: u64 = 12 * SECOND;
 const SNAPSHOT_EVERY_NS: u64 = SECOND;
+/// The link's sweep has come by each line in this time.
+const SWEEP_NS: u64 = 640 * SECOND;
+/// While nothing happens; less than what makes a peer absent.
+const LONG_TICK_NS: u64 = 400 * MS;
 
 /// Demand of one node from some time on, in tokens a second.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +66,7 @@ pub(crate) struct Scenario {
     pub(crate) reloads: Vec<Reload>,
     pub(crate) demand: Vec<Demand>,
     pub(crate) drift_ppm: Vec<i64>,
+    pub(crate) flush_ms: u64,
     pub(crate) length_ms: u64,
 }
 
@@ -120,9 +126,10 @@ impl World {
     }
 
     fn start(&mut self, number: usize, with_snapshot: bool) -> Node {
-        let Scenario { nodes, keys, rate, burst, sharing, .. } = self.scenario;
+        let Scenario { nodes, keys, rate, burst, sharing, flush_ms, seed, .. } = self.scenario;
         let drift_ppm = self.scenario.drift_ppm[number];
-        let settings = Settings { number, nodes, limit: limit(rate, burst), sharing, keys, drift_ppm };
+        let limit = limit(rate, burst);
+        let settings = Settings { number, nodes, limit, sharing, keys, drift_ppm, flush_ms, seed };
         self.lives += 1;
         let (epoch_ms, snapshot) = &self.disks[number];
         let empty = vec![];
@@ -134,7 +141,7 @@ impl World {
     pub(crate) fn run(mut self) -> Result<Vec<Outcome>, String> {
         let end_ns = self.scenario.length_ms * MS;
         while self.now_ns < end_ns {
-            self.step(true)?;
+            self.step(TICK_NS, true)?;
         }
         self.network.heal();
         for number in 0..self.nodes.len() {
@@ -143,8 +150,9 @@ impl World {
             }
         }
         while self.now_ns < end_ns + QUIET_NS {
-            self.step(false)?;
+            self.step(TICK_NS, false)?;
         }
+        self.wait_for_sweep()?;
         self.check_quiet()?;
         let outcome = |key: usize| Outcome {
             admitted: self.books[key].admitted,
@@ -155,11 +163,23 @@ impl World {
         Ok((0..self.scenario.keys).map(outcome).collect())
     }
 
-    fn step(&mut self, with_demand: bool) -> Result<(), String> {
-        self.now_ns += TICK_NS;
+    /// What a node without the policy was told is lost on it, until the sweep comes by each line again.
+    fn wait_for_sweep(&mut self) -> Result<(), String> {
+        if self.scenario.reloads.iter().all(|reload| reload.limit.is_some()) {
+            return Ok(());
+        }
+        let end_ns = self.now_ns + SWEEP_NS;
+        while self.now_ns < end_ns {
+            self.step(LONG_TICK_NS, false)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, tick_ns: u64, with_demand: bool) -> Result<(), String> {
+        self.now_ns += tick_ns;
         self.crash_and_restart();
         self.reload();
-        self.deliver();
+        self.deliver()?;
         if with_demand {
             self.ask()?;
         }
@@ -214,16 +234,19 @@ impl World {
         }
     }
 
-    fn deliver(&mut self) {
-        while let Some(datagram) = self.network.arrive(self.now_ns) {
+    fn deliver(&mut self) -> Result<(), String> {
+        while let Some(mut datagram) = self.network.arrive(self.now_ns) {
             let Some(node) = &mut self.nodes[datagram.to] else { continue };
-            let now = node.now(self.now_ns);
-            node.courier.handle_datagram(now, &datagram.bytes, &mut node.witness);
+            let handled = node.handle(datagram.from, &mut datagram.bytes, self.now_ns);
             let log = std::mem::take(&mut node.witness.log);
+            if datagram.spoilt && (matches!(handled, Handled::Accepted { .. }) || !log.is_empty()) {
+                return Err(format!("a spoilt datagram was heard: {handled:?}, {log:?}"));
+            }
             for heard in log {
                 self.book(&datagram, &heard);
             }
         }
+        Ok(())
     }
 
     fn book(&mut self, datagram: &Datagram, heard: &Heard) {
@@ -244,7 +267,9 @@ impl World {
                 books.met(to, from, left, 0.0);
             }
             // Told in whole tokens, rounded up.
-            Applied::FirstContact(charged) => books.met(to, from, left, charged.saturating_sub(1) as f64),
+            Applied::FirstContact(told) => {
+                books.met(to, from, left, told.saturating_sub(1 + heard.forgotten) as f64);
+            }
             Applied::Adopted => books.met(to, from, left, 0.0),
             _ => {}
         }
@@ -287,16 +312,13 @@ impl World {
         for number in 0..self.nodes.len() {
             let before: Vec<u64> = (0..self.scenario.keys).map(|key| self.phantom(number, key)).collect();
             let Some(node) = &mut self.nodes[number] else { continue };
-            let now = node.now(self.now_ns);
-            let outgoing: Vec<_> =
-                std::iter::from_fn(|| node.courier.poll_transmit(now, &mut node.witness)).collect();
+            let outgoing = node.transmit(self.now_ns);
             let life = node.life;
             for (key, before) in before.into_iter().enumerate() {
                 let given_back = before.saturating_sub(self.phantom(number, key)) as f64 / 65536.0;
                 self.books[key].gave_back(number, given_back);
             }
             for (to, bytes) in outgoing {
-                let to = (0..self.scenario.nodes).find(|peer| node_id(*peer) == to).unwrap();
                 self.network.send(self.now_ns, number, to, life, &bytes);
             }
         }
@@ -316,6 +338,9 @@ impl World {
             for (number, node) in
                 self.nodes.iter().enumerate().filter_map(|(n, node)| Some((n, node.as_ref()?)))
             {
+                if let Some(unrest) = node.unrest() {
+                    return Err(format!("node {number} {unrest}"));
+                }
                 if node.phantom(key) != 0 {
                     return Err(format!("node {number} kept a phantom of key {key}"));
                 }
