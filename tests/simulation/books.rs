@@ -5,7 +5,8 @@
 /// The invariant: a node's level is at least the true level less what it has not heard. It holds by
 /// induction over draining, charging and hearing; where a node may know less (it restarted, it took a
 /// charge made for an absent peer for what it heard) the difference is booked as *slack*, which is void
-/// as soon as the true level is zero. So at each admission the true level is at most the burst, what is
+/// as soon as the true level is zero. A node that starts knows nothing, until it takes over a level: from then
+/// on it knows as much as the sender of that level did, and what was used since. So at each admission the true level is at most the burst, what is
 /// in flight, and the slack.
 #[derive(Clone, Debug)]
 pub(crate) struct Books {
@@ -15,16 +16,18 @@ pub(crate) struct Books {
     at_s: f64,
     pub(crate) admitted: f64,
     unheard: Vec<Vec<f64>>,
+    /// What each node heard of each other since it started.
+    heard: Vec<Vec<f64>>,
     slack: Vec<f64>,
     pub(crate) highest_excess: f64,
 }
 
 impl Books {
     pub(crate) fn new(nodes: usize, rate: f64, burst: f64) -> Self {
-        let unheard = vec![vec![0.0; nodes]; nodes];
+        let (unheard, heard) = (vec![vec![0.0; nodes]; nodes], vec![vec![0.0; nodes]; nodes]);
         let slack = vec![0.0; nodes];
         let (level, at_s, admitted, highest_excess) = (0.0, 0.0, 0.0, 0.0);
-        Self { rate, burst, level, at_s, admitted, unheard, slack, highest_excess }
+        Self { rate, burst, level, at_s, admitted, unheard, heard, slack, highest_excess }
     }
 
     /// The limit was raised somewhere: the bound is that of the most generous node.
@@ -62,7 +65,9 @@ impl Books {
     }
 
     pub(crate) fn heard(&mut self, node: usize, from: usize, growth: f64, covered: f64, forgotten: f64) {
-        self.unheard[node][from] = (self.unheard[node][from] - growth).max(0.0);
+        let known = growth.min(self.unheard[node][from]);
+        self.unheard[node][from] -= known;
+        self.heard[node][from] += known;
         self.slack[node] += covered + forgotten;
     }
 
@@ -70,7 +75,23 @@ impl Books {
     pub(crate) fn met(&mut self, node: usize, from: usize, left: f64, charged: f64) {
         let known = (self.unheard[node][from] - left).max(0.0);
         self.unheard[node][from] -= known;
+        self.heard[node][from] += known;
         self.slack[node] += (known - charged).max(0.0);
+    }
+
+    /// How much more the true level can be than a node's.
+    pub(crate) fn ignorance(&self, node: usize) -> f64 {
+        self.slack[node] + self.unheard[node].iter().sum::<f64>()
+    }
+
+    /// A node took over the level that another had when its ignorance was `theirs`.
+    ///
+    /// What third nodes told it directly was charged to the level it had before, and the sender may not have
+    /// heard of it.
+    pub(crate) fn took_over(&mut self, node: usize, from: usize, theirs: f64) {
+        let thirds = self.heard[node].iter().enumerate().filter(|(third, _)| *third != from);
+        let directly: f64 = thirds.map(|(_, heard)| heard).sum();
+        self.slack[node] = self.slack[node].min(theirs + directly);
     }
 
     /// What was charged too much for absent peers is given back.
@@ -85,10 +106,11 @@ impl Books {
         }
     }
 
-    /// A node begins with nothing: what it takes over is not booked, the figures show that it does.
+    /// A node begins with nothing.
     pub(crate) fn started(&mut self, node: usize, now_s: f64) {
         self.drain(now_s);
         self.unheard[node].fill(0.0);
+        self.heard[node].fill(0.0);
         self.slack[node] = self.level;
     }
 

@@ -108,6 +108,21 @@ fn observed_shares_use_the_budget_when_one_side_asks_for_all_of_it() {
     assert!(ratio >= 0.98, "{ratio}");
 }
 
+/// What two charged for a third that they could not hear is what the third used, when it is back.
+#[test]
+fn a_third_region_that_was_cut_off_is_not_charged_for_twice() {
+    for share in [Share::Equal, Share::Observed] {
+        let mut scenario = asking(cut(cluster(3, 40, 0.0), share), &[300.0, 300.0, 300.0]);
+        for (cut, [from, to]) in scenario.cuts.iter_mut().zip([[0b011, 0b100], [0b100, 0b011]]) {
+            (cut.from, cut.to) = (from, to);
+        }
+        // Then it asks for little: what the others are charged too much, nobody uses.
+        scenario.demand.push(Demand { node: 2, from_ms: 40_000, tokens_per_s: 5.0 });
+        let ratio = ratio(scenario);
+        assert!((0.99..=1.005).contains(&ratio), "{share:?}: {ratio}");
+    }
+}
+
 #[test]
 fn demand_below_the_limit_is_never_denied() {
     for nodes in [2, 5] {

@@ -18,6 +18,14 @@ pub(crate) struct Faults {
     pub(crate) duplication: f64,
     pub(crate) corruption: f64,
     pub(crate) truncation: f64,
+    pub(crate) detour: Option<Detour>,
+}
+
+/// From some time on all datagrams take another way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Detour {
+    pub(crate) from_ms: u64,
+    pub(crate) delay_ms: u64,
 }
 
 /// No datagram passes from one set of nodes to the other (a bit each) for a while.
@@ -29,15 +37,22 @@ pub(crate) struct Cut {
     pub(crate) end_ms: u64,
 }
 
-#[derive(Debug)]
+/// Most keys that a scenario asks for.
+pub(crate) const MAX_KEYS: usize = 2;
+
+#[derive(Debug, Default)]
 pub(crate) struct Datagram {
     pub(crate) due_ns: u64,
-    number: u64,
+    pub(crate) number: u64,
+    /// The same for all copies.
+    pub(crate) original: u64,
     pub(crate) from: usize,
     pub(crate) to: usize,
     /// Which life of the sender it is of.
     pub(crate) life: u64,
     pub(crate) bytes: Vec<u8>,
+    /// What the sender did not know of each key.
+    pub(crate) ignorance: [f64; MAX_KEYS],
     /// It is not what was sent.
     pub(crate) spoilt: bool,
 }
@@ -79,10 +94,13 @@ impl Network {
     /// From here on nothing is lost.
     pub(crate) fn heal(&mut self) {
         self.cuts.clear();
-        self.faults = Faults { delay_ms: self.faults.delay_ms, ..Faults::default() };
+        let Faults { delay_ms, detour, .. } = self.faults;
+        self.faults = Faults { delay_ms, detour, ..Faults::default() };
     }
 
-    pub(crate) fn send(&mut self, now_ns: u64, from: usize, to: usize, life: u64, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, now_ns: u64, sent: &Datagram) {
+        let (from, to) = (sent.from, sent.to);
+        let original = self.sent;
         let copies = if self.random.chance(self.faults.duplication) { 2 } else { 1 };
         for copy in 0..copies {
             if self.is_cut(now_ns, from, to) || self.random.chance(self.faults.loss) {
@@ -90,12 +108,18 @@ impl Network {
             }
             let jitter_ns = self.random.below(self.faults.jitter_ms * 1_000_000 + 1);
             let late_ns = if copy == 0 { 0 } else { self.random.below(LATEST_COPY_NS) };
-            let due_ns = now_ns + self.faults.delay_ms * 1_000_000 + jitter_ns + late_ns;
+            let due_ns = now_ns + self.delay_ms(now_ns) * 1_000_000 + jitter_ns + late_ns;
             self.sent += 1;
-            let mut bytes = bytes.to_vec();
+            let mut bytes = sent.bytes.clone();
             let spoilt = self.spoil(&mut bytes);
-            self.queue.push(Reverse(Datagram { due_ns, number: self.sent, from, to, life, bytes, spoilt }));
+            let number = self.sent;
+            self.queue.push(Reverse(Datagram { due_ns, number, original, bytes, spoilt, ..*sent }));
         }
+    }
+
+    fn delay_ms(&self, now_ns: u64) -> u64 {
+        let detour = self.faults.detour.filter(|detour| now_ns >= detour.from_ms * 1_000_000);
+        detour.map_or(self.faults.delay_ms, |detour| detour.delay_ms)
     }
 
     fn is_cut(&self, now_ns: u64, from: usize, to: usize) -> bool {

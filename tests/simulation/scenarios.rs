@@ -2,7 +2,7 @@
 
 use openclaw_rating::bucket::sharing::{Consistency, Partition, Share, Sharing};
 
-use crate::network::{Cut, Faults};
+use crate::network::{Cut, Detour, Faults};
 use crate::random::Random;
 use crate::world::{Crash, Demand, Reload, Scenario};
 
@@ -51,7 +51,11 @@ fn faults(random: &mut Random) -> Faults {
     let (loss, duplication) = (probability(0.4), probability(0.3));
     let (corruption, truncation) = (probability(0.1), probability(0.1));
     let delay_ms = random.between(0, 150);
-    Faults { delay_ms, jitter_ms: random.pick(&[0, 10, 200]), loss, duplication, corruption, truncation }
+    let jitter_ms = random.pick(&[0, 10, 200]);
+    let detour = random
+        .chance(0.3)
+        .then(|| Detour { from_ms: random.between(0, LENGTH_MS), delay_ms: random.between(0, 150) });
+    Faults { delay_ms, jitter_ms, loss, duplication, corruption, truncation, detour }
 }
 
 fn cuts(random: &mut Random, nodes: usize) -> Vec<Cut> {

@@ -1,5 +1,7 @@
 //! A cluster in virtual time: demand, network, crashes, reloads, and the books that are checked.
 
+use std::collections::HashSet;
+
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::policy::LimitSpec;
 use openclaw_rating::bucket::sharing::Sharing;
@@ -7,7 +9,7 @@ use openclaw_rating::link::Handled;
 use openclaw_rating::replica::Applied;
 
 use crate::books::{Books, Central};
-use crate::network::{Cut, Datagram, Faults, Network};
+use crate::network::{Cut, Datagram, Faults, MAX_KEYS, Network};
 use crate::node::{Node, Settings, Snapshot};
 use crate::random::Random;
 use crate::witness::Heard;
@@ -95,6 +97,8 @@ pub(crate) struct World {
     /// Parts of a token that are asked for next, by node and key.
     due: Vec<Vec<f64>>,
     lives: u64,
+    /// Datagrams that were heard, by the life of the node that heard them.
+    accepted: HashSet<(u64, u64)>,
 }
 
 fn limit(rate: u64, burst: u64) -> LimitSpec {
@@ -119,6 +123,7 @@ impl World {
             asked: vec![0.0; scenario.keys],
             due: vec![vec![0.0; scenario.keys]; scenario.nodes],
             lives: 0,
+            accepted: HashSet::new(),
             scenario,
         };
         world.nodes = (0..world.scenario.nodes).map(|number| Some(world.start(number, false))).collect();
@@ -239,8 +244,12 @@ impl World {
             let Some(node) = &mut self.nodes[datagram.to] else { continue };
             let handled = node.handle(datagram.from, &mut datagram.bytes, self.now_ns);
             let log = std::mem::take(&mut node.witness.log);
-            if datagram.spoilt && (matches!(handled, Handled::Accepted { .. }) || !log.is_empty()) {
+            let is_heard = matches!(handled, Handled::Accepted { .. }) || !log.is_empty();
+            if is_heard && datagram.spoilt {
                 return Err(format!("a spoilt datagram was heard: {handled:?}, {log:?}"));
+            }
+            if is_heard && !self.accepted.insert((node.life, datagram.original)) {
+                return Err(format!("a datagram was heard twice: {handled:?}, {log:?}"));
             }
             for heard in log {
                 self.book(&datagram, &heard);
@@ -270,7 +279,10 @@ impl World {
             Applied::FirstContact(told) => {
                 books.met(to, from, left, told.saturating_sub(1 + heard.forgotten) as f64);
             }
-            Applied::Adopted => books.met(to, from, left, 0.0),
+            Applied::Adopted => {
+                books.met(to, from, left, 0.0);
+                books.took_over(to, from, datagram.ignorance[key]);
+            }
             _ => {}
         }
     }
@@ -318,8 +330,13 @@ impl World {
                 let given_back = before.saturating_sub(self.phantom(number, key)) as f64 / 65536.0;
                 self.books[key].gave_back(number, given_back);
             }
+            let mut ignorance = [0.0; MAX_KEYS];
+            for (known, books) in ignorance.iter_mut().zip(&self.books) {
+                *known = books.ignorance(number);
+            }
             for (to, bytes) in outgoing {
-                self.network.send(self.now_ns, number, to, life, &bytes);
+                let datagram = Datagram { from: number, to, life, bytes, ignorance, ..Datagram::default() };
+                self.network.send(self.now_ns, &datagram);
             }
         }
     }
