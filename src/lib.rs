@@ -10,6 +10,7 @@
 //! A check goes from the ring to the service that parses it, to the bucket that decides it with one
 //! compare-exchange, and back. Everything up to the rings is pure: time and bytes come in.
 
+pub mod admin;
 pub mod agent;
 pub mod api;
 pub mod bucket;

@@ -82,6 +82,19 @@ pub struct View {
     pub(crate) known: u16,
 }
 
+/// A bucket at a glance: its parts may be of different moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The slot of the limits that its level is counted in.
+    pub slot: u16,
+    /// The theoretical arrival time, in ticks of these limits.
+    pub tat: u64,
+    /// Tokens that it admitted since it was made.
+    pub used: u64,
+    /// Charged for peers that could not be heard, in 1/65536 of a token.
+    pub phantom: u64,
+}
+
 /// What a merge knows of a line before it moves the level.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heard {
@@ -407,11 +420,12 @@ impl Line {
     }
 
     /// Slot, `tat` and counted tokens of a live line.
-    pub(crate) fn read(&self) -> Option<(u16, u64, u64)> {
+    pub(crate) fn read(&self) -> Option<Reading> {
         let pair = self.pair.load();
         let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
         let start = self.start.load(Ordering::Relaxed);
         let live = pair.count != 0 && pair.tat != RESERVED && self.id() != 0;
-        live.then(|| (slot, pair.tat, pair.count.saturating_sub(start)))
+        let phantom = self.phantom.load(Ordering::Relaxed) & !IDLED;
+        live.then(|| Reading { slot, tat: pair.tat, used: pair.count.saturating_sub(start), phantom })
     }
 }

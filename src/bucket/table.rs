@@ -29,7 +29,7 @@ use crate::time::MonotonicNs;
 mod merge;
 
 pub(crate) use super::line::Heard;
-pub use super::line::View;
+pub use super::line::{Reading, View};
 
 /// Lines of one group: 512 bytes.
 const GROUP: usize = if cfg!(loom) { 2 } else { 8 };
@@ -329,19 +329,15 @@ impl BucketTable {
         self.lines.len()
     }
 
-    /// Calls `seen` with slot and `tat` of each live bucket in a range of lines.
-    pub fn visit(&self, range: Range<usize>, mut seen: impl FnMut(u16, u64)) {
+    /// Calls `seen` with each live bucket in a range of lines.
+    pub fn visit(&self, range: Range<usize>, seen: impl FnMut(Reading)) {
         let end = range.end.min(self.lines.len());
-        for line in &self.lines[range.start.min(end)..end] {
-            if let Some((slot, tat, _)) = line.read() {
-                seen(slot, tat);
-            }
-        }
+        self.lines[range.start.min(end)..end].iter().filter_map(Line::read).for_each(seen);
     }
 
     /// Tokens that a bucket has admitted since it was made.
     pub fn used(&self, id: BucketId) -> Option<u64> {
-        self.lines[self.find(id)?].read().map(|(_, _, used)| used)
+        self.lines[self.find(id)?].read().map(|reading| reading.used)
     }
 
     fn window(&self, id: BucketId) -> Window {

@@ -52,6 +52,10 @@ fn describe_cluster(config: &Config, line: &mut impl FnMut(&str, String)) {
         ),
         None => line("state", "none: a restart begins with full buckets".to_owned()),
     }
+    match &config.admin.socket {
+        Some(path) => line("admin", format!("unix:{}", path.display())),
+        None => line("admin", "none: no `inspect`; set [admin] socket".to_owned()),
+    }
     let Some(cluster) = &config.cluster else { return line("cluster", "none".to_owned()) };
     line("cluster", format!("node {} ({}) on {}", cluster.node, config.node.name, cluster.listen));
     let flush =

@@ -2,6 +2,7 @@
 
 mod check_config;
 mod describe;
+mod inspect;
 mod keygen;
 mod load;
 mod replication;
@@ -30,6 +31,8 @@ enum Command {
     Serve,
     /// Print every problem of the configuration, or the settings in effect
     CheckConfig,
+    /// Show what a running server knows of one bucket
+    Inspect(inspect::InspectArguments),
     /// Make the secret that all nodes of a cluster share
     Keygen(keygen::KeygenArguments),
     /// Ask a server for checks, as many as it answers or at a given rate, and report
@@ -56,6 +59,7 @@ pub fn run() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
+        Command::Inspect(arguments) => inspect::run(&arguments, &sources),
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
     }

@@ -13,13 +13,14 @@ use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use super::{describe, replication};
+use crate::admin::{AdminServer, Inspector, InspectorParts};
 use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
 use crate::bucket::table::{BucketTable, TableConfig, TableError};
 use crate::config::{self, Config, Problems, ServerConfig, Sources};
 use crate::control_plane::{
-    ControlParts, ControlPlane, ControlPlaneError, CoreHandles, Observed, ObservedParts,
+    ControlParts, ControlPlane, ControlPlaneError, CoreHandles, MAX_QUESTIONS, Observed, ObservedParts,
 };
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::durability::{self, Epoch, Found, Keeper, KeeperParts, Kept};
@@ -102,6 +103,8 @@ struct Server<'s> {
     reloads: Arc<Reloads>,
     health: Arc<Health>,
     data_plane: DataPlane,
+    /// Ends when dropped.
+    _admin: Option<AdminServer>,
     /// Ends after the data plane, whose last requests it answers.
     control_plane: ControlPlane,
     /// Writes the last snapshot when all else has ended.
@@ -152,7 +155,7 @@ impl<'s> Server<'s> {
         let observed = ObservedParts {
             table: Arc::clone(&table),
             policies: Arc::clone(&policies),
-            hasher,
+            hasher: hasher.clone(),
             watched: config.watched.clone(),
             reloads: Arc::clone(&reloads),
             health: Arc::clone(&health),
@@ -164,13 +167,24 @@ impl<'s> Server<'s> {
             .as_ref()
             .map(|cluster| replication::prepare(cluster, &table, &policies, &health, clock.now()))
             .transpose()?;
+        let (question, questions) = bounded(MAX_QUESTIONS);
         let control_plane = ControlPlane::start(ControlParts {
             observed: Observed::new(cores, observed, clock.now()),
             renders: data_plane.render_requests(),
             replies: data_plane.metrics_replies(),
             replication,
+            questions,
             clock,
         })?;
+        let inspector = InspectorParts {
+            table: Arc::clone(&table),
+            policies: Arc::clone(&policies),
+            hasher,
+            region: config.node.region.clone(),
+            cluster: config.cluster.as_ref().map(|cluster| (cluster.node, question)),
+            clock,
+        };
+        let admin = start_admin(&config, inspector);
         let keeper = found.directory.zip(config.state.as_ref()).map(|(directory, state)| {
             Keeper::start(KeeperParts {
                 directory,
@@ -194,6 +208,7 @@ impl<'s> Server<'s> {
             reloads,
             health,
             data_plane,
+            _admin: admin,
             control_plane,
             keeper,
             signals,
@@ -304,6 +319,14 @@ fn hash_key(config: &Config, found: &Found) -> [u8; 16] {
         return derive_hash_key(&Secret::new(*cluster.secret.bytes()));
     }
     config.hash_secret.map(|secret| secret.0).or(found.hash_key).unwrap_or_else(rand::random)
+}
+
+/// The socket on which people on the host ask, where the configuration has one. Checks are answered
+/// without it too.
+fn start_admin(config: &Config, inspector: InspectorParts) -> Option<AdminServer> {
+    let path = config.admin.socket.as_ref()?;
+    let started = AdminServer::start(path, Arc::new(Inspector::new(inspector)));
+    started.map_err(|error| error!("{error}. Checks are answered without it")).ok()
 }
 
 /// Looks into the state directory, if there is to be one.

@@ -5,6 +5,7 @@
 //! are laid over it; then each section is read into its runtime type, and that conversion is the
 //! validation, so a `Config` that exists can be served.
 
+mod admin;
 mod cluster;
 mod overrides;
 mod policy;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use crate::bucket::policy::PolicySpec;
 use crate::bucket::table::OnTableFull;
 use crate::hex;
+pub use admin::AdminConfig;
 pub use cluster::{ClusterConfig, ClusterSecret, NodeConfig, PeerConfig};
 use problem::{Findings, Place};
 pub use problem::{Location, Problem, Problems};
@@ -91,6 +93,8 @@ pub struct Config {
     pub cluster: Option<ClusterConfig>,
     /// What outlives the process.
     pub state: Option<StateConfig>,
+    /// Where people on the host ask.
+    pub admin: AdminConfig,
     /// How the server stops.
     pub shutdown: ShutdownConfig,
     /// The least severe messages that are logged.
@@ -110,6 +114,7 @@ impl Config {
             ("node", self.node != new.node),
             ("cluster", self.cluster != new.cluster),
             ("state", self.state != new.state),
+            ("admin", self.admin != new.admin),
             ("shutdown", self.shutdown != new.shutdown),
             ("log", self.log_level != new.log_level),
             ("hash", self.hash_secret != new.hash_secret),
@@ -212,13 +217,15 @@ fn read_config(root: &Value, sources: &Sources, findings: &mut Findings) -> Conf
     let policies = policy::read_policies(&mut root, findings);
     let node = cluster::read_node(&mut root, &sources.environment, findings);
     let cluster = cluster::read_cluster(&mut root, &node, findings);
+    let state = state::read_state(&mut root, &sources.environment, findings);
     let config = Config {
         file: sources.file.clone(),
         server: server::read_server(&mut root, findings),
         table: read_table(&mut root, findings),
         watched: read_watched(&mut root, &policies, findings),
         policies,
-        state: state::read_state(&mut root, &sources.environment, findings),
+        admin: admin::read_admin(&mut root, state.as_ref(), &sources.environment, findings),
+        state,
         shutdown: read_shutdown(&mut root, findings),
         log_level: read_log_level(&mut root, findings),
         hash_secret: read_hash_secret(&mut root, cluster.as_ref(), findings),

@@ -1,10 +1,11 @@
 //! What must not be on a data thread: one glommio executor on a thread of its own.
 //!
 //! It renders `/metrics` for the data threads, gathers their histograms, walks the table for the fill
-//! ratios, watches that every data thread turns (`watchdog`), and drives the link to other nodes. It touches the data plane through
-//! atomics and channels only.
+//! ratios, watches that every data thread turns (`watchdog`), and drives the link to other nodes (`replication`), of which it
+//! also tells what people ask (`inspect`). It touches the data plane through atomics and channels only.
 
 mod gather;
+mod inspect;
 mod peer_metrics;
 mod replication;
 mod socket;
@@ -22,6 +23,7 @@ use crate::data_plane::{MetricsReplies, RenderRequest};
 use crate::time::SystemClock;
 
 pub use gather::{CoreHandles, Observed, ObservedParts};
+pub use inspect::{MAX_QUESTIONS, TellRequest, Told, ToldPeer};
 use replication::Replication;
 pub use replication::{ReplicationError, ReplicationParts};
 
@@ -65,6 +67,8 @@ pub struct ControlParts {
     pub replies: MetricsReplies,
     /// The link to other nodes, where there are any.
     pub replication: Option<ReplicationParts>,
+    /// Questions about single buckets.
+    pub questions: Receiver<TellRequest>,
     /// The clock of the data plane.
     pub clock: SystemClock,
 }
@@ -125,7 +129,7 @@ impl Drop for ControlPlane {
 
 async fn run(parts: ControlParts, stop: &AtomicBool) {
     use crate::time::Clock as _;
-    let ControlParts { mut observed, renders, replies, replication, clock } = parts;
+    let ControlParts { mut observed, renders, replies, replication, questions, clock } = parts;
     let replication = replication.map(|parts| Replication::start(parts, clock));
     let mut next_collect = clock.now();
     while !stop.load(Ordering::Relaxed) {
@@ -138,6 +142,9 @@ async fn run(parts: ControlParts, stop: &AtomicBool) {
         observed.answer(&renders, &replies, now, || {
             replication.as_ref().map(Replication::families).unwrap_or_default()
         });
+        if let Some(replication) = &replication {
+            questions.try_iter().take(MAX_QUESTIONS).for_each(|question| replication.tell(question));
+        }
         sleep(TICK).await;
     }
     if let Some(replication) = replication {

@@ -15,6 +15,7 @@ use glommio::{Task, spawn_local};
 use socket2::Socket;
 use tracing::{error, info, warn};
 
+use super::inspect::{TellRequest, Told, ToldPeer};
 use crate::api::{Health, Warning};
 use crate::bucket::policy::PolicySet;
 use crate::config::ClusterConfig;
@@ -126,6 +127,23 @@ impl Replication {
         let shared = self.shared.borrow();
         let peers: Vec<PeerStats> = shared.link.peer_stats().collect();
         super::peer_metrics::families(&peers, shared.link.rejected(), &shared.replica.stats(), shared.unsent)
+    }
+
+    /// Answers a question about a bucket.
+    pub(super) fn tell(&self, question: TellRequest) {
+        let shared = self.shared.borrow();
+        let line = shared.replica.line(question.id);
+        let heard = line.map(|line| shared.replica.counters(line).1).unwrap_or_default();
+        let peers = shared.link.peer_stats().map(|peer| ToldPeer {
+            node: peer.node,
+            present: peer.present,
+            synced: peer.synced,
+            pending: line.is_some_and(|line| shared.link.awaits(peer.node, line)),
+            lag: peer.lag,
+        });
+        let told = Told { heard, peers: peers.collect() };
+        // Who asked may have stopped waiting.
+        let _ = question.reply.try_send(told);
     }
 
     /// Tells the peers what has not been told, and ends.

@@ -252,6 +252,12 @@ impl Link {
         self.peers.iter().map(|peer| peer.stats(self.last_now))
     }
 
+    /// Whether a peer is still to be told of a line, or has not acknowledged that it was.
+    #[must_use]
+    pub fn awaits(&self, node: NodeId, line: u32) -> bool {
+        self.peers.iter().any(|peer| peer.node == node && peer.awaits(line))
+    }
+
     /// The peers, and whether each is heard.
     pub fn presence(&self) -> impl Iterator<Item = (NodeId, bool)> {
         self.peers.iter().map(|peer| (peer.node, peer.is_present()))

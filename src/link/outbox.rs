@@ -45,6 +45,11 @@ impl Outbox {
         self.backlog.lines().len()
     }
 
+    /// Whether a line waits because it changed.
+    pub(super) fn awaits(&self, line: u32) -> bool {
+        self.backlog.lines().contains(line)
+    }
+
     /// No change that waits is older.
     pub(super) fn oldest_change(&self) -> Option<MonotonicNs> {
         self.backlog.oldest()

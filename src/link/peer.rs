@@ -311,6 +311,12 @@ impl Peer {
         count
     }
 
+    /// Whether it is still to be told of a line, or has not acknowledged that it was.
+    pub(super) fn awaits(&self, line: u32) -> bool {
+        let mut changes = self.flight.sent().filter(|sent| sent.cargo == Cargo::Changes);
+        self.outbox.awaits(line) || changes.any(|sent| sent.lines.contains(&line))
+    }
+
     pub(super) fn stats(&self, now: MonotonicNs) -> PeerStats {
         let changes = || self.flight.sent().filter(|sent| sent.cargo == Cargo::Changes);
         let oldest = changes().map(|sent| sent.oldest_change).chain(self.outbox.oldest_change()).min();

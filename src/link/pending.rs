@@ -41,6 +41,10 @@ impl LineSet {
         self.len += 1;
     }
 
+    pub(super) fn contains(&self, line: u32) -> bool {
+        self.words.get(line as usize / 64).is_some_and(|word| word & (1 << (line % 64)) != 0)
+    }
+
     pub(super) fn remove(&mut self, line: u32) {
         let (word, bit) = (line as usize / 64, 1 << (line % 64));
         if line >= self.lines || self.words[word] & bit == 0 {

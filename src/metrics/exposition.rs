@@ -180,7 +180,7 @@ impl Page<'_> {
         ]
     }
 
-    fn tokens(&self) -> [Family; 3] {
+    fn tokens(&self) -> [Family; 5] {
         let mut available =
             Family::gauge("openclaw_token_bucket_available", "Tokens that a watched key can spend now.");
         let mut capacity = Family::gauge("openclaw_token_bucket_capacity", "The burst of a watched key.");
@@ -190,7 +190,23 @@ impl Page<'_> {
             available.add(&labels, watched.available);
             capacity.add(&labels, watched.capacity);
         }
-        [available, capacity, self.fill_ratios()]
+        let [debt, phantom] = self.owed();
+        [available, capacity, self.fill_ratios(), debt, phantom]
+    }
+
+    /// What buckets hold beyond their own use, at the last walk over them.
+    fn owed(&self) -> [Family; 2] {
+        let help = "Tokens that live buckets owe beyond their burst, at the last walk over them.";
+        let mut debt = Family::gauge("openclaw_debt_tokens", help);
+        let help = "Tokens charged for peers that cannot be heard, at the last walk over the buckets.";
+        let mut phantom = Family::gauge("openclaw_phantom_tokens", help);
+        for policy in self.policies.iter() {
+            if let Some(row) = self.fill.row(policy.index()) {
+                debt.add(&[("policy", policy.name())], row.debt_tokens);
+                phantom.add(&[("policy", policy.name())], row.phantom_tokens);
+            }
+        }
+        [debt, phantom]
     }
 
     fn fill_ratios(&self) -> Family {

@@ -1,5 +1,6 @@
 //! How full buckets are, by policy: a walk over all lines in slices, off the data path.
 
+use crate::bucket::gcra::FIXED_BITS;
 use crate::bucket::policy::{Limits, MAX_POLICIES, PolicySet, level_at};
 use crate::bucket::table::BucketTable;
 use crate::time::MonotonicNs;
@@ -18,6 +19,10 @@ pub(super) struct Row {
     /// How many are at most each bound, and above the one before.
     counts: [u64; BOUNDS.len()],
     pub(super) sum: f64,
+    /// Owed by buckets above their burst.
+    pub(super) debt_tokens: f64,
+    /// Charged for peers that could not be heard.
+    pub(super) phantom_tokens: f64,
 }
 
 impl Row {
@@ -47,12 +52,6 @@ impl FillRatios {
         self.rows.get(usize::from(policy_index))
     }
 
-    fn add(&mut self, policy_index: u16, ratio: f64) {
-        if let Some(row) = self.rows.get_mut(usize::from(policy_index)) {
-            row.add(ratio);
-        }
-    }
-
     fn clear(&mut self) {
         self.rows.fill(Row::default());
     }
@@ -61,6 +60,12 @@ impl FillRatios {
 /// Tokens of a bucket that can be spent now, not whole ones only; zero for one in debt.
 pub(super) fn available(level_ticks: u64, limits: &Limits) -> f64 {
     let ticks = limits.burst_ticks().saturating_sub(level_ticks);
+    ticks as f64 / limits.clock().ticks(1) as f64
+}
+
+/// Tokens that a bucket owes beyond its burst.
+fn debt(level_ticks: u64, limits: &Limits) -> f64 {
+    let ticks = level_ticks.saturating_sub(limits.burst_ticks());
     ticks as f64 / limits.clock().ticks(1) as f64
 }
 
@@ -82,10 +87,14 @@ impl FillScan {
         now: MonotonicNs,
     ) -> bool {
         let end = self.next_line.saturating_add(lines).min(table.len_lines());
-        table.visit(self.next_line..end, |slot, tat| {
-            if let (Some(limits), Some(owner)) = (policies.slot(slot), policies.owner(slot)) {
-                let available = available(level_at(tat, limits, now), limits);
-                self.counting.add(owner.index, available / limits.burst() as f64);
+        table.visit(self.next_line..end, |bucket| {
+            if let (Some(limits), Some(owner)) = (policies.slot(bucket.slot), policies.owner(bucket.slot)) {
+                let level = level_at(bucket.tat, limits, now);
+                if let Some(row) = self.counting.rows.get_mut(usize::from(owner.index)) {
+                    row.add(available(level, limits) / limits.burst() as f64);
+                    row.debt_tokens += debt(level, limits);
+                    row.phantom_tokens += bucket.phantom as f64 / f64::from(1_u32 << FIXED_BITS);
+                }
             }
         });
         self.next_line = end;
@@ -148,6 +157,22 @@ mod tests {
         assert!((row.sum - 49.5).abs() < 1e-6, "{}", row.sum);
         let b = policies.find(b"b").unwrap();
         assert_eq!(scan.found().row(b.index()).unwrap().cumulative()[12], 0);
+    }
+
+    #[test]
+    fn debt_and_what_was_charged_for_absent_peers_are_summed_by_policy() {
+        let (policies, now) = (policies(), MonotonicNs(1_000));
+        let table = BucketTable::new(TableConfig { lines: 64, on_full: OnTableFull::Allow }).unwrap();
+        table.publish_limits(&policies);
+        let a = policies.find(b"a").unwrap();
+        let limits = a.default_limits();
+        let id = KeyHasher::new([7; 16]).bucket_id(a, b"k");
+        assert!(table.restore(id, limits, limits.clock().ticks(103), now));
+        table.add_phantom(table.line(id).unwrap(), 5 << FIXED_BITS, false);
+        let mut scan = FillScan::default();
+        assert!(scan.advance(&table, &policies, 64, now));
+        let row = scan.found().row(a.index()).unwrap();
+        assert!((row.debt_tokens - 3.0).abs() < 1e-6 && (row.phantom_tokens - 5.0).abs() < 1e-6, "{row:?}");
     }
 
     #[test]

@@ -1,0 +1,128 @@
+//! Looks into the table, and asks the control plane what only it knows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use crossbeam::channel::{Sender, bounded};
+
+use super::Desk;
+use super::answer::Refusal;
+use super::bucket::{BucketReport, Counter, PeerState};
+use crate::bucket::gcra::{FIXED_BITS, Rate};
+use crate::bucket::hash::{BucketId, KeyHasher};
+use crate::bucket::policy::{Limits, MAX_KEY_BYTES, Mode, PolicySet};
+use crate::bucket::table::{BucketTable, View};
+use crate::control_plane::{TellRequest, Told};
+use crate::replica::NodeId;
+use crate::time::{Clock as _, SystemClock};
+
+/// The control plane looks every few milliseconds; a person does not wait longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What an [`Inspector`] is made of.
+#[derive(Debug)]
+pub struct InspectorParts {
+    /// The buckets.
+    pub table: Arc<BucketTable>,
+    /// The policies in force.
+    pub policies: Arc<ArcSwap<PolicySet>>,
+    /// Names buckets, as the data threads do.
+    pub hasher: KeyHasher,
+    /// Where this server is.
+    pub region: String,
+    /// This node and the way to who speaks with its peers, in a cluster.
+    pub cluster: Option<(NodeId, Sender<TellRequest>)>,
+    /// The clock of the data plane.
+    pub clock: SystemClock,
+}
+
+/// Answers from the table.
+#[derive(Debug)]
+pub struct Inspector {
+    parts: InspectorParts,
+}
+
+impl Inspector {
+    /// An inspector of `parts`.
+    #[must_use]
+    pub const fn new(parts: InspectorParts) -> Self {
+        Self { parts }
+    }
+
+    fn ask_control_plane(&self, id: BucketId) -> Result<Told, Refusal> {
+        let Some((_, control_plane)) = &self.parts.cluster else { return Ok(Told::default()) };
+        let (reply, answer) = bounded(1);
+        let request = TellRequest { id, reply };
+        control_plane.send_timeout(request, PATIENCE).map_err(|_| Refusal::NoAnswer)?;
+        answer.recv_timeout(PATIENCE).map_err(|_| Refusal::NoAnswer)
+    }
+
+    fn counters(&self, view: Option<&View>, told: &Told) -> Vec<Counter> {
+        let own = self.parts.cluster.as_ref().zip(view).map(|((node, _), view)| (*node, view.count));
+        own.into_iter()
+            .chain(told.heard.iter().copied())
+            .map(|(node, count)| Counter { node: node.get(), count })
+            .collect()
+    }
+}
+
+impl Desk for Inspector {
+    fn bucket(&self, policy: &[u8], key: &[u8]) -> Result<BucketReport, Refusal> {
+        if !(1..=MAX_KEY_BYTES).contains(&key.len()) {
+            return Err(Refusal::BadKey);
+        }
+        let policies = self.parts.policies.load();
+        let policy = policies.find(policy).ok_or(Refusal::UnknownPolicy)?;
+        let limits = policy.limits_for(key);
+        let id = self.parts.hasher.bucket_id(policy, key);
+        let told = self.ask_control_plane(id)?;
+        let table = &self.parts.table;
+        let level = table.level(id, limits, self.parts.clock.now());
+        let view = table.line(id).and_then(|line| table.view(line)).filter(|view| view.id == id);
+        Ok(BucketReport {
+            policy: policy.name().to_owned(),
+            key: String::from_utf8_lossy(key).into_owned(),
+            region: self.parts.region.clone(),
+            mode: mode_name(policy.mode()).to_owned(),
+            limit: limit_text(limits),
+            burst: limits.burst(),
+            exists: view.is_some(),
+            available: tokens(limits.burst_ticks().saturating_sub(level.unwrap_or(0)), limits),
+            level: tokens(level.unwrap_or(0), limits),
+            used_here: view.map_or(0, |view| view.count.saturating_sub(view.start)),
+            phantom: view.map_or(0.0, |view| view.phantom as f64 / f64::from(1_u32 << FIXED_BITS)),
+            counters: self.counters(view.as_ref(), &told),
+            peers: told
+                .peers
+                .iter()
+                .map(|peer| PeerState {
+                    node: peer.node.get(),
+                    present: peer.present,
+                    synced: peer.synced,
+                    pending: peer.pending,
+                    lag_ms: u64::try_from(peer.lag.as_millis()).unwrap_or(u64::MAX),
+                })
+                .collect(),
+        })
+    }
+}
+
+fn tokens(ticks: u64, limits: &Limits) -> f64 {
+    ticks as f64 / limits.clock().ticks(1) as f64
+}
+
+fn limit_text(limits: &Limits) -> String {
+    let (tokens, per_ns) = Rate::ratio(limits.rate());
+    let per = Duration::from_nanos(per_ns);
+    format!("{tokens} in {per:?}, burst {}", limits.burst())
+}
+
+const fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Shadow => "shadow",
+        Mode::AllowAll => "allow_all",
+        Mode::DenyAll => "deny_all",
+    }
+}
