@@ -199,6 +199,11 @@ impl BucketTable {
         self.lines.prefetch(self.window(id).at(0));
     }
 
+    /// Asks the cache for lines by their numbers.
+    pub(crate) fn prefetch_lines(&self, lines: &[usize]) {
+        lines.iter().for_each(|line| self.lines.prefetch(*line));
+    }
+
     /// Asks the cache for all that the coming charges of a batch will touch, so that misses overlap: the
     /// likeliest line of each, then, where it holds another bucket, the other likely ones, and only for
     /// the few that are in none of these the rest. Each line asked for in vain costs bandwidth.

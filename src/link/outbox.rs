@@ -1,5 +1,7 @@
 //! What one peer is to be told of, in which order, and what is put back when a datagram is lost.
 
+use arrayvec::ArrayVec;
+
 use super::ack::{Cargo, Fate, Sent};
 use super::batch::{BATCH_ENTRIES, Batch};
 use super::pending::Backlog;
@@ -10,6 +12,8 @@ use crate::time::MonotonicNs;
 
 /// Lines that a flush looks at, for each peer: a few milliseconds of the control plane.
 const LINES_A_FLUSH: u32 = 65_536;
+/// Lines that are waited for together.
+const LOOKED_AT_TOGETHER: usize = 32;
 
 /// Lines that wait for one peer.
 #[derive(Debug)]
@@ -85,7 +89,32 @@ impl Outbox {
         now: MonotonicNs,
     ) {
         batch.begin(cargo, self.backlog.oldest().unwrap_or(now));
-        while batch.len() < most.min(BATCH_ENTRIES) && self.looks > 0 {
+        let most = most.min(BATCH_ENTRIES);
+        while batch.len() < most && self.looks > 0 {
+            let lines = self.take_lines(cargo, most - batch.len(), store, now);
+            if lines.is_empty() {
+                break;
+            }
+            store.expect_lines(&lines);
+            for line in &lines {
+                if let Some(entry) = store.entry(*line, now) {
+                    batch.push(*line, entry);
+                }
+            }
+        }
+        batch.finish();
+    }
+
+    /// The next lines to look at, at most `most`.
+    fn take_lines(
+        &mut self,
+        cargo: Cargo,
+        most: usize,
+        store: &dyn Store,
+        now: MonotonicNs,
+    ) -> ArrayVec<u32, LOOKED_AT_TOGETHER> {
+        let mut lines = ArrayVec::new();
+        while lines.len() < most.min(LOOKED_AT_TOGETHER) && self.looks > 0 {
             let line = match cargo {
                 Cargo::Changes => self.next_changed(store, now),
                 Cargo::Sync => self.served.take_next(),
@@ -93,11 +122,9 @@ impl Outbox {
             };
             let Some(line) = line else { break };
             self.looks -= 1;
-            if let Some(entry) = store.entry(line, now) {
-                batch.push(line, entry);
-            }
+            lines.push(line);
         }
-        batch.finish();
+        lines
     }
 
     fn next_changed(&mut self, store: &dyn Store, now: MonotonicNs) -> Option<u32> {

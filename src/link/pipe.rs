@@ -69,6 +69,8 @@ impl Store for Counters {
         std::mem::take(&mut self.changed).into_iter().for_each(changed);
     }
 
+    fn expect_lines(&self, _lines: &[u32]) {}
+
     fn entry(&self, line: u32, _now: MonotonicNs) -> Option<Entry> {
         let count = self.count(line);
         let id = BucketId::from_u128(u128::from(line) + 1);
@@ -82,6 +84,8 @@ impl Store for Counters {
     fn urgency(&self, line: u32, _now: MonotonicNs) -> u8 {
         if self.urgent.contains(&line) { 250 } else { 3 }
     }
+
+    fn expect(&mut self, _from: NodeId, _ids: &[BucketId]) {}
 
     fn apply(&mut self, from: NodeId, entry: &Entry, _arrival: Arrival, _now: MonotonicNs) -> Applied {
         let line = (entry.id.get() - 1) as u32;

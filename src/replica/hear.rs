@@ -130,6 +130,7 @@ impl Replica {
         arrival: Arrival,
         now: MonotonicNs,
     ) -> Applied {
+        let hint = self.expected_line(entry.id);
         let Some(column) = self.column(from) else { return Applied::UnknownNode };
         let Some(rules) = self.directory.find(entry.policy) else { return Applied::UnknownPolicy };
         let mut hearing = Hearing {
@@ -148,9 +149,10 @@ impl Replica {
             applied: Applied::Known,
             highest: 0,
         };
-        let merged = self.table.merge(entry.id, &rules.limits, column as u32, now, |line, heard, limits| {
-            hearing.next(line, heard, limits)
-        });
+        let merged =
+            self.table.merge(entry.id, hint, &rules.limits, column as u32, now, |line, heard, limits| {
+                hearing.next(line, heard, limits)
+            });
         let Some(line) = merged else { return Applied::TableFull };
         let Hearing { applied, highest, covered, phantom, forgotten, .. } = hearing;
         let rules_index = rules.index;

@@ -104,6 +104,9 @@ pub trait Store {
     /// with others.
     fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32));
 
+    /// These lines will be asked for next: what is slow about it can begin now.
+    fn expect_lines(&self, lines: &[u32]);
+
     /// What this node says of a line; `None` when there is nothing to say.
     fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry>;
 
@@ -112,6 +115,9 @@ pub trait Store {
 
     /// How close a bucket is to its limit, 255 the closest.
     fn urgency(&self, line: u32, now: MonotonicNs) -> u8;
+
+    /// Entries of these buckets come next from `from`: what is slow about it can begin now.
+    fn expect(&mut self, from: NodeId, ids: &[BucketId]);
 
     /// Merges what `from` says.
     fn apply(&mut self, from: NodeId, entry: &Entry, arrival: Arrival, now: MonotonicNs) -> Applied;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use super::directory::Directory;
 use super::presence::Presence;
 use super::shares::Observed;
@@ -15,6 +17,10 @@ use crate::time::MonotonicNs;
 
 /// Consumption is summed up this often.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+/// Lines that are waited for together.
+const BATCH: usize = 35;
+/// As many lines, 4 MiB, are in the caches anyway.
+const CACHED_LINES: usize = 1 << 16;
 
 /// Who this node is, and who its peers are.
 #[derive(Clone, Debug)]
@@ -94,6 +100,8 @@ pub struct Replica {
     /// The low bits of each line's count when it was last drained: what was used since is observed.
     marks: Vec<u16>,
     observed_at: MonotonicNs,
+    /// Lines of buckets that will be heard of, the next one last.
+    expected: ArrayVec<(BucketId, usize), BATCH>,
     pub(super) detect_timeout: Duration,
     pub(super) stats: ReplicaStats,
 }
@@ -122,6 +130,7 @@ impl Replica {
             observed,
             marks: vec![0; lines],
             observed_at: now,
+            expected: ArrayVec::new(),
             detect_timeout: config.detect_timeout,
             stats: ReplicaStats::default(),
         })
@@ -156,6 +165,24 @@ impl Replica {
 
     pub(super) fn column(&self, id: NodeId) -> Option<usize> {
         self.peers.iter().position(|peer| peer.id == id)
+    }
+
+    /// Where a bucket was when it was said to be next.
+    pub(super) fn expected_line(&mut self, id: BucketId) -> Option<usize> {
+        let (expected, line) = *self.expected.last()?;
+        (expected == id).then(|| {
+            self.expected.pop();
+            line
+        })
+    }
+
+    /// Looks at lines that changed, all of which are asked for before the first is waited for.
+    fn take_changed(&mut self, batch: &mut ArrayVec<usize, BATCH>, changed: &mut dyn FnMut(u32)) {
+        self.table.prefetch_lines(batch);
+        for line in batch.drain(..) {
+            self.observe(line);
+            changed(line as u32);
+        }
     }
 
     /// Adds what this node used of a line since the last look to what is observed of its policy.
@@ -214,12 +241,20 @@ impl Store for Replica {
 
     fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32)) {
         let table = Arc::clone(&self.table);
+        let mut batch = ArrayVec::new();
         table.drain_changes(|line| {
-            self.observe(line);
-            changed(line as u32);
+            batch.push(line);
+            if batch.is_full() {
+                self.take_changed(&mut batch, changed);
+            }
         });
+        self.take_changed(&mut batch, changed);
         self.observe_time(now);
         self.settle(now);
+    }
+
+    fn expect_lines(&self, lines: &[u32]) {
+        lines.iter().for_each(|line| self.table.prefetch_lines(&[*line as usize]));
     }
 
     fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry> {
@@ -241,6 +276,21 @@ impl Store for Replica {
         let Some((_, limits)) = self.directory.of_slot(view.slot) else { return 0 };
         let level = gcra::level(view.tat, limits.clock().at(now)).min(limits.burst_ticks());
         (u128::from(level) * 255 / u128::from(limits.burst_ticks())) as u8
+    }
+
+    fn expect(&mut self, from: NodeId, ids: &[BucketId]) {
+        self.expected.clear();
+        if self.table.len_lines() <= CACHED_LINES {
+            return;
+        }
+        self.table.prefetch_batch(ids);
+        let located = ids.iter().take(BATCH).filter_map(|id| Some((*id, self.table.line(*id)?)));
+        self.expected.extend(located);
+        self.expected.reverse();
+        let Some(peer) = self.column(from).map(|column| &self.peers[column]) else { return };
+        // Loads that nothing waits for: the counters lie apart from the lines.
+        let heard = self.expected.iter().fold(0, |heard, (_, line)| heard ^ peer.heard[*line]);
+        std::hint::black_box(heard);
     }
 
     fn apply(&mut self, from: NodeId, entry: &Entry, arrival: Arrival, now: MonotonicNs) -> Applied {

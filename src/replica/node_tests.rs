@@ -145,6 +145,25 @@ fn growth_is_charged_and_nothing_is_charged_twice() {
 }
 
 #[test]
+fn what_is_said_to_come_next_may_come_in_any_order_or_not_at_all() {
+    let mut a = Node::joining(1, EVENTUAL, 1 << 17);
+    [2, 3].iter().for_each(|peer| a.replica.peer_synced(node_id(*peer), a.now));
+    let b = Node::joining(2, EVENTUAL, 1 << 17);
+    let keys: Vec<[u8; 2]> = (0..100_u16).map(u16::to_le_bytes).collect();
+    for round in 1..=3 {
+        keys.iter().for_each(|key| assert!(b.charge(key, 1)));
+        let mut said: Vec<Entry> = keys.iter().map(|key| b.entry(key)).collect();
+        let ids: Vec<BucketId> = said.iter().map(|entry| entry.id).collect();
+        a.replica.expect(node_id(2), &ids);
+        said.rotate_left(round * 7);
+        for entry in &said {
+            assert_ne!(a.hear(2, entry), Applied::Known);
+        }
+    }
+    assert!(keys.iter().all(|key| a.level(key) == 3));
+}
+
+#[test]
 fn a_bucket_never_heard_of_is_charged_what_has_not_drained() {
     let (mut a, mut b) = (Node::new(1, EVENTUAL), Node::new(2, EVENTUAL));
     assert!(b.charge(b"k", 60));

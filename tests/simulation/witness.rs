@@ -106,6 +106,10 @@ impl Store for Witness {
         self.replica.drain_changed(now, changed);
     }
 
+    fn expect_lines(&self, lines: &[u32]) {
+        self.replica.expect_lines(lines);
+    }
+
     fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry> {
         self.replica.entry(line, now)
     }
@@ -116,6 +120,10 @@ impl Store for Witness {
 
     fn urgency(&self, line: u32, now: MonotonicNs) -> u8 {
         self.replica.urgency(line, now)
+    }
+
+    fn expect(&mut self, from: NodeId, ids: &[BucketId]) {
+        self.replica.expect(from, ids);
     }
 
     fn apply(&mut self, from: NodeId, entry: &Entry, arrival: Arrival, now: MonotonicNs) -> Applied {

@@ -38,7 +38,7 @@ impl BucketTable {
     /// is none: what a snapshot said. Whether there was room.
     pub fn restore(&self, id: BucketId, limits: &Limits, level: u64, now: MonotonicNs) -> bool {
         // No peer has this column, so none is taken for known.
-        self.merge(id, limits, UNKNOWN_COLUMN, now, |_, heard, own| {
+        self.merge(id, None, limits, UNKNOWN_COLUMN, now, |_, heard, own| {
             heard.tat.max(own.clock().at(now) + own.clock().from_fixed(limits.clock().to_fixed(level)))
         })
         .is_some()
@@ -64,10 +64,12 @@ impl BucketTable {
 
     /// Moves the level of a bucket to what `next` makes of its line, of what is known and of its limits,
     /// and notes that the counter of the peer in `column` is the owner's. A bucket that is not there is
-    /// made, counted in `limits`. Returns the line, or `None` when there is no room.
+    /// made, counted in `limits`. It is looked for in the line `hint` first. Returns the line, or `None` when
+    /// there is no room.
     pub(crate) fn merge(
         &self,
         id: BucketId,
+        hint: Option<usize>,
         limits: &Limits,
         column: u32,
         now: MonotonicNs,
@@ -75,7 +77,8 @@ impl BucketTable {
     ) -> Option<usize> {
         let slots = self.slots.load();
         for attempt in 0..MAX_ATTEMPTS {
-            let Some(index) = self.find(id) else {
+            let hint = hint.filter(|line| attempt == 0 && self.lines[*line].may_hold(id));
+            let Some(index) = hint.or_else(|| self.find(id)) else {
                 match self.insert(id, limits, now) {
                     Inserted::Done => continue,
                     Inserted::Again => pause(attempt),
