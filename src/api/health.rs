@@ -92,6 +92,13 @@ impl Health {
         self.reasons.load(Ordering::Relaxed) & REASONS == 0
     }
 
+    /// Whether all data threads turn.
+    #[must_use]
+    pub fn all_turn(&self) -> bool {
+        let stuck = Reason::StalledCore.bit() | Reason::DeadCore.bit();
+        self.reasons.load(Ordering::Relaxed) & stuck == 0
+    }
+
     /// Whether connections should be given up.
     #[must_use]
     pub fn is_draining(&self) -> bool {

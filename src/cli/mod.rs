@@ -7,6 +7,7 @@ mod keygen;
 mod load;
 mod replication;
 mod serve;
+mod supervision;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -4,7 +4,6 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded, select, tick};
@@ -12,6 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
+use super::supervision::{self, Supervision};
 use super::{describe, replication};
 use crate::admin::{AdminServer, Inspector, InspectorParts};
 use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
@@ -28,12 +28,11 @@ use crate::http::HttpLimits;
 use crate::link::keys::{Secret, derive_hash_key};
 use crate::metrics::Reloads;
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
+use crate::service_manager::{Handed, ServiceManager};
 use crate::time::{Clock as _, SystemClock};
 
 /// Connections that the kernel keeps until they are accepted; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// How often data threads are looked at.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Signals that wait to be acted on; more of the same say nothing new.
 const SIGNALS_QUEUED: usize = 16;
 
@@ -68,6 +67,8 @@ enum ReloadError {
 }
 
 pub(super) fn run(sources: &Sources) -> ExitCode {
+    // First of all: descriptors that were handed over are nobody's until then.
+    let handed = Handed::to_process(|name| std::env::var(name).ok());
     let config = match config::load(sources) {
         Ok(config) => config,
         Err(problems) => {
@@ -76,7 +77,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         }
     };
     start_log(config.log_level);
-    let served = Server::start(config, sources).and_then(Server::follow_signals);
+    let served = Server::start(config, sources, handed).and_then(Server::follow_signals);
     if let Err(error) = served {
         error!("{error}");
         return ExitCode::FAILURE;
@@ -109,20 +110,24 @@ struct Server<'s> {
     control_plane: ControlPlane,
     /// Writes the last snapshot when all else has ended.
     keeper: Option<Keeper>,
+    /// What the service manager is told.
+    supervision: Supervision,
     signals: Receiver<i32>,
     /// Set when nothing graceful is left to interrupt: the next signal ends the process.
     impatient: Arc<AtomicBool>,
 }
 
 impl<'s> Server<'s> {
-    fn start(config: Config, sources: &'s Sources) -> Result<Self, ServeError> {
+    fn start(config: Config, sources: &'s Sources, handed: Handed) -> Result<Self, ServeError> {
         raise_file_limit();
+        let manager = ServiceManager::of_environment(|name| std::env::var(name).ok());
         let impatient = Arc::new(AtomicBool::new(false));
         let signals = receive_signals(&impatient)?;
         let clock = SystemClock::start();
         let policies = PolicySet::new(&own_parts(&config)?, clock.now())?;
         let policies = Arc::new(ArcSwap::from_pointee(policies));
         let health = Arc::new(Health::default());
+        let mut supervision = Supervision::new(manager, Arc::clone(&health));
         let found = open_state(&config, &health);
         let epoch = found.epoch();
         let table = Arc::new(new_table(&config, &epoch)?);
@@ -135,7 +140,10 @@ impl<'s> Server<'s> {
             durability::restore(directory, &table, &policies.load(), key_print, &kept, clock.now());
         }
         let mut cores = Vec::with_capacity(config.server.threads);
-        let data_plane = DataPlane::start(&data_plane_config(&config.server), clock, |_core| {
+        let sockets = supervision.sockets(handed, &config.server.listen);
+        let kept_already = supervision::count(&sockets);
+        let plane_config = data_plane_config(&config.server);
+        let mut data_plane = DataPlane::start_on(sockets, &plane_config, clock, |_core| {
             let (histograms, collector) = histogram_exchange();
             let metrics = Arc::new(CoreMetrics::new());
             cores.push(CoreHandles { metrics: Arc::clone(&metrics), histograms: collector });
@@ -151,6 +159,8 @@ impl<'s> Server<'s> {
                 version: env!("CARGO_PKG_VERSION"),
             })
         })?;
+        supervision.keep_sockets(&mut data_plane, kept_already);
+        supervision.count_by(cores.iter().map(|core| Arc::clone(&core.metrics)).collect());
         let reloads = Arc::new(Reloads::default());
         let observed = ObservedParts {
             table: Arc::clone(&table),
@@ -211,6 +221,7 @@ impl<'s> Server<'s> {
             _admin: admin,
             control_plane,
             keeper,
+            supervision,
             signals,
             impatient,
         })
@@ -219,17 +230,21 @@ impl<'s> Server<'s> {
     /// Serves until told to stop.
     fn follow_signals(mut self) -> Result<(), ServeError> {
         info!("{}", self.greeting());
-        let watch = tick(WATCH_INTERVAL);
+        self.supervision.ready(self.serving(&self.config.policies));
+        let watch = tick(self.supervision.look_interval());
         loop {
             select! {
                 recv(self.signals) -> signal => match signal {
                     Ok(SIGHUP) => self.reload(),
                     _ => break,
                 },
-                recv(watch) -> _ => if self.data_plane.has_failed() {
-                    self.stop();
-                    return Err(ServeError::ThreadEnded);
-                },
+                recv(watch) -> _ => {
+                    if self.data_plane.has_failed() {
+                        self.stop();
+                        return Err(ServeError::ThreadEnded);
+                    }
+                    self.supervision.look(self.control_plane.looks());
+                }
             }
         }
         self.be_lame_duck();
@@ -249,12 +264,24 @@ impl<'s> Server<'s> {
         format!("serving {policies}{more} from {origin} on {listen}; try: {request}")
     }
 
+    /// What is served and where, as the service manager shows it.
+    fn serving(&self, policies: &[PolicySpec]) -> String {
+        let listen: Vec<ListenAddr> = self.data_plane.addresses().cloned().collect();
+        let policies = match policies {
+            [only] => format!("policy {}", only.name),
+            several => format!("{} policies", several.len()),
+        };
+        format!("{policies} on {}", describe::addresses(&listen))
+    }
+
     /// Puts the policies of the sources as they are now in force, or keeps the old ones.
     fn reload(&mut self) {
+        self.supervision.reloading();
         let loaded = self.load_again();
         self.reloads.count(loaded.is_ok());
+        self.supervision.reloaded(loaded.as_ref().ok().map(|policies| self.serving(policies)));
         match loaded {
-            Ok(count) => info!("reloaded: {count} policies in force"),
+            Ok(policies) => info!("reloaded: {} policies in force", policies.len()),
             Err(ReloadError::Config(problems)) => {
                 problems.iter().for_each(|problem| error!("{problem}"));
                 error!("reload refused, the old policies stay in force: {} problems", problems.iter().len());
@@ -263,7 +290,7 @@ impl<'s> Server<'s> {
         }
     }
 
-    fn load_again(&mut self) -> Result<usize, ReloadError> {
+    fn load_again(&mut self) -> Result<Vec<PolicySpec>, ReloadError> {
         let new = config::load(self.sources)?;
         let policies = Arc::new(self.policies.load().reload(&own_parts(&new)?, self.clock.now())?);
         let fixed = self.config.needs_restart(&new);
@@ -274,13 +301,14 @@ impl<'s> Server<'s> {
         self.table.publish_limits(&policies);
         self.data_plane.publish_policies(&policies);
         self.policies.store(policies);
-        Ok(new.policies.len())
+        Ok(new.policies)
     }
 
     /// Answers checks while load balancers learn from `/health` to send no more.
     fn be_lame_duck(&self) {
         self.health.set(Reason::Draining, true);
         let shutdown = self.config.shutdown;
+        self.supervision.stopping(shutdown);
         info!("stopping: lame duck for {:?}, then at most {:?}", shutdown.lame_duck, shutdown.deadline);
         let until = std::time::Instant::now() + shutdown.lame_duck;
         // A second signal to stop cuts the wait short; there is no point in a reload now.

@@ -12,7 +12,7 @@ mod socket;
 mod watchdog;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, bounded};
@@ -76,6 +76,7 @@ pub struct ControlParts {
 /// The running control plane; it ends when dropped.
 pub struct ControlPlane {
     stop: Arc<AtomicBool>,
+    looks: Arc<AtomicU64>,
     thread: Option<ExecutorJoinHandle<()>>,
 }
 
@@ -94,6 +95,8 @@ impl ControlPlane {
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, started) = bounded(1);
         let stopped = Arc::clone(&stop);
+        let looks = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&looks);
         let thread = LocalExecutorBuilder::default()
             .name("control")
             .ring_depth(RING_DEPTH)
@@ -101,12 +104,19 @@ impl ControlPlane {
             .spawn(move || async move {
                 // Nobody waits any more only when the start was given up.
                 let _ = ready.send(());
-                run(parts, &stopped).await;
+                run(parts, &stopped, &counted).await;
             })?;
         if started.recv().is_err() {
             return Err(thread.join().err().map_or(ControlPlaneError::Ended, ControlPlaneError::from));
         }
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, looks, thread: Some(thread) })
+    }
+
+    /// How often it has looked whether the data threads turn; `/health` tells what it found.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        // Acquire: what the look found is seen with it.
+        self.looks.load(Ordering::Acquire)
     }
 
     /// Ends it.
@@ -127,7 +137,7 @@ impl Drop for ControlPlane {
     }
 }
 
-async fn run(parts: ControlParts, stop: &AtomicBool) {
+async fn run(parts: ControlParts, stop: &AtomicBool, looks: &AtomicU64) {
     use crate::time::Clock as _;
     let ControlParts { mut observed, renders, replies, replication, questions, clock } = parts;
     let replication = replication.map(|parts| Replication::start(parts, clock));
@@ -136,6 +146,7 @@ async fn run(parts: ControlParts, stop: &AtomicBool) {
         let now = clock.now();
         if now >= next_collect {
             observed.collect(now);
+            looks.fetch_add(1, Ordering::Release);
             next_collect = now.after(COLLECT);
         }
         observed.walk(now);

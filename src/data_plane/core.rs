@@ -87,6 +87,8 @@ pub(super) struct Core<S: Service, C> {
     pub(super) listeners: Vec<Listener>,
     /// Listeners whose accept ended with an error, to be tried again at the next sweep.
     pub(super) stopped_listeners: Vec<u32>,
+    /// Listeners that the kernel accepts from; what they bring is not lost when the thread ends.
+    pub(super) accepting: u32,
     pub(super) open: u32,
     pub(super) service: S,
     pub(super) limits: CoreLimits,
@@ -134,6 +136,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             starved: Vec::with_capacity(places as usize),
             stopped_listeners: Vec::with_capacity(parts.listeners.len()),
             listeners: parts.listeners,
+            accepting: 0,
             open: 0,
             service: parts.service,
             limits,
@@ -155,7 +158,7 @@ impl<S: Service, C: Clock> Core<S, C> {
     pub(super) fn run(mut self) -> io::Result<()> {
         self.ring.poll_readable(&*self.mailbox, Operation::Wake.on(0));
         for index in 0..self.listeners.len() {
-            self.ring.accept_multishot(&self.listeners[index], Operation::Accept.on(index as u32));
+            self.accept(index as u32);
         }
         let mut next_sweep = self.now;
         loop {
@@ -166,7 +169,8 @@ impl<S: Service, C: Clock> Core<S, C> {
             self.send_queued();
             self.receive_for_starved();
             self.end_turn();
-            if self.mailbox.phase() == Phase::Stopping || (self.draining && self.open == 0) {
+            let drained = self.draining && self.open == 0 && self.accepting == 0;
+            if drained || self.mailbox.phase() == Phase::Stopping {
                 return Ok(());
             }
             self.ring.wait(SWEEP)?;
@@ -177,6 +181,11 @@ impl<S: Service, C: Clock> Core<S, C> {
                 self.dispatch(&completion);
             }
         }
+    }
+
+    fn accept(&mut self, listener: u32) {
+        self.accepting += 1;
+        self.ring.accept_multishot(&self.listeners[listener as usize], Operation::Accept.on(listener));
     }
 
     fn dispatch(&mut self, completion: &Completion) {
@@ -219,7 +228,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.service.set_wall_clock(unix.as_secs());
         while let Some(index) = self.stopped_listeners.pop() {
-            self.ring.accept_multishot(&self.listeners[index as usize], Operation::Accept.on(index));
+            self.accept(index);
         }
         for index in 0..self.deadlines.len() {
             if self.deadlines[index] <= self.now.0 {

@@ -10,14 +10,19 @@ use crate::time::Clock;
 
 /// How long a connection that ended on our side waits for the other side to end.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a connection that was accepted while the server began to end may take to ask.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 /// How long the control plane may take for a metrics page.
 const METRICS: Duration = Duration::from_secs(10);
 
 impl<S: Service, C: Clock> Core<S, C> {
     pub(super) fn accepted(&mut self, listener: u32, completion: &Completion) {
-        if !completion.goes_on() && !self.draining {
-            // Out of descriptors or memory, or a full table: the next sweep tries again.
-            self.stopped_listeners.push(listener);
+        if !completion.goes_on() {
+            self.accepting -= 1;
+            if !self.draining {
+                // Out of descriptors or memory, or a full table: the next sweep tries again.
+                self.stopped_listeners.push(listener);
+            }
         }
         let Ok(index) = u32::try_from(completion.result) else {
             if !self.draining {
@@ -30,11 +35,12 @@ impl<S: Service, C: Clock> Core<S, C> {
         *connection = super::connection::Connection { stage: Stage::Open, life, ..Default::default() };
         self.open += 1;
         self.service.observe(Event::Opened);
-        if self.draining {
-            return self.close(index);
-        }
         self.start_receive(index);
         self.wait_for(index, Waiting::Idle);
+        if self.draining {
+            // It was accepted before that could be called off: it gets an answer if it asks at once.
+            self.deadlines[index as usize] = self.now.after(LAST_REQUEST).0;
+        }
         if self.open > self.limits.connections {
             self.service.observe(Event::Refused);
             self.write_last(index, |service, _, output| service.refuse(output));

@@ -1,4 +1,5 @@
-//! Listening sockets: one a core for each TCP address (SO_REUSEPORT), one in all for a Unix path.
+//! Listening sockets: one a core for each TCP address (SO_REUSEPORT), one in all for a Unix path; or
+//! those that an earlier process left open, which clients may be waiting in.
 
 use std::fs;
 use std::io;
@@ -8,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,8 +60,10 @@ const SOCKET_MODE: u32 = 0o660;
 #[derive(Debug)]
 pub(super) struct Listeners {
     pub(super) address: ListenAddr,
-    /// One a core, or one for all.
+    /// One a core, or one for all, or as many as were handed over.
     sockets: Vec<OwnedFd>,
+    /// Whether somebody else keeps the sockets open: then the path is theirs.
+    outlives: bool,
 }
 
 impl Listeners {
@@ -76,22 +79,51 @@ impl Listeners {
             ListenAddr::Tcp(_) => ListenAddr::Tcp(bound(&sockets[0], address)?),
             ListenAddr::Unix(_) => address.clone(),
         };
-        Ok(Self { address, sockets })
+        Ok(Self { address, sockets, outlives: false })
     }
 
-    /// A descriptor of `core`'s own.
+    /// Goes on with sockets that listen at `address` already. Each is kept, whatever the number of cores:
+    /// connections may wait in it. Where there are fewer than cores and the sockets allow it, more join.
+    ///
+    /// # Errors
+    /// When the sockets cannot be set up.
+    pub(super) fn adopt(
+        address: &ListenAddr,
+        sockets: Vec<OwnedFd>,
+        cores: usize,
+        backlog: i32,
+    ) -> Result<Self, ListenError> {
+        let adopted = adopt_sockets(address, sockets, cores, backlog);
+        let sockets = adopted.map_err(|source| ListenError::new(address, source))?;
+        Ok(Self { address: address.clone(), sockets, outlives: true })
+    }
+
+    /// Leaves the path of a Unix socket when this is dropped: the socket stays open elsewhere.
+    pub(super) fn outlive(&mut self) {
+        self.outlives = true;
+    }
+
+    /// Descriptors of `core`'s own: its part of the sockets, or where there are too few, one it shares.
     ///
     /// # Errors
     /// When there are no descriptors left.
-    pub(super) fn of_core(&self, core: usize) -> io::Result<Listener> {
-        let socket = &self.sockets[core % self.sockets.len()];
-        Ok(Listener { socket: socket.try_clone()? })
+    pub(super) fn of_core(&self, core: usize, cores: usize) -> io::Result<Vec<Listener>> {
+        let count = self.sockets.len();
+        let own: Vec<usize> = (core..count).step_by(cores.max(1)).collect();
+        let own = if own.is_empty() { vec![core % count] } else { own };
+        own.into_iter().map(|socket| Ok(Listener { socket: self.sockets[socket].try_clone()? })).collect()
+    }
+
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().map(AsFd::as_fd)
     }
 }
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        if let ListenAddr::Unix(path) = &self.address {
+        if let ListenAddr::Unix(path) = &self.address
+            && !self.outlives
+        {
             let _ = fs::remove_file(path);
         }
     }
@@ -110,7 +142,7 @@ impl AsFd for Listener {
 }
 
 fn bound(socket: &OwnedFd, asked: &ListenAddr) -> Result<SocketAddr, ListenError> {
-    let address = socket2::SockRef::from(socket).local_addr().map_err(|e| ListenError::new(asked, e))?;
+    let address = SockRef::from(socket).local_addr().map_err(|e| ListenError::new(asked, e))?;
     address.as_socket().ok_or_else(|| ListenError::new(asked, io::ErrorKind::Unsupported.into()))
 }
 
@@ -123,11 +155,7 @@ fn open_tcp(address: SocketAddr, cores: usize, backlog: i32) -> io::Result<Vec<O
     let mut address = address;
     let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
-        let socket = tcp_socket(address)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&address.into())?;
-        // Inherited by what is accepted.
-        socket.set_tcp_nodelay(true)?;
+        let socket = joining_socket(address)?;
         address = socket.local_addr()?.as_socket().unwrap_or(address);
         sockets.push(socket);
     }
@@ -135,6 +163,44 @@ fn open_tcp(address: SocketAddr, cores: usize, backlog: i32) -> io::Result<Vec<O
         socket.listen(backlog)?;
     }
     Ok(sockets.into_iter().map(OwnedFd::from).collect())
+}
+
+/// A bound socket that shares its port with others of this user.
+fn joining_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = tcp_socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    // Inherited by what is accepted.
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+fn adopt_sockets(
+    address: &ListenAddr,
+    mut sockets: Vec<OwnedFd>,
+    cores: usize,
+    backlog: i32,
+) -> io::Result<Vec<OwnedFd>> {
+    let mut shared = true;
+    for socket in &sockets {
+        let socket = SockRef::from(socket);
+        // Who made it may have asked for a shorter queue.
+        socket.listen(backlog)?;
+        if matches!(address, ListenAddr::Tcp(_)) {
+            socket.set_tcp_nodelay(true)?;
+            shared &= socket.reuse_port()?;
+        }
+    }
+    if let ListenAddr::Tcp(tcp) = address
+        && shared
+    {
+        while sockets.len() < cores {
+            let socket = joining_socket(*tcp)?;
+            socket.listen(backlog)?;
+            sockets.push(socket.into());
+        }
+    }
+    Ok(sockets)
 }
 
 fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -194,6 +260,45 @@ mod tests {
         assert_eq!(listeners.sockets.len(), 3);
         let again = Listeners::open(&listeners.address, 1, 16).unwrap_err().to_string();
         assert!(again.contains("another process has it"), "{again}");
+    }
+
+    fn adopted(listeners: &Listeners, cores: usize) -> Listeners {
+        let sockets = listeners.sockets().map(|socket| socket.try_clone_to_owned().unwrap()).collect();
+        Listeners::adopt(&listeners.address, sockets, cores, 16).unwrap()
+    }
+
+    #[test]
+    fn sockets_that_are_handed_over_all_have_a_core_and_every_core_has_one() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let three = Listeners::open(&ListenAddr::Tcp(any), 3, 16).unwrap();
+        let fewer = adopted(&three, 2);
+        let counts: Vec<usize> = (0..2).map(|core| fewer.of_core(core, 2).unwrap().len()).collect();
+        assert_eq!(counts, [2, 1]);
+        let more = adopted(&three, 5);
+        assert_eq!(more.sockets.len(), 5);
+        assert!((0..5).all(|core| more.of_core(core, 5).unwrap().len() == 1));
+    }
+
+    #[test]
+    fn a_socket_that_shares_its_port_with_nobody_is_shared_by_the_cores() {
+        let alone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = ListenAddr::Tcp(alone.local_addr().unwrap());
+        let listeners = Listeners::adopt(&address, vec![alone.into()], 3, 16).unwrap();
+        assert_eq!(listeners.sockets.len(), 1);
+        assert!((0..3).all(|core| listeners.of_core(core, 3).unwrap().len() == 1));
+    }
+
+    #[test]
+    fn the_path_of_a_socket_that_stays_open_elsewhere_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("check.sock");
+        let mut first = unix(path.clone()).unwrap();
+        let second = adopted(&first, 2);
+        first.outlive();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(path.exists());
     }
 
     #[test]

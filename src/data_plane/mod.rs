@@ -15,6 +15,7 @@ mod service;
 mod storage;
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -121,16 +122,38 @@ impl DataPlane {
     pub fn start<S: Service + Send + 'static>(
         config: &DataPlaneConfig,
         clock: SystemClock,
+        service_of: impl FnMut(usize) -> S,
+    ) -> Result<Self, DataPlaneError> {
+        Self::start_on(Vec::new(), config, clock, service_of)
+    }
+
+    /// As [`DataPlane::start`], with sockets that listen already at some of the addresses. Others than
+    /// those of the configuration are closed.
+    ///
+    /// # Errors
+    /// As [`DataPlane::start`].
+    pub fn start_on<S: Service + Send + 'static>(
+        mut handed: Vec<(ListenAddr, OwnedFd)>,
+        config: &DataPlaneConfig,
+        clock: SystemClock,
         mut service_of: impl FnMut(usize) -> S,
     ) -> Result<Self, DataPlaneError> {
-        let open = |address| Listeners::open(address, config.threads, config.backlog);
-        let listeners = config.listen.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let mut open = |address: &ListenAddr| {
+            let own = handed.extract_if(.., |(handed, _)| handed == address);
+            let own: Vec<OwnedFd> = own.map(|(_, socket)| socket).collect();
+            if own.is_empty() {
+                return Listeners::open(address, config.threads, config.backlog);
+            }
+            Listeners::adopt(address, own, config.threads, config.backlog)
+        };
+        let listeners = config.listen.iter().map(&mut open).collect::<Result<Vec<_>, _>>()?;
+        drop(handed);
         let (render, renders) = bounded(RENDERS_QUEUED);
         let mut plane = Self { mailboxes: Vec::new(), threads: Vec::new(), listeners, renders };
         let cores = core_affinity::get_core_ids().filter(|_| config.pin).unwrap_or_default();
         let (ready, started) = bounded(config.threads);
         for number in 0..config.threads {
-            let parts = plane.parts(number, service_of(number), clock, render.clone())?;
+            let parts = plane.parts(number, config.threads, service_of(number), clock, render.clone())?;
             let (limits, ready) = (config.limits_of_core(), ready.clone());
             let core_id = (!cores.is_empty()).then(|| cores[number % cores.len()]);
             let thread = std::thread::Builder::new().name(format!("data-{number}"));
@@ -150,20 +173,32 @@ impl DataPlane {
     fn parts<S: Service>(
         &mut self,
         number: usize,
+        threads: usize,
         service: S,
         clock: SystemClock,
         render: Sender<RenderRequest>,
     ) -> Result<CoreParts<S, SystemClock>, DataPlaneError> {
         let mailbox = Arc::new(Mailbox::new().map_err(DataPlaneError::Thread)?);
         self.mailboxes.push(Arc::clone(&mailbox));
-        let listeners = self.listeners.iter().map(|l| l.of_core(number)).collect::<io::Result<_>>();
-        let listeners = listeners.map_err(DataPlaneError::Thread)?;
+        let listeners = self.listeners.iter().map(|l| l.of_core(number, threads));
+        let listeners = listeners.collect::<io::Result<Vec<_>>>().map_err(DataPlaneError::Thread)?;
+        let listeners = listeners.into_iter().flatten().collect();
         Ok(CoreParts { number, service, clock, listeners, mailbox, render })
     }
 
     /// The addresses, with the ports that the kernel chose.
     pub fn addresses(&self) -> impl Iterator<Item = &ListenAddr> {
         self.listeners.iter().map(|l| &l.address)
+    }
+
+    /// The listening sockets, each with its address.
+    pub fn sockets(&self) -> impl Iterator<Item = (&ListenAddr, BorrowedFd<'_>)> {
+        self.listeners.iter().flat_map(|l| l.sockets().map(|socket| (&l.address, socket)))
+    }
+
+    /// Leaves the paths of Unix sockets when this ends: somebody else keeps the sockets open.
+    pub fn outlive(&mut self) {
+        self.listeners.iter_mut().for_each(Listeners::outlive);
     }
 
     /// What the data threads ask the control plane.

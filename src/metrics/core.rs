@@ -231,6 +231,12 @@ impl CoreMetrics {
         self.checks.get(usize::from(policy_index)).map_or(0, |row| row[result as usize].get())
     }
 
+    /// Checks of all policies, however they ended.
+    #[must_use]
+    pub fn all_checks(&self) -> u64 {
+        self.checks.iter().flatten().map(Counter::get).sum()
+    }
+
     /// Requests answered with this error.
     #[must_use]
     pub fn parse_errors(&self, kind: ParseErrorKind) -> u64 {
