@@ -43,6 +43,21 @@ impl SystemClock {
     pub fn start() -> Self {
         Self { origin: Instant::now() }
     }
+
+    /// Where `CLOCK_MONOTONIC`, which all processes of a boot share, has the zero of this clock: at most a
+    /// moment too late.
+    #[must_use]
+    pub fn origin_on_host(&self) -> u64 {
+        let since_origin = self.now().0;
+        host_monotonic_ns().saturating_sub(since_origin)
+    }
+}
+
+/// `CLOCK_MONOTONIC` now, in nanoseconds.
+#[must_use]
+pub fn host_monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).ok().and_then(|now| u64::try_from(now.as_nanos()).ok()).unwrap_or(u64::MAX)
 }
 
 impl Clock for SystemClock {

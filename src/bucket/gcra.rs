@@ -161,6 +161,24 @@ impl TokenClock {
         }
     }
 
+    /// When the clock began to go at this rate, and what it read then.
+    #[must_use]
+    pub(super) const fn origin(&self) -> (MonotonicNs, u64) {
+        (MonotonicNs(self.origin_ns), self.origin_ticks)
+    }
+
+    /// The clock that [`TokenClock::origin`] and its fraction describe; `None` for one that cannot be.
+    #[must_use]
+    pub(super) fn resume(
+        rate: Rate,
+        origin: MonotonicNs,
+        origin_ticks: u64,
+        fraction_bits: u32,
+    ) -> Option<Self> {
+        let can_be = fraction_bits <= MAX_FRACTION_BITS && origin_ticks < MAX_LEVEL_TICKS;
+        can_be.then(|| Self::build(rate, origin, origin_ticks, fraction_bits))
+    }
+
     /// Ticks at `now`.
     #[must_use]
     pub const fn at(&self, now: MonotonicNs) -> u64 {

@@ -7,14 +7,33 @@ use std::ops::Deref;
 use super::line::Line;
 
 /// Lines in memory of their own, fixed in number.
+///
+/// Invariant: `start` points to `len` lines, which live as long as `pages`.
 #[derive(Debug)]
 pub(crate) struct LineMemory {
     #[cfg(not(loom))]
-    pages: crate::memory::Pages,
+    start: std::ptr::NonNull<Line>,
+    #[cfg(not(loom))]
+    _pages: Backing,
     #[cfg(loom)]
     pages: Box<[Line]>,
     len: usize,
 }
+
+/// What holds the lines; unmapped on drop.
+#[cfg(not(loom))]
+#[derive(Debug)]
+enum Backing {
+    Own(#[allow(dead_code)] crate::memory::Pages),
+    Shared(#[allow(dead_code)] std::sync::Arc<crate::memory::SharedPages>),
+}
+
+// SAFETY: the lines are only ever reached through shared atomics.
+#[cfg(not(loom))]
+unsafe impl Send for LineMemory {}
+// SAFETY: as above.
+#[cfg(not(loom))]
+unsafe impl Sync for LineMemory {}
 
 impl LineMemory {
     /// `len` empty lines.
@@ -23,13 +42,27 @@ impl LineMemory {
     /// When the kernel has not that much address space to give.
     pub(crate) fn new(len: usize) -> io::Result<Self> {
         #[cfg(not(loom))]
-        let pages = {
+        {
             let bytes = len.checked_mul(size_of::<Line>()).ok_or(io::ErrorKind::OutOfMemory)?;
-            crate::memory::Pages::new(bytes, true)?
-        };
+            let pages = crate::memory::Pages::new(bytes, true)?;
+            let start = std::ptr::NonNull::new(pages.start().cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+            Ok(Self { start, _pages: Backing::Own(pages), len })
+        }
         #[cfg(loom)]
-        let pages = (0..len).map(|_| Line::default()).collect();
-        Ok(Self { pages, len })
+        {
+            let pages = (0..len).map(|_| Line::default()).collect();
+            Ok(Self { pages, len })
+        }
+    }
+
+    /// The `len` lines that begin `at` bytes into `pages`.
+    #[cfg(not(loom))]
+    pub(super) fn within(pages: &std::sync::Arc<crate::memory::SharedPages>, at: usize, len: usize) -> Self {
+        let fits = len.checked_mul(size_of::<Line>()).is_some_and(|bytes| bytes <= pages.bytes() - at);
+        assert!(fits && at.is_multiple_of(align_of::<Line>()), "lines outside of their memory");
+        // SAFETY: `at` is inside of the mapping, which begins at no null pointer.
+        let start = unsafe { std::ptr::NonNull::new_unchecked(pages.start().add(at).cast()) };
+        Self { start, _pages: Backing::Shared(std::sync::Arc::clone(pages)), len }
     }
 
     /// Asks the cache for a line.
@@ -52,9 +85,9 @@ impl Deref for LineMemory {
     #[cfg(not(loom))]
     #[inline]
     fn deref(&self) -> &[Line] {
-        // SAFETY: the pages hold `len` lines, are aligned to more than a line, live as long as `self`,
-        // and are only ever read through shared atomics, of which zero bytes are valid values.
-        unsafe { std::slice::from_raw_parts(self.pages.start().cast(), self.len) }
+        // SAFETY: the invariant; the lines are aligned, and are only ever read through shared atomics, of
+        // which any bytes are valid values.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
     #[cfg(loom)]

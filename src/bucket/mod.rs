@@ -1,11 +1,13 @@
 //! Token buckets without IO or a clock: the arithmetic ([`gcra`]), what limits apply ([`policy`]) and
 //! how nodes share them ([`sharing`]), which bucket a key has ([`hash`]), and where buckets live
-//! ([`table`]).
+//! ([`table`]), also after the process ([`mod@kept`]).
 
 mod absent;
 mod changes;
 pub mod gcra;
 pub mod hash;
+#[cfg(not(loom))]
+pub mod kept;
 mod line;
 mod memory;
 pub mod policy;

@@ -136,6 +136,9 @@ pub struct TableStats {
 #[derive(Debug)]
 pub struct BucketTable {
     lines: LineMemory,
+    /// What keeps the lines when the process is gone, and is told what slots mean.
+    #[cfg(not(loom))]
+    kept: Option<Arc<super::kept::KeptTable>>,
     groups: usize,
     on_full: OnTableFull,
     /// The limits by slot, for lines whose slot is not that of the check at hand.
@@ -168,13 +171,31 @@ impl BucketTable {
     /// # Errors
     /// When the size is no power of two, or there is no memory.
     pub fn new(config: TableConfig) -> Result<Self, TableError> {
-        if !config.lines.is_power_of_two() || config.lines < 2 * GROUP {
-            return Err(TableError::BadSize(config.lines));
-        }
+        check_size(config.lines)?;
         let lines = LineMemory::new(config.lines)
             .map_err(|source| TableError::NoMemory { bytes: config.lines.saturating_mul(64), source })?;
-        Ok(Self {
+        Ok(Self::of_lines(lines, config))
+    }
+
+    /// An empty table in the memory of `kept`, which is empty and was made for as many lines.
+    ///
+    /// # Errors
+    /// When the size is no power of two, or not that of the memory.
+    #[cfg(not(loom))]
+    pub fn kept(config: TableConfig, kept: Arc<super::kept::KeptTable>) -> Result<Self, TableError> {
+        check_size(config.lines)?;
+        let lines = kept.lines();
+        if lines.len() != config.lines {
+            return Err(TableError::BadSize(lines.len()));
+        }
+        Ok(Self { kept: Some(kept), ..Self::of_lines(lines, config) })
+    }
+
+    fn of_lines(lines: LineMemory, config: TableConfig) -> Self {
+        Self {
             lines,
+            #[cfg(not(loom))]
+            kept: None,
             groups: config.lines / GROUP,
             on_full: config.on_full,
             slots: ArcSwap::default(),
@@ -184,12 +205,16 @@ impl BucketTable {
             inserts: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
             full: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Makes the limits of a set known, so that buckets of other limits can be evicted and carried
     /// over. To be called before any thread checks under the set.
     pub fn publish_limits(&self, policies: &PolicySet) {
+        #[cfg(not(loom))]
+        if let Some(kept) = &self.kept {
+            kept.write_limits(policies);
+        }
         self.slots.store(Arc::new(policies.slots().to_vec()));
     }
 
@@ -473,6 +498,11 @@ impl BucketTable {
         let wait = if allowed { 0 } else { limits.clock().ticks(cost) };
         Charge { allowed, level: 0, wait, table_full: true }
     }
+}
+
+fn check_size(lines: usize) -> Result<(), TableError> {
+    let fits = lines.is_power_of_two() && lines >= 2 * GROUP;
+    fits.then_some(()).ok_or(TableError::BadSize(lines))
 }
 
 fn pause(attempt: usize) {

@@ -3,6 +3,7 @@
 mod check_config;
 mod describe;
 mod inspect;
+mod kept_tables;
 mod keygen;
 mod load;
 mod replication;

@@ -12,10 +12,11 @@ use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use super::supervision::{self, Supervision};
-use super::{describe, replication};
+use super::{describe, kept_tables, replication};
 use crate::admin::{AdminServer, Inspector, InspectorParts};
 use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
 use crate::bucket::hash::KeyHasher;
+use crate::bucket::kept::KeptTable;
 use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
 use crate::bucket::table::{BucketTable, TableConfig, TableError};
 use crate::config::{self, Config, Problems, ServerConfig, Sources};
@@ -130,17 +131,25 @@ impl<'s> Server<'s> {
         let mut supervision = Supervision::new(manager, Arc::clone(&health));
         let found = open_state(&config, &health);
         let epoch = found.epoch();
-        let table = Arc::new(new_table(&config, &epoch)?);
-        table.publish_limits(&policies.load());
         let hash_key = hash_key(&config, &found);
         let hasher = KeyHasher::new(hash_key);
-        let kept = Arc::new(Kept::default());
         let key_print = durability::key_print(&hash_key);
-        if let Some(directory) = &found.directory {
+        let Handed { listeners, tables, refused } = handed;
+        refused.iter().for_each(|refused| warn!("{refused}"));
+        let provenance = kept_tables::provenance(key_print, clock);
+        let memory = kept_tables::create(supervision.manager(), config.table.lines, &provenance);
+        let table = Arc::new(new_table(&config, &epoch, memory.clone())?);
+        table.publish_limits(&policies.load());
+        let kept = Arc::new(Kept::default());
+        let is_restored = kept_tables::restore(&tables, &provenance, &table, &policies.load(), &kept, clock);
+        // What was in memory is newer than any snapshot.
+        if let Some(directory) = found.directory.as_ref().filter(|_| !is_restored) {
             durability::restore(directory, &table, &policies.load(), key_print, &kept, clock.now());
         }
         let mut cores = Vec::with_capacity(config.server.threads);
-        let sockets = supervision.sockets(handed, &config.server.listen);
+        kept_tables::hand_on(supervision.manager(), memory.as_deref(), &provenance, &tables);
+        drop(tables);
+        let sockets = supervision.sockets(listeners, &config.server.listen);
         let kept_already = supervision::count(&sockets);
         let plane_config = data_plane_config(&config.server);
         let mut data_plane = DataPlane::start_on(sockets, &plane_config, clock, |_core| {
@@ -335,9 +344,13 @@ fn own_parts(config: &Config) -> Result<Vec<PolicySpec>, PolicyError> {
     config.policies.iter().map(|policy| policy.part_of(nodes)).collect()
 }
 
-fn new_table(config: &Config, epoch: &Epoch) -> Result<BucketTable, TableError> {
+fn new_table(
+    config: &Config,
+    epoch: &Epoch,
+    memory: Option<Arc<KeptTable>>,
+) -> Result<BucketTable, TableError> {
     let table = TableConfig { lines: config.table.lines, on_full: config.table.on_full };
-    let table = BucketTable::new(table)?;
+    let table = memory.map_or_else(|| BucketTable::new(table), |memory| BucketTable::kept(table, memory))?;
     Ok(if config.cluster.is_some() { table.replicated(epoch.start_ms()) } else { table })
 }
 

@@ -7,14 +7,14 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
 use crate::api::Health;
 use crate::config::ShutdownConfig;
 use crate::data_plane::{DataPlane, ListenAddr};
 use crate::metrics::core::CoreMetrics;
-use crate::service_manager::{Feeding, Handed, HandedListener, Message, STORED_LISTENER, ServiceManager};
+use crate::service_manager::{Feeding, HandedListener, Message, STORED_LISTENER, ServiceManager};
+use crate::time::host_monotonic_ns;
 
 /// How often the data threads are looked at, and the watchdog is fed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,8 +68,7 @@ impl Supervision {
     }
 
     pub(super) fn reloading(&self) {
-        let now = clock_gettime(ClockId::Monotonic);
-        let now = Duration::try_from(now).unwrap_or_default();
+        let now = Duration::from_nanos(host_monotonic_ns());
         self.manager.tell(&Message::default().reloading(now).status("reloading"));
     }
 
@@ -114,12 +113,19 @@ impl Supervision {
         format!("{begin}serving {}; {} checks, {per_second:.0}/s{end}", self.serving, self.checks)
     }
 
+    pub(super) const fn manager(&self) -> &ServiceManager {
+        &self.manager
+    }
+
     /// The sockets to listen on, of those that were handed over. The others are closed, and what this
     /// server had kept itself is forgotten.
-    pub(super) fn sockets(&self, handed: Handed, listen: &[ListenAddr]) -> Vec<(ListenAddr, OwnedFd)> {
-        handed.refused.iter().for_each(|refused| warn!("{refused}"));
-        let mut sockets = Vec::with_capacity(handed.listeners.len());
-        for listener in handed.listeners {
+    pub(super) fn sockets(
+        &self,
+        handed: Vec<HandedListener>,
+        listen: &[ListenAddr],
+    ) -> Vec<(ListenAddr, OwnedFd)> {
+        let mut sockets = Vec::with_capacity(handed.len());
+        for listener in handed {
             match usable(&listener, listen) {
                 Ok(()) => sockets.push((listener.address, listener.socket)),
                 Err(why) if listener.is_stored() => {

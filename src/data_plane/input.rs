@@ -18,6 +18,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         }
         if let Some(received) = self.receives.take(completion) {
             self.service.observe(Event::Received(received.len()));
+            connection.has_asked = true;
             if connection.stage == Stage::Open && !received.is_empty() {
                 self.held.push(&mut connection.held, received);
             } else {

@@ -10,7 +10,7 @@ use crate::time::Clock;
 
 /// How long a connection that ended on our side waits for the other side to end.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a connection that was accepted while the server began to end may take to ask.
+/// How long a connection that has not asked yet may take to do so when the server ends.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 /// How long the control plane may take for a metrics page.
 const METRICS: Duration = Duration::from_secs(10);
@@ -38,8 +38,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.start_receive(index);
         self.wait_for(index, Waiting::Idle);
         if self.draining {
-            // It was accepted before that could be called off: it gets an answer if it asks at once.
-            self.deadlines[index as usize] = self.now.after(LAST_REQUEST).0;
+            self.await_last_request(index);
         }
         if self.open > self.limits.connections {
             self.service.observe(Event::Refused);
@@ -156,10 +155,20 @@ impl<S: Service, C: Clock> Core<S, C> {
         for index in 0..self.connections.len() {
             let connection = &self.connections[index];
             let idle = connection.is_flushed() && !connection.has_input() && !connection.awaits_metrics;
-            if connection.stage == Stage::Open && idle {
-                self.finish(index as u32);
-                self.settle(index as u32);
+            if connection.stage != Stage::Open || !idle {
+                continue;
             }
+            if !connection.has_asked {
+                self.await_last_request(index as u32);
+                continue;
+            }
+            self.finish(index as u32);
+            self.settle(index as u32);
         }
+    }
+
+    /// A client that has just connected gets an answer if it asks at once.
+    fn await_last_request(&mut self, index: u32) {
+        self.deadlines[index as usize] = self.now.after(LAST_REQUEST).0;
     }
 }

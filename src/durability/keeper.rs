@@ -14,10 +14,11 @@ use tracing::{error, info, warn};
 use super::format::{self, Header, Record, SnapshotError, SnapshotWriter};
 use super::{Directory, DirectoryError, Epoch, HostTime};
 use crate::api::{Health, Warning};
+use crate::bucket::kept::{KeptError, KeptTable, Provenance};
 use crate::bucket::policy::{Limits, Policy, PolicySet, level_at};
 use crate::bucket::table::BucketTable;
 use crate::metrics::Family;
-use crate::time::{Clock as _, MonotonicNs, SystemClock};
+use crate::time::{Clock as _, MonotonicNs, SystemClock, host_monotonic_ns};
 
 /// How often the promise about epochs is looked at.
 const EPOCH_CHECK: Duration = Duration::from_secs(30);
@@ -204,8 +205,7 @@ pub fn restore(
         Ok(None) => return info!("no snapshot in {}: all buckets start full", path.display()),
         Err(failure) => return warn!("{failure}; all buckets start full"),
     };
-    let limits: HashMap<u64, &Limits> =
-        policies.iter().map(|policy| (policy.identity(), policy.default_limits())).collect();
+    let limits = limits_by_policy(policies);
     let (host, mut restored) = (HostTime::read(), 0_u64);
     let read = format::read(file, key_print, |header, record| {
         let Some(limits) = limits.get(&record.policy) else { return };
@@ -222,6 +222,34 @@ pub fn restore(
             error!("the snapshot {} is not used: {refusal}; all buckets start full", path.display());
         }
     }
+}
+
+/// Puts the buckets of a table that an earlier process had into an empty table. How many were put there, of
+/// how many.
+///
+/// # Errors
+/// When the table is not of `here`.
+pub fn restore_kept(
+    old: &KeptTable,
+    here: &Provenance,
+    table: &BucketTable,
+    policies: &PolicySet,
+    kept: &Kept,
+    now: MonotonicNs,
+) -> Result<(u64, u64), KeptError> {
+    let limits = limits_by_policy(policies);
+    let mut restored = 0_u64;
+    let found = old.read(here, host_monotonic_ns(), |bucket| {
+        let Some(limits) = limits.get(&bucket.policy) else { return };
+        let level = limits.clock().from_fixed(bucket.level);
+        restored += u64::from(table.restore(bucket.id, limits, level, now));
+    })?;
+    kept.restored.fetch_add(restored, Ordering::Relaxed);
+    Ok((restored, found))
+}
+
+fn limits_by_policy(policies: &PolicySet) -> HashMap<u64, &Limits> {
+    policies.iter().map(|policy| (policy.identity(), policy.default_limits())).collect()
 }
 
 /// False for a bucket that is full again.

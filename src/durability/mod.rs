@@ -14,5 +14,5 @@ mod start;
 pub use age::HostTime;
 pub use directory::{Directory, DirectoryError};
 pub use epoch::{EPOCH_LEASE, Epoch};
-pub use keeper::{Keeper, KeeperParts, Kept, restore};
+pub use keeper::{Keeper, KeeperParts, Kept, restore, restore_kept};
 pub use start::{Found, key_print};
