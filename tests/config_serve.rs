@@ -61,7 +61,7 @@ fn check_config_fails_on_any_problem_and_prints_all_of_them() {
 fn a_bad_configuration_is_not_served() {
     let directory = tempfile::tempdir().unwrap();
     let output = command(directory.path()).args(["--set", "server.threads=0"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     assert!(String::from_utf8(output.stderr).unwrap().contains("from 1 to 512"));
 }
 

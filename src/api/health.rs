@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::metrics::Family;
+
 /// Why a server should get no traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -29,6 +31,15 @@ impl Reason {
             Self::DeadCore => "a data thread has ended",
         }
     }
+
+    /// The reason as metrics give it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::StalledCore => "stalled_core",
+            Self::DeadCore => "dead_core",
+        }
+    }
 }
 
 /// What somebody should look at, though checks are answered as they should be.
@@ -53,6 +64,14 @@ impl Warning {
         match self {
             Self::Snapshot => "the state directory cannot be written",
             Self::AbsentPeer => "a peer cannot be heard",
+        }
+    }
+
+    /// The warning as metrics give it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::AbsentPeer => "absent_peer",
         }
     }
 }
@@ -109,6 +128,24 @@ impl Health {
     pub fn reasons(&self) -> impl Iterator<Item = Reason> {
         let reasons = self.reasons.load(Ordering::Relaxed);
         Reason::ALL.into_iter().filter(move |reason| reasons & reason.bit() != 0)
+    }
+
+    /// As metrics: 1 for what holds.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let bits = self.reasons.load(Ordering::Relaxed);
+        let holds = |bit: u32| f64::from(u8::from(bits & bit != 0));
+        let help = "1 for each reason why this server should get no traffic.";
+        let mut reasons = Family::gauge("openclaw_health_reason", help);
+        for reason in Reason::ALL {
+            reasons.add(&[("reason", reason.name())], holds(reason.bit()));
+        }
+        let help = "1 for each warning that /health gives.";
+        let mut warnings = Family::gauge("openclaw_health_warning", help);
+        for warning in Warning::ALL {
+            warnings.add(&[("warning", warning.name())], holds(warning.bit()));
+        }
+        vec![reasons, warnings]
     }
 
     /// The warnings that hold.

@@ -34,6 +34,8 @@ use crate::time::{Clock as _, SystemClock};
 
 /// Connections that the kernel keeps until they are accepted; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// The exit code for settings that cannot be served, after `sysexits.h`: to try again does not help.
+const WRONG_CONFIGURATION: u8 = 78;
 /// Signals that wait to be acted on; more of the same say nothing new.
 const SIGNALS_QUEUED: usize = 16;
 
@@ -74,7 +76,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
-            return ExitCode::FAILURE;
+            return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
     start_log(config.log_level);

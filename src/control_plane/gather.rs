@@ -153,6 +153,7 @@ impl Observed {
             version: env!("CARGO_PKG_VERSION"),
             process: ProcessStats::read(self.started),
         };
+        more.extend(self.health.families());
         more.extend(self.kept.as_deref().map(Kept::families).unwrap_or_default());
         Bytes::from(page.render(more))
     }
