@@ -45,6 +45,14 @@ check_huge_pages() {
         '') better 'this kernel has no transparent huge pages' ;;
         *) ok "transparent huge pages: $mode" ;;
     esac
+    # Under systemd the table is in memory that outlives the process, for which this one counts.
+    mode=$(read_value /sys/kernel/mm/transparent_hugepage/shmem_enabled)
+    case $mode in
+        *'[never]'*|*'[deny]'*)
+            better 'no huge pages for kept memory: echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled' ;;
+        '') ;;
+        *) ok "huge pages for kept memory: $mode" ;;
+    esac
 }
 
 check_sysctl() { # NAME LEAST WHY

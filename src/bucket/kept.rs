@@ -253,6 +253,7 @@ fn check_of(words: &[u64]) -> u64 {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::bucket::hash::KeyHasher;

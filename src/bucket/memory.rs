@@ -65,6 +65,12 @@ impl LineMemory {
         Self { start, _pages: Backing::Shared(std::sync::Arc::clone(pages)), len }
     }
 
+    /// The model has no memory that is shared with other processes.
+    #[cfg(loom)]
+    pub(super) fn within(_: &std::sync::Arc<crate::memory::SharedPages>, _: usize, len: usize) -> Self {
+        Self { pages: (0..len).map(|_| Line::default()).collect(), len }
+    }
+
     /// Asks the cache for a line.
     #[inline]
     pub(crate) fn prefetch(&self, index: usize) {

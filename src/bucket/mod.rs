@@ -6,7 +6,6 @@ mod absent;
 mod changes;
 pub mod gcra;
 pub mod hash;
-#[cfg(not(loom))]
 pub mod kept;
 mod line;
 mod memory;

@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use super::absent::AbsentFactors;
 use super::changes::ChangeMap;
 use super::hash::BucketId;
+use super::kept::KeptTable;
 use super::line::{Line, Outcome, Seen};
 use super::memory::LineMemory;
 use super::policy::{self, Limits, PolicySet};
@@ -137,8 +138,7 @@ pub struct TableStats {
 pub struct BucketTable {
     lines: LineMemory,
     /// What keeps the lines when the process is gone, and is told what slots mean.
-    #[cfg(not(loom))]
-    kept: Option<Arc<super::kept::KeptTable>>,
+    kept: Option<Arc<KeptTable>>,
     groups: usize,
     on_full: OnTableFull,
     /// The limits by slot, for lines whose slot is not that of the check at hand.
@@ -181,8 +181,7 @@ impl BucketTable {
     ///
     /// # Errors
     /// When the size is no power of two, or not that of the memory.
-    #[cfg(not(loom))]
-    pub fn kept(config: TableConfig, kept: Arc<super::kept::KeptTable>) -> Result<Self, TableError> {
+    pub fn kept(config: TableConfig, kept: Arc<KeptTable>) -> Result<Self, TableError> {
         check_size(config.lines)?;
         let lines = kept.lines();
         if lines.len() != config.lines {
@@ -194,7 +193,6 @@ impl BucketTable {
     fn of_lines(lines: LineMemory, config: TableConfig) -> Self {
         Self {
             lines,
-            #[cfg(not(loom))]
             kept: None,
             groups: config.lines / GROUP,
             on_full: config.on_full,
@@ -211,7 +209,6 @@ impl BucketTable {
     /// Makes the limits of a set known, so that buckets of other limits can be evicted and carried
     /// over. To be called before any thread checks under the set.
     pub fn publish_limits(&self, policies: &PolicySet) {
-        #[cfg(not(loom))]
         if let Some(kept) = &self.kept {
             kept.write_limits(policies);
         }

@@ -6,6 +6,7 @@ mod inspect;
 mod kept_tables;
 mod keygen;
 mod load;
+mod log;
 mod replication;
 mod serve;
 mod supervision;

@@ -1,6 +1,5 @@
 //! `serve`: wires configuration, buckets and planes together, then follows signals.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +11,7 @@ use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use super::supervision::{self, Supervision};
-use super::{describe, kept_tables, replication};
+use super::{describe, kept_tables, log, replication};
 use crate::admin::{AdminServer, Inspector, InspectorParts};
 use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
 use crate::bucket::hash::KeyHasher;
@@ -79,22 +78,13 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
-    start_log(config.log_level);
+    log::start(config.log_level);
     let served = Server::start(config, sources, handed).and_then(Server::follow_signals);
     if let Err(error) = served {
         error!("{error}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
-}
-
-fn start_log(level: tracing::Level) {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(level)
-        .with_target(false)
-        .init();
 }
 
 /// A server that runs.

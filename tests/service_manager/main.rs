@@ -100,6 +100,21 @@ fn the_status_line_counts_checks() {
     assert!(status.contains("; 7 checks, "), "{status}");
 }
 
+#[test]
+fn the_journal_gets_severities_and_no_second_time_stamp() {
+    let mut manager = Manager::new(&config(free_port(), "")).with_journal();
+    manager.start();
+    std::fs::write(manager.path("openclaw-rating.toml"), "[[policy]]\nname = 1").unwrap();
+    manager.signal(Signal::HUP);
+    manager.until("RELOADING=1");
+    manager.until("READY=1");
+    manager.signal(Signal::TERM);
+    manager.until_ended();
+    let log = manager.log();
+    assert!(log.lines().any(|line| line.starts_with("<6>serving slow")), "{log}");
+    assert!(log.lines().any(|line| line.starts_with("<3>reload refused")), "{log}");
+}
+
 /// Asks by a connection each, without a pause, until told to stop; how many got no answer, and how many did.
 fn clients(port: u16, stop: &Arc<AtomicBool>) -> Vec<std::thread::JoinHandle<(usize, usize)>> {
     let client = || {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,6 +26,7 @@ pub(crate) struct Manager {
     pub(crate) kept: Vec<(String, OwnedFd)>,
     child: Option<Child>,
     watchdog: Option<Duration>,
+    is_journal: bool,
 }
 
 impl Manager {
@@ -34,11 +35,25 @@ impl Manager {
         std::fs::write(directory.path().join("openclaw-rating.toml"), config).unwrap();
         let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        Self { directory, socket, said: VecDeque::new(), kept: Vec::new(), child: None, watchdog: None }
+        Self {
+            directory,
+            socket,
+            said: VecDeque::new(),
+            kept: Vec::new(),
+            child: None,
+            watchdog: None,
+            is_journal: false,
+        }
     }
 
     pub(crate) fn with_watchdog(mut self, time: Duration) -> Self {
         self.watchdog = Some(time);
+        self
+    }
+
+    /// Has it log as to the journal.
+    pub(crate) fn with_journal(mut self) -> Self {
+        self.is_journal = true;
         self
     }
 
@@ -48,14 +63,8 @@ impl Manager {
 
     /// Starts the program with all that is kept, and waits until it is ready.
     pub(crate) fn start(&mut self) {
-        let Ok(handed) = self
-            .kept
-            .iter()
-            .map(|(name, fd)| Ok((name.clone(), fd.try_clone()?)))
-            .collect::<std::io::Result<Vec<_>>>()
-        else {
-            panic!("no descriptors left")
-        };
+        let handed: Vec<(String, OwnedFd)> =
+            self.kept.iter().map(|(name, kept)| (name.clone(), kept.try_clone().unwrap())).collect();
         // The shell moves each to its place and then becomes the program, so that the process is the one named.
         let mut script = String::new();
         for (place, (_, descriptor)) in handed.iter().enumerate() {
@@ -79,6 +88,10 @@ impl Manager {
             command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
         }
         let log = std::fs::File::options().append(true).create(true).open(self.path("log")).unwrap();
+        if self.is_journal {
+            let found = rustix::fs::fstat(&log).unwrap();
+            command.env("JOURNAL_STREAM", format!("{}:{}", found.st_dev, found.st_ino));
+        }
         self.child = Some(command.stdin(Stdio::null()).stderr(log).spawn().unwrap());
         self.until("READY=1");
     }
@@ -176,9 +189,7 @@ impl Drop for Manager {
 
 /// A descriptor as a `.socket` unit would have it.
 pub(crate) fn socket_unit(name: &str, socket: impl Into<OwnedFd>) -> (String, OwnedFd) {
-    let socket: OwnedFd = socket.into();
-    let _ = socket.as_fd();
-    (name.to_owned(), socket)
+    (name.to_owned(), socket.into())
 }
 
 pub(crate) fn exists(path: &Path) -> bool {
