@@ -80,11 +80,23 @@ pub struct ResetReport {
 impl fmt::Display for ResetReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.existed {
-            true => writeln!(f, "{} {:?} is full again: {:.2} tokens given back", self.policy, self.key, self.given_back)?,
-            false => writeln!(f, "{} {:?} has no bucket here: nothing was used, or it is full", self.policy, self.key)?,
+            true => writeln!(
+                f,
+                "{} {:?} is full again: {:.2} tokens given back",
+                self.policy, self.key, self.given_back
+            )?,
+            false => writeln!(
+                f,
+                "{} {:?} has no bucket here: nothing was used, or it is full",
+                self.policy, self.key
+            )?,
         }
         if self.peers_keep_theirs {
-            writeln!(f, "in {} only: every other node keeps its own level; ask each of them too", self.region)?;
+            writeln!(
+                f,
+                "in {} only: every other node keeps its own level; ask each of them too",
+                self.region
+            )?;
         }
         Ok(())
     }

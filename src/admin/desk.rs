@@ -72,10 +72,12 @@ pub struct Desk {
 }
 
 /// What becomes of an order to drain.
-#[derive(Serialize)]
-struct Drained {
-    draining: bool,
-    what: &'static str,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Whether it drains by order now.
+    pub draining: bool,
+    /// What that means, in words.
+    pub what: String,
 }
 
 impl Desk {
@@ -109,7 +111,9 @@ impl Desk {
         match route {
             Route::Page => Ok(Answer::page(page::render(&self.status(caller)))),
             Route::Status => Ok(Answer::ok(&self.status(caller))),
-            Route::Bucket { policy, key } => self.inspector.bucket(policy, key).map(|report| Answer::ok(&report)),
+            Route::Bucket { policy, key } => {
+                self.inspector.bucket(policy, key).map(|report| Answer::ok(&report))
+            }
             Route::Reset { policy, key } => {
                 let report = self.inspector.reset(policy, key)?;
                 info!("bucket {:?} of {} is filled by {}", report.key, report.policy, caller.who(None));
@@ -148,7 +152,7 @@ impl Desk {
             (false, true) => "/health says 200 again",
             (false, false) => "no longer draining by order; /health still says 503 for other reasons",
         };
-        Answer::ok(&Drained { draining: on, what })
+        Answer::ok(&Drained { draining: on, what: what.to_owned() })
     }
 
     fn reload(&self, caller: &Caller) -> Result<Answer, Refusal> {

@@ -174,7 +174,9 @@ mod tests {
         let witness = Route::Witness { region: "eu".to_owned() };
         let (admin_bearer, witness_bearer) = (format!("Bearer {ADMIN}"), format!("bearer  {WITNESS} "));
         assert!(admits(&gate, &Route::Status, &admin_bearer) && admits(&gate, &witness, &admin_bearer));
-        assert!(admits(&gate, &Route::Alertmanager, &admin_bearer) && admits(&gate, &witness, &witness_bearer));
+        assert!(
+            admits(&gate, &Route::Alertmanager, &admin_bearer) && admits(&gate, &witness, &witness_bearer)
+        );
         assert!(!admits(&gate, &Route::Status, &witness_bearer));
         assert_eq!(gate.admit(&Route::PagerDuty, None), Ok(()));
         assert_eq!(gate.admit(&witness, None), Err(Refusal::Unauthorized(WITNESS_PLACE)));

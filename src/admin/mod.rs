@@ -21,12 +21,12 @@ mod route;
 mod server;
 pub mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod throttle;
 mod webhooks;
 
 pub use answer::Refusal;
-pub use desk::{Desk, DeskParts, ReloadRequest, Reloaded};
+pub use desk::{Desk, DeskParts, Drained, ReloadRequest, Reloaded};
 pub(crate) use gate::MIN_TOKEN_BYTES;
 pub use inspector::InspectorParts;
 pub use server::{AdminError, AdminServer};

@@ -50,7 +50,8 @@ pub(super) fn read_order(name: OrderName, body: &[u8]) -> Result<(Order, Option<
         OrderName::Drill => Order::Drill,
     };
     // An order that seems to say more than it does would be taken for another one.
-    match [("from", fields.from), ("to", fields.to), ("why", fields.why)].into_iter().find(|f| f.1.is_some()) {
+    match [("from", fields.from), ("to", fields.to), ("why", fields.why)].into_iter().find(|f| f.1.is_some())
+    {
         Some((field, _)) => Err(Refusal::BadBody(format!("`{}` takes no `{field}`", order.name()))),
         None => Ok((order, who)),
     }
@@ -113,7 +114,12 @@ impl AgentLine {
     ///
     /// # Errors
     /// When there is no agent, it does not answer in time, or it says no.
-    pub(super) fn ask(&self, order: Order, caller: &Caller, says: Option<&str>) -> Result<OrderAnswer, Refusal> {
+    pub(super) fn ask(
+        &self,
+        order: Order,
+        caller: &Caller,
+        says: Option<&str>,
+    ) -> Result<OrderAnswer, Refusal> {
         self.ask_as(order, caller.who(says))
     }
 

@@ -44,7 +44,11 @@ fn write_page(page: &mut String, report: &StatusReport) -> fmt::Result {
 }
 
 fn verdict(healthy: bool) -> &'static str {
-    if healthy { "<span class=\"good\">healthy</span>" } else { "<span class=\"bad\">no traffic, please</span>" }
+    if healthy {
+        "<span class=\"good\">healthy</span>"
+    } else {
+        "<span class=\"bad\">no traffic, please</span>"
+    }
 }
 
 fn write_server(page: &mut String, report: &StatusReport) -> fmt::Result {
@@ -100,7 +104,8 @@ fn write_running(page: &mut String, status: &AgentStatus) -> fmt::Result {
     row(page, "mode", &format!("{}{dry}; {role}", status.mode.name()), status.dry_run)?;
     for region in &status.regions {
         let bad = region.standing != "healthy";
-        let ago = region.probed.map(|at| format!(", {} ago", lasting(status.now.since_ms(at)))).unwrap_or_default();
+        let ago =
+            region.probed.map(|at| format!(", {} ago", lasting(status.now.since_ms(at)))).unwrap_or_default();
         let (standing, detail, probe) =
             (Text(&region.standing), Text(&region.detail), Text(&region.last_probe));
         let words = format!("{standing} {detail} (last probe: {probe}{ago})");
@@ -123,9 +128,7 @@ fn write_record(page: &mut String, status: &AgentStatus) -> fmt::Result {
     let Some(record) = &status.record else { return row(page, "record", &"not read yet", false) };
     let (name, values) = (Text(&record.name), record.values.join(", "));
     let of = match &status.in_service {
-        Some(regions) => {
-            regions.iter().map(|region| region.0.as_str()).collect::<Vec<_>>().join(", ")
-        }
+        Some(regions) => regions.iter().map(|region| region.0.as_str()).collect::<Vec<_>>().join(", "),
         None => "no set of regions that is configured".to_owned(),
     };
     let read = status.record_read.unwrap_or(UnixMs(0));
@@ -198,7 +201,9 @@ impl Display for Text<'_> {
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&#39;")?,
-                letter if letter.is_control() && letter != '\n' => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                letter if letter.is_control() && letter != '\n' => {
+                    f.write_char(char::REPLACEMENT_CHARACTER)?;
+                }
                 letter => f.write_char(letter)?,
             }
         }
@@ -275,7 +280,10 @@ mod tests {
         unknown.peers_unknown = Some(EVIL.to_owned());
         for page in [render(&report(EVIL, running)), render(&unknown)] {
             let body = page.replace(STYLE, "");
-            assert!(!body.contains("<script") && !body.contains("alert(\"") && !body.contains('\u{1b}'), "{page}");
+            assert!(
+                !body.contains("<script") && !body.contains("alert(\"") && !body.contains('\u{1b}'),
+                "{page}"
+            );
             assert!(!body.contains("'"), "{page}");
             assert!(body.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39;&amp;\u{fffd}"));
         }
@@ -296,7 +304,9 @@ mod tests {
         for loads in ["src=", "href=", "url(", "@import", "http://", "https://"] {
             assert!(!page.contains(loads), "the page has {loads}");
         }
-        for words in ["no traffic, please", "1 d 1 h", "250 of 1000", "25.0 %", "cannot be heard", "and 2 more"] {
+        for words in
+            ["no traffic, please", "1 d 1 h", "250 of 1000", "25.0 %", "cannot be heard", "and 2 more"]
+        {
             assert!(page.contains(words), "{words} is not in\n{page}");
         }
     }

@@ -87,7 +87,12 @@ impl Webhooks {
     ///
     /// # Errors
     /// When the body is none of Alertmanager's, or the agent does not take it.
-    pub(super) fn alertmanager(&self, body: &[u8], who: String, agent: &AgentLine) -> Result<OrderAnswer, Refusal> {
+    pub(super) fn alertmanager(
+        &self,
+        body: &[u8],
+        who: String,
+        agent: &AgentLine,
+    ) -> Result<OrderAnswer, Refusal> {
         self.take_turn()?;
         delivered(agent.ask_as(Order::Alerts(read_alerts(body)?), who))
     }
@@ -99,10 +104,15 @@ impl Webhooks {
 
     fn secrets(&self) -> Result<Vec<Secret>, Refusal> {
         if self.pagerduty_secrets.is_empty() {
-            return Err(Refusal::NotConfigured("set [admin] pagerduty_secret_files for PagerDuty's webhooks"));
+            return Err(Refusal::NotConfigured(
+                "set [admin] pagerduty_secret_files for PagerDuty's webhooks",
+            ));
         }
         let read = self.pagerduty_secrets.iter().filter_map(|source| {
-            source.read().map_err(|error| error!("{error}. Until then webhooks signed by it are refused")).ok()
+            source
+                .read()
+                .map_err(|error| error!("{error}. Until then webhooks signed by it are refused"))
+                .ok()
         });
         let secrets: Vec<Secret> = read.collect();
         if secrets.is_empty() { Err(Refusal::NoSecret) } else { Ok(secrets) }

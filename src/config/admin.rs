@@ -44,7 +44,8 @@ impl AdminConfig {
     /// What somebody should look at, though the settings can be served. Reads the secrets.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let exposed = self.listen.filter(|listen| !listen.ip().to_canonical().is_loopback() && !self.behind_tls);
+        let exposed =
+            self.listen.filter(|listen| !listen.ip().to_canonical().is_loopback() && !self.behind_tls);
         let exposed = exposed.map(|listen| {
             format!(
                 "[admin] listens on {listen}, where the token crosses the network in the clear: listen on a \
