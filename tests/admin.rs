@@ -303,6 +303,14 @@ fn two_nodes_tell_the_same_counters_and_what_one_has_not_told() {
         one.peers.iter().all(|peer| peer.node == 2 && peer.present && peer.synced && !peer.pending),
         "{one:?}"
     );
+    let status = answer_to(UnixStream::connect(socket(&nodes[0])).unwrap(), "/v1/status");
+    let status: StatusReport = serde_json::from_str(status.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert!(status.node_id == Some(1) && status.peers.len() == 1, "{status:?}");
+    assert!(status.peers[0].node == 2 && status.peers[0].present && status.peers[0].synced, "{status:?}");
+    let reset = run(nodes[0].directory(), &["reset", "p", "k"]);
+    assert!(text(&reset.stdout).contains("every other node keeps its own level"), "{reset:?}");
+    assert_eq!(count(&report(nodes[0].directory(), "k"), 1), count(&one, 1), "a reset moves a counter");
+    nodes[1].until("/v1/check/p/k?cost=0", |body| body.contains("\"remaining\":60,"));
     nodes[1].signal(Signal::STOP);
     nodes[0].get("/v1/check/p/k?cost=1");
     nodes[0].until("/health", |body| body.contains("a peer cannot be heard"));
