@@ -19,7 +19,7 @@ use crate::time::{Clock as _, SystemClock};
 /// The control plane looks every few milliseconds; a person does not wait longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What an [`Inspector`] is made of.
+/// What looks at buckets, and fills them, is made of.
 #[derive(Debug)]
 pub struct InspectorParts {
     /// The buckets.
