@@ -4,12 +4,14 @@
 mod program;
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use openclaw_rating::admin::bucket::BucketReport;
+use openclaw_rating::admin::status::{AgentReport, StatusReport};
 use program::{PATIENCE, Program, answer_to, command};
 use rustix::process::Signal;
 
@@ -98,7 +100,7 @@ fn a_socket_left_by_a_killed_server_is_replaced_and_one_in_use_is_left() {
 fn requests_that_are_no_questions_are_refused_in_words() {
     let program = Program::start(ALONE);
     let ask = |path: &str| answer_to(UnixStream::connect(socket(&program)).unwrap(), path);
-    assert!(ask("/").starts_with("HTTP/1.1 404 Not Found\r\n"));
+    assert!(ask("/v1/nothing").starts_with("HTTP/1.1 404 Not Found\r\n"));
     assert!(ask("/v1/buckets/p/%zz").starts_with("HTTP/1.1 400 Bad Request\r\n"));
     assert!(ask("/v1/buckets/p/k").contains("\r\nContent-Type: application/json\r\n"));
     let raw = |request: &[u8]| {
@@ -109,7 +111,7 @@ fn requests_that_are_no_questions_are_refused_in_words() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    assert!(raw(b"POST /v1/buckets/p/k HTTP/1.1\r\nHost: x\r\n\r\n").contains("Allow: GET\r\n"));
+    assert!(raw(b"POST /v1/buckets/p/k HTTP/1.1\r\nHost: x\r\n\r\n").contains("Allow: GET, DELETE\r\n"));
     assert!(raw(b"GET /v1/buckets/p/k HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 400"));
     assert!(raw(b"\0\0\0\0\r\n\r\n").starts_with("HTTP/1.1 400"));
     let large = [b"GET / HTTP/1.1\r\nHost: x\r\nX: ".to_vec(), vec![b'x'; 10_000]].concat();
@@ -121,7 +123,7 @@ fn those_who_say_nothing_are_cut_off_and_keep_others_out_no_longer_than_that() {
     let program = Program::start(ALONE);
     let silent: Vec<UnixStream> = (0..8).map(|_| UnixStream::connect(socket(&program)).unwrap()).collect();
     let answer = |stream: UnixStream| answer_to(stream, "/v1/buckets/p/k");
-    assert!(answer(UnixStream::connect(socket(&program)).unwrap()).starts_with("HTTP/1.1 503"));
+    assert!(answer(UnixStream::connect(socket(&program)).unwrap()).starts_with("HTTP/1.1 429"));
     for mut stream in silent {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut said = String::new();
@@ -129,6 +131,136 @@ fn those_who_say_nothing_are_cut_off_and_keep_others_out_no_longer_than_that() {
         assert!(said.starts_with("HTTP/1.1 408"), "{said}");
     }
     assert!(answer(UnixStream::connect(socket(&program)).unwrap()).starts_with("HTTP/1.1 200"));
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    command(directory).args(arguments).output().unwrap()
+}
+
+#[test]
+fn a_drained_server_goes_on_answering_until_it_is_told_otherwise_or_started_again() {
+    let program = Program::start(ALONE);
+    let drained = run(program.directory(), &["drain"]);
+    assert!(drained.status.success() && text(&drained.stdout).contains("503 until `undrain`"), "{drained:?}");
+    let health = program.get("/health");
+    assert!(health.starts_with("HTTP/1.1 503") && health.contains("draining by order"), "{health}");
+    assert!(program.get("/v1/check/p/k").starts_with("HTTP/1.1 200"), "a drained server does not serve");
+    assert!(run(program.directory(), &["undrain"]).status.success());
+    assert!(program.get("/health").starts_with("HTTP/1.1 200"));
+    run(program.directory(), &["drain"]);
+    let mut program = program;
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code(), Some(0));
+    let program = Program::start_in(program.into_directory(), ALONE);
+    assert!(program.get("/health").starts_with("HTTP/1.1 200"), "a drain outlives the process");
+}
+
+#[test]
+fn a_reload_by_order_does_what_sighup_does_and_says_every_problem() {
+    let program = Program::start(ALONE);
+    let write = |config: &str| {
+        std::fs::write(program.directory().join("openclaw-rating.toml"), config).unwrap();
+        run(program.directory(), &["reload", "--socket", "admin.sock"])
+    };
+    let reloaded =
+        write(&ALONE.replace("burst = 100\n", "burst = 7\n").replace("threads = 1", "threads = 2"));
+    let said = text(&reloaded.stdout);
+    assert!(
+        reloaded.status.success() && said.contains("1 policies") && said.contains("[server] take"),
+        "{reloaded:?}"
+    );
+    assert!(program.get("/v1/check/p/k").contains("\"limit\":7,"));
+    let refused = write(&format!("{ALONE}[server]\nthreads = 0\n[tabel]\n"));
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        said.contains("the old policies stay in force") && said.contains("did you mean `table`?"),
+        "{said}"
+    );
+    assert!(program.get("/v1/check/p/k").contains("\"limit\":7,"));
+    program.until("/metrics", |page| {
+        page.contains(
+            "openclaw_reloads_total{result=\"applied\"} 1\nopenclaw_reloads_total{result=\"refused\"} 1",
+        )
+    });
+}
+
+#[test]
+fn a_bucket_that_is_reset_can_be_spent_again() {
+    let program = Program::start(ALONE);
+    program.get("/v1/check/p/k?cost=100");
+    assert!(program.get("/v1/check/p/k").starts_with("HTTP/1.1 429"));
+    let reset = run(program.directory(), &["reset", "p", "k"]);
+    assert!(text(&reset.stdout).contains("is full again"), "{reset:?}");
+    assert!(program.get("/v1/check/p/k?cost=100").starts_with("HTTP/1.1 200"));
+    assert_eq!(report(program.directory(), "k").used_here, 200);
+    assert_eq!(run(program.directory(), &["reset", "q", "k"]).status.code(), Some(1));
+}
+
+#[test]
+fn the_status_is_one_page_and_one_object_and_there_is_no_agent_to_order() {
+    let program = Program::start(ALONE);
+    let ask = |path: &str| answer_to(UnixStream::connect(socket(&program)).unwrap(), path);
+    let (page, json) = (ask("/"), ask("/v1/status"));
+    assert!(
+        page.contains("text/html") && page.contains("healthy") && page.contains("None is configured"),
+        "{page}"
+    );
+    let status: StatusReport = serde_json::from_str(json.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert!(
+        status.healthy && !status.draining && status.peers.is_empty() && status.table.lines > 0,
+        "{status:?}"
+    );
+    assert_eq!((status.policies[0].name.as_str(), status.agent), ("p", AgentReport::None));
+    for order in [&["failover", "status"][..], &["failover", "ack"], &["failover", "freeze", "--why", "x"]] {
+        let refused = run(program.directory(), order);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused.stderr).contains("add an [agent] section"), "{refused:?}");
+    }
+    let nobody = run(program.directory(), &["failover", "status", "--socket", "/nonexistent/a.sock"]);
+    let said = text(&nobody.stderr);
+    assert!(
+        nobody.status.code() == Some(1) && said.contains("--socket") && said.contains("systemctl"),
+        "{said}"
+    );
+}
+
+#[test]
+fn tcp_is_for_who_has_the_token_and_check_config_refuses_it_without_one() {
+    let port = 29_000 + (std::process::id() % 900) as u16;
+    let config = ALONE
+        .replace("[admin]\n", &format!("[admin]\nlisten = \"127.0.0.1:{port}\"\ntoken_file = \"token\"\n"));
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("token"), "a-token-of-some-length\n").unwrap();
+    let program = Program::start_in(directory, &config);
+    let ask = |token: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!("GET /v1/status HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask("a-token-of-some-length").starts_with("HTTP/1.1 200"));
+    assert!(ask("another-token-of-some-length").starts_with("HTTP/1.1 401"));
+    std::fs::write(program.directory().join("token"), "another-token-of-some-length").unwrap();
+    assert!(
+        ask("another-token-of-some-length").starts_with("HTTP/1.1 200"),
+        "a new token waits for a restart"
+    );
+    let summary = text(&run(program.directory(), &["check-config"]).stdout);
+    assert!(
+        summary.contains("for who has the token in token") && !summary.contains("some-length"),
+        "{summary}"
+    );
+    std::fs::write(
+        program.directory().join("openclaw-rating.toml"),
+        config.replace("token_file = \"token\"\n", ""),
+    )
+    .unwrap();
+    let refused = run(program.directory(), &["check-config"]);
+    assert!(text(&refused.stderr).contains("whoever reaches it could move traffic"), "{refused:?}");
 }
 
 #[test]
@@ -171,6 +303,14 @@ fn two_nodes_tell_the_same_counters_and_what_one_has_not_told() {
         one.peers.iter().all(|peer| peer.node == 2 && peer.present && peer.synced && !peer.pending),
         "{one:?}"
     );
+    let status = answer_to(UnixStream::connect(socket(&nodes[0])).unwrap(), "/v1/status");
+    let status: StatusReport = serde_json::from_str(status.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert!(status.node_id == Some(1) && status.peers.len() == 1, "{status:?}");
+    assert!(status.peers[0].node == 2 && status.peers[0].present && status.peers[0].synced, "{status:?}");
+    let reset = run(nodes[0].directory(), &["reset", "p", "k"]);
+    assert!(text(&reset.stdout).contains("every other node keeps its own level"), "{reset:?}");
+    assert_eq!(count(&report(nodes[0].directory(), "k"), 1), count(&one, 1), "a reset moves a counter");
+    nodes[1].until("/v1/check/p/k?cost=0", |body| body.contains("\"remaining\":60,"));
     nodes[1].signal(Signal::STOP);
     nodes[0].get("/v1/check/p/k?cost=1");
     nodes[0].until("/health", |body| body.contains("a peer cannot be heard"));

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use openclaw_rating::agent::secret::SecretSource;
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::policy::{Matcher, Mode};
 use openclaw_rating::bucket::sharing::{Consistency, Partition, Share, Sharing};
@@ -131,6 +132,46 @@ fn every_setting_reaches_the_configuration() {
 }
 
 #[test]
+fn an_admin_listener_has_tokens_by_file_or_credential_and_none_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "a-token-that-is-not-shown").unwrap();
+    let text = format!(
+        "{POLICY}[admin]\nsocket = \"a.sock\"\nlisten = \"[::]:9090\"\ntoken_file = {token:?}\n\
+         witness_token_credential = \"witness\"\nalertmanager_token_file = {token:?}\n\
+         pagerduty_secret_files = [{token:?}]\npagerduty_secret_credentials = [\"old\"]\n"
+    );
+    let admin = load(&text).unwrap_or_else(|problems| panic!("{problems}")).admin;
+    assert_eq!(admin.token, Some(SecretSource::File(token.clone())));
+    assert_eq!(admin.witness_token, Some(SecretSource::Credential("witness".to_owned())));
+    assert_eq!(admin.pagerduty_secrets[1], SecretSource::Credential("old".to_owned()));
+    assert_eq!(admin.pagerduty_secrets.len(), 2);
+    let shown = format!("{admin:?}{}", admin.warnings().join("\n"));
+    assert!(!shown.contains("not-shown"), "{shown}");
+}
+
+#[test]
+fn an_admin_listener_that_is_exposed_or_lets_nobody_in_is_warned_of() {
+    let warnings = |listen: &str, token: &str, more: &str| {
+        let file = file_with(token);
+        let path = file.path();
+        let text = format!("{POLICY}[admin]\nlisten = {listen:?}\ntoken_file = {path:?}\n{more}\n");
+        load(text).unwrap().admin.warnings()
+    };
+    let long = "a-token-of-some-length";
+    for loopback in ["127.0.0.1:9090", "[::1]:9090", "[::ffff:127.0.0.1]:9090"] {
+        assert!(warnings(loopback, long, "").is_empty(), "{loopback}");
+    }
+    for exposed in ["0.0.0.0:9090", "[::]:9090", "10.0.0.1:9090"] {
+        assert!(warnings(exposed, long, "")[0].contains("in the clear"), "{exposed}");
+        assert!(warnings(exposed, long, "behind_tls = true").is_empty(), "{exposed}");
+    }
+    assert!(warnings("127.0.0.1:9090", "short", "")[0].contains("fewer than 16 bytes"));
+    let missing = warnings("127.0.0.1:9090", long, "witness_token_file = \"/nonexistent/token\"");
+    assert!(missing[0].contains("/nonexistent/token"), "{missing:?}");
+}
+
+#[test]
 fn the_table_is_at_most_three_quarters_full_at_its_capacity() {
     for capacity in [1, 12, 13, 1000, 750_000, 786_432, 786_433, 10_000_000] {
         let table = load(format!("{POLICY}[table]\ncapacity = {capacity}")).unwrap().table;
@@ -196,6 +237,24 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[metrics]\nwatch = [{ policy = \"logn\", key = \"a\" }]", (5, 21), "did you mean `login`?"),
     ("[metrics]\nwatch = [{ policy = \"login\" }]", (5, 10), "has no `key`"),
     ("[metrics]\nwatch = [\"login\"]", (5, 10), "must be a table"),
+    ("[admin]\nlisten = \"127.0.0.1:9090\"", (5, 10), "without a token: whoever reaches it"),
+    ("[admin]\nlisten = \"localhost:9090\"\ntoken_file = \"t\"", (5, 10), "host names are not looked up"),
+    ("[admin]\nlisten = 9090\ntoken_file = \"t\"", (5, 10), "must be text in quotes"),
+    ("[admin]\ntoken_file = \"t\"", (5, 14), "[admin] has no `listen`"),
+    ("[admin]\nwitness_token_credential = \"t\"", (5, 28), "[admin] has no `listen`"),
+    ("[admin]\nbehind_tls = true", (5, 14), "[admin] has no `listen`"),
+    (
+        "[admin]\nlisten = \"[::1]:9090\"\ntoken_file = \"t\"\ntoken_credential = \"t\"",
+        (7, 20),
+        "both `token_file` and `token_credential`",
+    ),
+    ("[admin]\nlisten = \"[::1]:9090\"\ntoken_file = \"\"", (6, 14), "names no file"),
+    ("[admin]\nlisten = \"[::1]:9090\"\ntoken_credential = \"a/b\"", (6, 20), "LoadCredential="),
+    ("[admin]\npagerduty_secret_files = \"t\"", (5, 26), "an array"),
+    ("[admin]\npagerduty_secret_files = [\"t\", 5]", (5, 32), "must hold texts"),
+    ("[admin]\npagerduty_secret_credentials = [\"\"]", (5, 33), "LoadCredential="),
+    ("[admin]\nsocket = \"\"", (5, 10), "1 to 107 bytes"),
+    ("[admin]\ntoken = \"secret\"", (5, 1), "has no key `token`"),
     ("[node]\nregion = \"\"", (5, 10), "does not know where it is"),
     ("[node]\nregion = \"Unknown\"", (5, 10), "does not know where it is"),
     ("[node]\nregion = \"a b\"", (5, 10), "name of a region"),

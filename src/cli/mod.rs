@@ -2,12 +2,15 @@
 
 mod check_config;
 mod describe;
+mod failover;
 mod inspect;
 mod kept_tables;
 mod keygen;
 mod load;
 mod log;
+mod operate;
 mod replication;
+mod running;
 mod serve;
 mod supervision;
 
@@ -36,6 +39,16 @@ enum Command {
     CheckConfig,
     /// Show what a running server knows of one bucket
     Inspect(inspect::InspectArguments),
+    /// See and steer the failover agent of a running server
+    Failover(failover::FailoverArguments),
+    /// Have a running server say 503 on /health, and answer checks as before
+    Drain(running::ServerArguments),
+    /// Have a server that drains by order say 200 again
+    Undrain(running::ServerArguments),
+    /// Have a running server read its configuration again, as by SIGHUP, and say what is wrong with it
+    Reload(running::ServerArguments),
+    /// Fill one bucket of a running server
+    Reset(operate::ResetArguments),
     /// Make the secret that all nodes of a cluster share
     Keygen(keygen::KeygenArguments),
     /// Ask a server for checks, as many as it answers or at a given rate, and report
@@ -63,6 +76,11 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
         Command::Inspect(arguments) => inspect::run(&arguments, &sources),
+        Command::Failover(arguments) => failover::run(&arguments, &sources),
+        Command::Drain(server) => operate::drain(&server, &sources, true),
+        Command::Undrain(server) => operate::drain(&server, &sources, false),
+        Command::Reload(server) => operate::reload(&server, &sources),
+        Command::Reset(arguments) => operate::reset(&arguments, &sources),
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
     }
