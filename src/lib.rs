@@ -28,4 +28,5 @@ pub mod replica;
 pub mod ring;
 pub mod time;
 
+mod bind;
 mod hex;

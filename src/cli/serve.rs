@@ -134,6 +134,12 @@ impl<'s> Server<'s> {
         if let Some(directory) = &found.directory {
             durability::restore(directory, &table, &policies.load(), key_print, &kept, clock.now());
         }
+        // What peers know is learned before the first check, or a restart would refill what is drained.
+        let replication = config
+            .cluster
+            .as_ref()
+            .map(|cluster| replication::join(cluster, &table, &policies, &health, clock))
+            .transpose()?;
         let mut cores = Vec::with_capacity(config.server.threads);
         let data_plane = DataPlane::start(&data_plane_config(&config.server), clock, |_core| {
             let (histograms, collector) = histogram_exchange();
@@ -162,11 +168,6 @@ impl<'s> Server<'s> {
             region: config.node.region.clone(),
             kept: config.state.is_some().then(|| Arc::clone(&kept)),
         };
-        let replication = config
-            .cluster
-            .as_ref()
-            .map(|cluster| replication::prepare(cluster, &table, &policies, &health, clock.now()))
-            .transpose()?;
         let (question, questions) = bounded(MAX_QUESTIONS);
         let control_plane = ControlPlane::start(ControlParts {
             observed: Observed::new(cores, observed, clock.now()),
