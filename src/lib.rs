@@ -29,4 +29,5 @@ pub mod ring;
 pub mod service_manager;
 pub mod time;
 
+mod bind;
 mod hex;

@@ -57,6 +57,15 @@ fn a_cluster_is_read_with_its_defaults() {
 }
 
 #[test]
+fn a_bandwidth_cap_leaves_room_beside_heartbeats() {
+    for (flush, cap) in [("20ms", 16_000), ("1ms", 320_000), ("1s", 10_000)] {
+        let settings = format!("flush_interval = \"{flush}\"\ndetect_timeout = \"5s\"\nmax_bytes_per_second");
+        let capped = |cap: u64| load(&CLUSTER.replace("listen", &format!("{settings} = {cap}\nlisten")));
+        assert!(capped(cap).is_ok() && capped(cap - 1).is_err(), "{flush}");
+    }
+}
+
+#[test]
 fn without_peers_there_is_no_cluster() {
     let config = load("[node]\nid = 3\n").unwrap();
     assert!(config.cluster.is_none());
@@ -80,6 +89,7 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
         (format!("{CLUSTER}[[peer]]\nid = 2\naddress = \"127.0.0.1:9\"\n"), "one id or one address"),
         (format!("{CLUSTER}[[peer]]\nid = 3\naddress = \"[::1]:7947\"\n"), "one id or one address"),
         (CLUSTER.replace("listen", "detect_timeout = \"60ms\"\nlisten"), "heard every 20ms only"),
+        (CLUSTER.replace("listen", "max_bytes_per_second = 15999\nlisten"), "at least 16000"),
         (format!("{CLUSTER}[hash]\nsecret_file = \"DIR/secret\"\n"), "remove [hash]"),
         (CLUSTER.replace("listen", "lsten"), "did you mean `listen`?"),
     ] {

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tracing::warn;
 
 use crate::api::Health;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::config::ClusterConfig;
-use crate::control_plane::{ReplicationError, ReplicationParts};
+use crate::control_plane::{Joined, ReplicationError, ReplicationParts};
 use crate::link::keys::Secret;
 use crate::link::{Link, LinkConfig, LinkError, PeerAddress};
 use crate::replica::{Replica, ReplicaConfig, ReplicaError};
-use crate::time::MonotonicNs;
+use crate::time::{Clock as _, MonotonicNs, SystemClock};
 
 /// Why this node cannot share its limits.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +26,23 @@ pub(super) enum PrepareError {
     Socket(#[from] ReplicationError),
 }
 
-/// The link to the peers and what hearing them does, with the socket bound.
-pub(super) fn prepare(
+/// The link to the peers and what hearing them does, once it is known what they know.
+pub(super) fn join(
+    cluster: &ClusterConfig,
+    table: &Arc<BucketTable>,
+    policies: &Arc<ArcSwap<PolicySet>>,
+    health: &Arc<Health>,
+    clock: SystemClock,
+) -> Result<ReplicationParts, PrepareError> {
+    let mut parts = prepare(cluster, table, policies, health, clock.now())?;
+    if parts.join(clock) == Joined::InPart {
+        warn!("some peers have not told all they know in time; what comes late is charged when it comes");
+    }
+    Ok(parts)
+}
+
+/// The same, with the socket bound and nothing heard.
+fn prepare(
     cluster: &ClusterConfig,
     table: &Arc<BucketTable>,
     policies: &Arc<ArcSwap<PolicySet>>,

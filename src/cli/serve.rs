@@ -147,6 +147,12 @@ impl<'s> Server<'s> {
         if let Some(directory) = found.directory.as_ref().filter(|_| !is_restored) {
             durability::restore(directory, &table, &policies.load(), key_print, &kept, clock.now());
         }
+        // What peers know is learned before the first check, or a restart would refill what is drained.
+        let replication = config
+            .cluster
+            .as_ref()
+            .map(|cluster| replication::join(cluster, &table, &policies, &health, clock))
+            .transpose()?;
         let mut cores = Vec::with_capacity(config.server.threads);
         kept_tables::hand_on(supervision.manager(), memory.as_deref(), &provenance, &tables);
         drop(tables);
@@ -182,11 +188,6 @@ impl<'s> Server<'s> {
             region: config.node.region.clone(),
             kept: config.state.is_some().then(|| Arc::clone(&kept)),
         };
-        let replication = config
-            .cluster
-            .as_ref()
-            .map(|cluster| replication::prepare(cluster, &table, &policies, &health, clock.now()))
-            .transpose()?;
         let (question, questions) = bounded(MAX_QUESTIONS);
         let control_plane = ControlPlane::start(ControlParts {
             observed: Observed::new(cores, observed, clock.now()),

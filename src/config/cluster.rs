@@ -10,6 +10,7 @@ use super::region;
 use super::section::{Section, Text};
 use super::value::Value;
 use super::{policy, read_secret_file};
+use crate::link::HEARTBEAT_BYTES;
 use crate::replica::{MAX_NODES, NodeId};
 
 const DEFAULT_FLUSH: Duration = Duration::from_millis(20);
@@ -19,6 +20,7 @@ const DETECT_RANGE: RangeInclusive<Duration> = Duration::from_millis(50)..=Durat
 /// Fewer flushes than this in the time that makes a peer absent, and one lost datagram cuts it off.
 const MIN_FLUSHES_TO_DETECT: u32 = 4;
 const DEFAULT_BYTES_PER_SECOND: u64 = 50_000_000;
+const BYTES_PER_SECOND_RANGE: RangeInclusive<u64> = 10_000..=100_000_000_000;
 const SECRET_BYTES: usize = 32;
 const SECRET_HELP: &str = "make one with: openclaw-rating keygen FILE, and copy it to every node";
 
@@ -117,9 +119,7 @@ pub(super) fn read_cluster(
     let listen = read_socket(&mut section, "listen", findings);
     let flush_interval = section.duration("flush_interval", FLUSH_RANGE, findings).unwrap_or(DEFAULT_FLUSH);
     let detect_timeout = read_detect_timeout(&mut section, flush_interval, findings);
-    let max_bytes_per_second = section
-        .integer("max_bytes_per_second", 10_000..=100_000_000_000, findings)
-        .unwrap_or(DEFAULT_BYTES_PER_SECOND);
+    let max_bytes_per_second = read_bytes_per_second(&mut section, flush_interval, findings);
     if !items.is_empty() {
         check_named(&mut section, place, findings);
     }
@@ -168,6 +168,20 @@ fn read_detect_timeout(section: &mut Section<'_>, flush: Duration, findings: &mu
         findings.wrong(value.place, what, help);
     }
     detect
+}
+
+/// Heartbeats are sent whatever the cap is; at least half of it is to be left for what they announce.
+fn read_bytes_per_second(section: &mut Section<'_>, flush: Duration, findings: &mut Findings) -> u64 {
+    let bytes = section.integer("max_bytes_per_second", BYTES_PER_SECOND_RANGE, findings);
+    let least = (2 * u128::from(HEARTBEAT_BYTES) * 1_000_000_000).div_ceil(flush.as_nanos());
+    if let (Some(bytes), Some(value)) = (bytes, section.get("max_bytes_per_second"))
+        && u128::from(bytes) < least
+    {
+        let what = format!("a heartbeat every {flush:?} leaves too little of {bytes} bytes a second");
+        let help = format!("make max_bytes_per_second at least {least}, or flush_interval longer");
+        findings.wrong(value.place, what, help);
+    }
+    bytes.unwrap_or(DEFAULT_BYTES_PER_SECOND)
 }
 
 fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<ClusterSecret> {

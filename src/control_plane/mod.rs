@@ -9,6 +9,7 @@ mod inspect;
 mod peer_metrics;
 mod replication;
 mod socket;
+mod train;
 mod watchdog;
 
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::time::SystemClock;
 pub use gather::{CoreHandles, Observed, ObservedParts};
 pub use inspect::{MAX_QUESTIONS, TellRequest, Told, ToldPeer};
 use replication::Replication;
-pub use replication::{ReplicationError, ReplicationParts};
+pub use replication::{Joined, ReplicationError, ReplicationParts};
 
 /// How long a request for the metrics page may wait before it is looked at.
 const TICK: Duration = Duration::from_millis(10);

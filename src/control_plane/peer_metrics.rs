@@ -9,18 +9,24 @@ type Value = fn(&PeerStats) -> f64;
 const GAUGES: [(&str, &str, Value); 8] = [
     ("openclaw_peer_present", "1 while the peer is heard.", |p| f64::from(u8::from(p.present))),
     ("openclaw_peer_synced", "1 once its full sync has arrived.", |p| f64::from(u8::from(p.synced))),
-    ("openclaw_peer_phi", "How suspicious its silence is, 0 to 100.", |p| p.phi),
-    ("openclaw_peer_rtt_seconds", "Smoothed round-trip time.", |p| p.rtt.unwrap_or_default().as_secs_f64()),
-    ("openclaw_peer_lag_seconds", "Age of the oldest change that it has not acknowledged.", |p| {
-        p.lag.as_secs_f64()
+    ("openclaw_peer_phi", "How suspicious its silence is: phi, without a unit, 0 to 100.", |p| p.phi),
+    ("openclaw_peer_rtt_seconds", "Smoothed round-trip time, in seconds.", |p| {
+        p.rtt.unwrap_or_default().as_secs_f64()
     }),
+    (
+        "openclaw_peer_lag_seconds",
+        "Age of the oldest change that it has not acknowledged, in seconds.",
+        |p| p.lag.as_secs_f64(),
+    ),
     ("openclaw_peer_pending_buckets", "Buckets that it is still to be told of.", |p| f64::from(p.pending)),
     ("openclaw_peer_in_flight_buckets", "Buckets told and not acknowledged.", |p| f64::from(p.in_flight)),
     ("openclaw_peer_boots", "Starts of it that this node has seen.", |p| p.counters.boots as f64),
 ];
 
 const COUNTERS: [(&str, &str, Value); 10] = [
-    ("openclaw_peer_absent_seconds_total", "How long it could not be heard.", |p| p.absent.as_secs_f64()),
+    ("openclaw_peer_absent_seconds_total", "Seconds in which it could not be heard.", |p| {
+        p.absent.as_secs_f64()
+    }),
     ("openclaw_peer_sent_datagrams_total", "Datagrams sent to it.", |p| p.counters.datagrams_sent as f64),
     ("openclaw_peer_received_datagrams_total", "Datagrams of it that were accepted.", |p| {
         p.counters.datagrams_received as f64
@@ -69,7 +75,7 @@ fn each(mut family: Family, peers: &[PeerStats], value: Value) -> Family {
 
 /// Those that name no peer, or not credibly, are under `peer="none"`.
 fn rejections(peers: &[PeerStats], strangers: &Rejections) -> Family {
-    let help = "Datagrams that moved nothing, by reason.";
+    let help = "Datagrams that moved no bucket, by reason.";
     let mut family = Family::counter("openclaw_peer_rejected_datagrams_total", help);
     let named = peers.iter().map(|peer| (peer.node.to_string(), &peer.rejected));
     for (peer, rejections) in named.chain([("none".to_owned(), strangers)]) {
@@ -81,7 +87,7 @@ fn rejections(peers: &[PeerStats], strangers: &Rejections) -> Family {
 }
 
 fn convergence(peers: &[PeerStats]) -> Family {
-    let help = "How long changes took to reach the peer.";
+    let help = "Seconds that changes took to reach the peer.";
     let mut family = Family::histogram("openclaw_peer_convergence_seconds", help);
     let bounds = ConvergenceLag::BOUNDS_MS.map(|ms| ms as f64 / 1e3);
     for peer in peers {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use glommio::net::UdpSocket;
 use glommio::timer::sleep;
 use glommio::{Task, spawn_local};
-use socket2::Socket;
 use tracing::{error, info, warn};
 
 use super::inspect::{TellRequest, Told, ToldPeer};
+use super::socket::{Arrived, Bound, NotSent, PeerSocket, RECEIVE_BYTES};
+use super::train::Train;
 use crate::api::{Health, Warning};
 use crate::bucket::policy::PolicySet;
 use crate::config::ClusterConfig;
@@ -24,12 +24,12 @@ use crate::metrics::Family;
 use crate::replica::{NodeId, Replica};
 use crate::time::{Clock as _, MonotonicNs, SystemClock};
 
-/// Datagrams sent before others on this thread get a turn.
-const BURST: usize = 32;
-/// A longer one is cut off here, which the link refuses.
-const RECEIVE_BYTES: usize = MAX_DATAGRAM_BYTES + 1;
+/// Calls that receive before others on this thread get a turn, whatever else arrives.
+const BURST: usize = 16;
 /// The flush timer looks at reloads and peers at least this often.
 const LOOK: Duration = Duration::from_millis(20);
+/// A start waits no longer for what peers know.
+const JOIN_AT_MOST: Duration = Duration::from_secs(10);
 /// Between two lines in the log about datagrams that cannot be sent.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
@@ -53,9 +53,18 @@ pub enum ReplicationError {
 pub struct ReplicationParts {
     link: Link,
     replica: Replica,
-    socket: Socket,
+    socket: Bound,
     policies: Arc<ArcSwap<PolicySet>>,
     health: Arc<Health>,
+}
+
+/// How a start went on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// Each peer that can be heard has told all it knows.
+    Whole,
+    /// Some did not in time: what they know is charged when it comes.
+    InPart,
 }
 
 impl ReplicationParts {
@@ -75,6 +84,38 @@ impl ReplicationParts {
             super::socket::bind(address).map_err(|source| ReplicationError::Listen { address, source })?;
         Ok(Self { link, replica, socket, policies, health })
     }
+
+    /// Learns from the peers what is spent, before the first check is answered. Takes at most
+    /// ten seconds; peers that cannot be heard are waited for until they count as absent.
+    pub fn join(&mut self, clock: SystemClock) -> Joined {
+        let until = clock.now().after(JOIN_AT_MOST);
+        let mut buffer = vec![0; RECEIVE_BYTES];
+        let mut datagram = [0; MAX_DATAGRAM_BYTES];
+        loop {
+            let now = clock.now();
+            while let Some((to, bytes)) = self.link.poll_transmit(now, &mut self.replica, &mut datagram) {
+                // Counts as lost when it cannot be sent.
+                let _ = self.socket.send_to(&datagram[..bytes], to);
+            }
+            if self.link.peer_stats().all(|peer| peer.synced || !peer.present) {
+                return Joined::Whole;
+            }
+            if now >= until {
+                return Joined::InPart;
+            }
+            let wait = Duration::from_nanos(self.link.next_deadline().since(now)).min(LOOK);
+            if let Ok(arrived) = self.socket.receive_within(&mut buffer, wait) {
+                hear(&mut self.link, &mut self.replica, &arrived, &mut buffer, clock.now());
+            }
+        }
+    }
+}
+
+/// Takes what arrived together; what it did is in the link's counters.
+fn hear(link: &mut Link, replica: &mut Replica, arrived: &Arrived, buffer: &mut [u8], now: MonotonicNs) {
+    for datagram in buffer[..arrived.bytes].chunks_mut(arrived.segment.max(1)) {
+        let _ = link.handle_datagram(now, arrived.from, datagram, replica);
+    }
 }
 
 /// What both tasks share; it is borrowed between awaits only.
@@ -93,7 +134,7 @@ struct Shared {
 /// Replication that runs on this executor; it ends when dropped.
 pub(super) struct Replication {
     shared: Rc<RefCell<Shared>>,
-    socket: Rc<UdpSocket>,
+    socket: Rc<PeerSocket>,
     clock: SystemClock,
     tasks: Vec<Task<()>>,
 }
@@ -112,7 +153,7 @@ impl Replication {
             complained_at: None,
         };
         let shared = Rc::new(RefCell::new(shared));
-        let socket = Rc::new(super::socket::adopt(socket));
+        let socket = Rc::new(PeerSocket::adopt(socket));
         let mut replication = Self { shared, socket, clock, tasks: Vec::with_capacity(2) };
         replication.tasks.push(spawn_local(receive(replication.handles())));
         replication.tasks.push(spawn_local(flush(replication.handles())));
@@ -152,36 +193,33 @@ impl Replication {
             let _ = task.cancel().await;
         }
         let handles = Handles { shared: self.shared, socket: self.socket, clock: self.clock };
-        handles.transmit().await;
+        handles.transmit(&mut Train::new()).await;
     }
 }
 
 struct Handles {
     shared: Rc<RefCell<Shared>>,
-    socket: Rc<UdpSocket>,
+    socket: Rc<PeerSocket>,
     clock: SystemClock,
 }
 
 async fn receive(handles: Handles) {
-    let mut datagram = [0; RECEIVE_BYTES];
-    loop {
-        match handles.socket.recv_from(&mut datagram).await {
-            Ok((bytes, from)) => {
-                let now = handles.clock.now();
-                let mut shared = handles.shared.borrow_mut();
-                let Shared { link, replica, .. } = &mut *shared;
-                // What it did is in the link's counters.
-                let _ = link.handle_datagram(now, from, &mut datagram[..bytes], replica);
-            }
-            // An answer to a datagram of ours (a port that nobody listens on), or memory is short.
+    let mut buffer = vec![0; RECEIVE_BYTES];
+    for calls in 0_usize.. {
+        match handles.socket.receive(&mut buffer).await {
+            Ok(arrived) => handles.hear(&arrived, &mut buffer),
             Err(_) => sleep(Duration::from_millis(1)).await,
+        }
+        if calls % BURST == BURST - 1 {
+            glommio::executor().yield_task_queue_now().await;
         }
     }
 }
 
 async fn flush(handles: Handles) {
+    let mut train = Train::new();
     loop {
-        handles.transmit().await;
+        handles.transmit(&mut train).await;
         let now = handles.clock.now();
         let due = {
             let mut shared = handles.shared.borrow_mut();
@@ -193,23 +231,36 @@ async fn flush(handles: Handles) {
 }
 
 impl Handles {
+    fn hear(&self, arrived: &Arrived, buffer: &mut [u8]) {
+        let mut shared = self.shared.borrow_mut();
+        let Shared { link, replica, .. } = &mut *shared;
+        hear(link, replica, arrived, buffer, self.clock.now());
+    }
+
     /// Sends all that is due.
-    async fn transmit(&self) {
+    async fn transmit(&self, train: &mut Train) {
         let mut datagram = [0; MAX_DATAGRAM_BYTES];
-        for sent in 0_usize.. {
+        loop {
             let next = {
                 let mut shared = self.shared.borrow_mut();
                 let Shared { link, replica, .. } = &mut *shared;
                 link.poll_transmit(self.clock.now(), replica, &mut datagram)
             };
-            let Some((to, bytes)) = next else { return };
-            if let Err(error) = self.socket.send_to(&datagram[..bytes], to).await {
-                self.shared.borrow_mut().not_sent(to, &error.to_string(), self.clock.now());
+            let next = next.map(|(to, bytes)| (to, &datagram[..bytes]));
+            if next.is_none_or(|(to, datagram)| !train.takes(to, datagram)) {
+                self.send(train).await;
             }
-            if sent % BURST == BURST - 1 {
-                glommio::yield_if_needed().await;
-            }
+            let Some((to, datagram)) = next else { return };
+            train.push(to, datagram);
         }
+    }
+
+    async fn send(&self, train: &mut Train) {
+        if let Err(not_sent) = self.socket.send(train).await {
+            self.shared.borrow_mut().not_sent(train.to(), &not_sent, self.clock.now());
+        }
+        train.clear();
+        glommio::yield_if_needed().await;
     }
 }
 
@@ -239,11 +290,11 @@ impl Shared {
         self.present = present;
     }
 
-    fn not_sent(&mut self, to: SocketAddr, why: &str, now: MonotonicNs) {
-        self.unsent += 1;
+    fn not_sent(&mut self, to: SocketAddr, not_sent: &NotSent, now: MonotonicNs) {
+        self.unsent += not_sent.datagrams;
         if self.complained_at.is_none_or(|at| now >= at.after(COMPLAIN)) {
             self.complained_at = Some(now);
-            error!("cannot send to peer {to}: {why}; {} datagrams so far", self.unsent);
+            error!("cannot send to peer {to}: {}; {} datagrams so far", not_sent.why, self.unsent);
         }
     }
 }

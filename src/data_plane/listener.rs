@@ -6,10 +6,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::bind;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,8 +72,8 @@ impl Listeners {
     /// When the address cannot be had.
     pub(super) fn open(address: &ListenAddr, cores: usize, backlog: i32) -> Result<Self, ListenError> {
         let sockets = match address {
-            ListenAddr::Tcp(tcp) => open_tcp(*tcp, cores, backlog),
-            ListenAddr::Unix(path) => open_unix(path, backlog).map(|socket| vec![socket]),
+            ListenAddr::Tcp(tcp) => bind::patiently(|| open_tcp(*tcp, cores, backlog)),
+            ListenAddr::Unix(path) => bind::patiently(|| open_unix(path, backlog)).map(|socket| vec![socket]),
         };
         let sockets = sockets.map_err(|source| ListenError::new(address, source))?;
         let address = match address {
@@ -224,10 +225,23 @@ fn open_unix(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
 /// Removes a socket that a dead process left; one that answers is in use.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.file_type().is_socket() || UnixStream::connect(path).is_ok() {
+    if !found.file_type().is_socket() || answers(path) {
         return Err(io::ErrorKind::AddrInUse.into());
     }
     fs::remove_file(path)
+}
+
+/// Whether there is a listener, which is also so when it has no room for one more.
+fn answers(path: &Path) -> bool {
+    let connect = || -> io::Result<()> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match connect() {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
 }
 
 #[cfg(test)]

@@ -52,6 +52,14 @@ use crate::time::MonotonicNs;
 pub use seal::{MAX_DATAGRAM_BYTES, VERSION};
 pub use stats::{ConvergenceLag, PeerCounters, PeerStats, Rejected, Rejections};
 
+/// What a heartbeat takes on the wire: envelope, header, an acknowledgement word or two, tag, IPv6 and UDP.
+pub const HEARTBEAT_BYTES: u64 = 160;
+const _: () = assert!(
+    HEARTBEAT_BYTES
+        >= (seal::ENVELOPE_BYTES + wire::HEADER_BYTES + 2 * 8 + seal::TAG_BYTES) as u64
+            + budget::OVERHEAD_BYTES
+);
+
 /// Another node, and where its datagrams arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress {
@@ -74,7 +82,8 @@ pub struct LinkConfig {
     pub flush_interval: Duration,
     /// A peer that is silent for so long is absent.
     pub detect_timeout: Duration,
-    /// Most bytes sent to one peer in a second, with what IPv6 and UDP add to them. Heartbeats pass it.
+    /// Most bytes sent to one peer in a second, with what IPv6 and UDP add to them. Heartbeats pass it and count:
+    /// below [`HEARTBEAT_BYTES`] a flush interval, there is room for nothing else.
     pub max_bytes_per_second: u64,
 }
 

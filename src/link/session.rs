@@ -96,8 +96,8 @@ pub(super) struct Inbound {
     detect_timeout: Duration,
     session: Option<Session>,
     candidate: Option<Candidate>,
-    /// The boot before; two that take turns are two nodes.
-    previous: Option<BootSalt>,
+    /// The boot before and its highest number; two that take turns are two nodes.
+    previous: Option<(BootSalt, u64)>,
     challenge: u64,
     boots: u64,
     duplicates: u64,
@@ -183,23 +183,33 @@ impl Inbound {
         }
         let candidate = self.candidate.insert(candidate);
         let frame = Frame::parse(opened?).map_err(|_| Rejected::Malformed)?;
-        if envelope.number > candidate.number {
+        let goes_on = envelope.number > candidate.number;
+        if goes_on {
             (candidate.number, candidate.challenge) = (envelope.number, frame.header.challenge);
         }
         if frame.header.echo != self.challenge {
-            self.suspect_duplicate(now);
+            if goes_on {
+                self.suspect_duplicate(frame.header.echo, now);
+            }
             return Err(Rejected::Unconfirmed);
         }
         self.believe(envelope.number, random, now);
         Ok(Opened { frame, is_newest: true, is_new_boot: true })
     }
 
-    /// A node that restarted is silent under its old boot; one that goes on is another node, unless
-    /// someone sends again what was recorded long ago.
-    fn suspect_duplicate(&mut self, now: MonotonicNs) {
+    /// A node that restarted is silent under its old boot; one that goes on is another node.
+    ///
+    /// What someone recorded and sends again does not go on: the boot before has no new numbers, and an
+    /// earlier one echoes what a boot of this node asked that is gone. A second node hears nothing of this
+    /// one, which sends to the address of the first.
+    fn suspect_duplicate(&mut self, echo: u64, now: MonotonicNs) {
         let (Some(session), Some(candidate)) = (&self.session, &self.candidate) else { return };
         let within = |since: MonotonicNs| u128::from(now.since(since)) < self.detect_timeout.as_nanos();
-        if within(session.heard_at) && !within(candidate.since) {
+        let is_live = match self.previous {
+            Some((salt, highest)) if salt == candidate.salt => candidate.number > highest,
+            _ => echo == 0,
+        };
+        if is_live && within(session.heard_at) && !within(candidate.since) {
             self.duplicates += 1;
         }
     }
@@ -210,8 +220,9 @@ impl Inbound {
         window.mark(number);
         let believed_for = self.challenge;
         let session = Session { salt, key, window, challenge, believed_for, heard_at: now, newest_at: now };
-        self.duplicates += u64::from(self.previous == Some(salt));
-        self.previous = self.session.replace(session).map(|before| before.salt);
+        self.duplicates += u64::from(self.previous.is_some_and(|(before, _)| before == salt));
+        let before = self.session.replace(session);
+        self.previous = before.map(|before| (before.salt, before.window.highest()));
         self.challenge = random.challenge();
         self.boots += 1;
     }
@@ -318,6 +329,35 @@ mod tests {
             assert_eq!(receiver.hear(6, 1 + at_ms, 0, at_ms), Err(Rejected::Unconfirmed));
         }
         assert_eq!(receiver.inbound.counts(), (1, 5), "once for each after the time-out");
+    }
+
+    #[test]
+    fn recorded_datagrams_of_an_earlier_boot_are_no_sign_of_a_second_node() {
+        // The boot before, then one that an earlier boot of this node believed.
+        for (boot, echo) in [(5, 1), (4, 99)] {
+            let mut receiver = Receiver::new();
+            let first = receiver.meet(5);
+            receiver.hear(5, 40, first, 0).unwrap();
+            let second = receiver.meet(6);
+            for at_ms in (0..2000).step_by(100) {
+                receiver.hear(6, 2 + at_ms, second, at_ms).unwrap();
+                assert_eq!(receiver.hear(boot, 1 + at_ms / 100, echo, at_ms), Err(Rejected::Unconfirmed));
+            }
+            assert_eq!(receiver.inbound.counts(), (2, 0), "boot {boot}");
+        }
+    }
+
+    #[test]
+    fn the_boot_before_that_goes_on_is_another_node() {
+        let mut receiver = Receiver::new();
+        let first = receiver.meet(5);
+        receiver.hear(5, 40, first, 0).unwrap();
+        let second = receiver.meet(6);
+        for at_ms in (0..1000).step_by(100) {
+            receiver.hear(6, 2 + at_ms, second, at_ms).unwrap();
+            assert_eq!(receiver.hear(5, 41 + at_ms, first, at_ms), Err(Rejected::Unconfirmed));
+        }
+        assert_eq!(receiver.inbound.counts(), (2, 5));
     }
 
     #[test]
