@@ -8,6 +8,7 @@ mod program;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use namespace::Namespace;
@@ -107,9 +108,16 @@ impl Regions {
         (0..tries).filter(|_| self.get(number, &path).starts_with("HTTP/1.1 200")).count()
     }
 
-    /// Asks every node for one key until `length` has passed, and does something meanwhile; how many were
-    /// admitted, and what one bucket would have.
-    fn saturate(&mut self, length: Duration, meanwhile: impl FnOnce(&mut Self)) -> (f64, f64) {
+    /// What a node admitted beyond the limit and has yet to repay.
+    fn debt(&self, number: usize) -> f64 {
+        let page = self.get(number, "/metrics");
+        let debt = page.lines().find_map(|line| line.strip_prefix("openclaw_debt_tokens{policy=\"p\"} "));
+        debt.unwrap().parse().unwrap()
+    }
+
+    /// Asks every node for one key until `length` has passed, and does something meanwhile, which says how
+    /// long a node was dead.
+    fn saturate(&mut self, length: Duration, meanwhile: impl FnOnce(&mut Self) -> Duration) -> Counts {
         let began = Instant::now();
         let networks: Vec<_> = self.hosts.iter().map(Namespace::network).collect();
         let clients: Vec<_> = networks
@@ -122,10 +130,32 @@ impl Regions {
                 })
             })
             .collect();
-        meanwhile(self);
+        let dead = meanwhile(self);
         let admitted: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
-        (admitted as f64, BURST + RATE * began.elapsed().as_secs_f64())
+        let central = BURST + RATE * began.elapsed().as_secs_f64();
+        let debt = (1..=self.nodes.len()).map(|number| self.debt(number)).fold(0.0, f64::max);
+        Counts { admitted: admitted as f64, central, debt, dead }
     }
+
+    /// Kills a node, and after a while starts it again; how long it was not heard.
+    fn kill_and_restart(&mut self, number: usize, after: impl FnOnce(&Self)) -> Duration {
+        let began = Instant::now();
+        self.kill(number);
+        std::thread::sleep(SECOND / 2);
+        self.restart(number);
+        after(self);
+        (1..=self.nodes.len()).for_each(|number| self.until_all_present(number));
+        began.elapsed()
+    }
+}
+
+/// What came of a run.
+struct Counts {
+    admitted: f64,
+    /// What one bucket would have admitted.
+    central: f64,
+    debt: f64,
+    dead: Duration,
 }
 
 /// How many checks a node admits until then; while it cannot be reached, it is asked again.
@@ -151,12 +181,21 @@ fn try_answer(mut stream: TcpStream) -> Option<String> {
     Some(answer)
 }
 
-/// Within 1 % of one bucket, and what is admitted before it is told of.
-fn assert_as_one_bucket((admitted, central): (f64, f64)) {
-    println!("{admitted} admitted, {central:.0} by one bucket: {:+.2} %", (admitted / central - 1.0) * 100.0);
-    assert!(admitted < central * 1.01 + RATE * 0.1, "{admitted} admitted, {central:.0} by one bucket");
-    assert!(admitted > central * 0.98, "{admitted} admitted, {central:.0} by one bucket");
+/// Within 1 % of one bucket, what is admitted before it is told of, and what is yet to be repaid. The share
+/// of a dead node, which could be one that is cut off, nobody else uses.
+fn assert_as_one_bucket(counts: &Counts) {
+    let Counts { admitted, central, debt, dead } = *counts;
+    let told = format!(
+        "{admitted} admitted, {central:.0} by one bucket ({:+.2} %), {debt:.0} to be repaid, a node dead for {dead:?}",
+        (admitted / central - 1.0) * 100.0
+    );
+    println!("{told}");
+    assert!(admitted < central * 1.01 + RATE * 0.1 + debt, "{told}");
+    assert!(admitted > central * 0.98 - RATE * dead.as_secs_f64(), "{told}");
 }
+
+/// One at a time: on a machine that does everything at once, nodes are silent for long enough to be absent.
+static TURN: Mutex<()> = Mutex::new(());
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -165,6 +204,7 @@ fn a_cable_that_is_pulled_under_load_costs_and_gives_nothing() {
     if !namespace::can_be_made() {
         return;
     }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut regions = Regions::start(2);
     let counts = regions.saturate(SECOND * 16, |regions| {
         std::thread::sleep(SECOND * 3);
@@ -174,8 +214,9 @@ fn a_cable_that_is_pulled_under_load_costs_and_gives_nothing() {
         regions.switch.up(&regions.ports[0]);
         regions.until_all_present(1);
         regions.until_all_present(2);
+        Duration::ZERO
     });
-    assert_as_one_bucket(counts);
+    assert_as_one_bucket(&counts);
 }
 
 #[test]
@@ -183,6 +224,7 @@ fn of_three_regions_one_is_cut_off_and_killed_and_the_limit_stays_one() {
     if !namespace::can_be_made() {
         return;
     }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut regions = Regions::start(3);
     let counts = regions.saturate(SECOND * 20, |regions| {
         std::thread::sleep(SECOND * 2);
@@ -192,12 +234,9 @@ fn of_three_regions_one_is_cut_off_and_killed_and_the_limit_stays_one() {
         regions.until_health(2, "a peer cannot be heard");
         regions.switch.up(&regions.ports[2]);
         std::thread::sleep(SECOND * 3);
-        regions.kill(3);
-        std::thread::sleep(SECOND);
-        regions.restart(3);
-        (1..=3).for_each(|number| regions.until_all_present(number));
+        regions.kill_and_restart(3, |_| {})
     });
-    assert_as_one_bucket(counts);
+    assert_as_one_bucket(&counts);
 }
 
 #[test]
@@ -205,18 +244,19 @@ fn a_kill_and_a_restart_under_load_refill_nothing() {
     if !namespace::can_be_made() {
         return;
     }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut regions = Regions::start(2);
     assert_eq!(regions.charge(1, "slow", "k", 100), 100);
     std::thread::sleep(SECOND / 2);
     let counts = regions.saturate(SECOND * 18, |regions| {
-        for number in [1, 2, 1] {
+        let kill = |number: usize| {
             std::thread::sleep(SECOND * 2);
-            regions.kill(number);
-            std::thread::sleep(SECOND / 2);
-            regions.restart(number);
-            // The first check that it answers.
-            assert_eq!(regions.charge(number, "slow", "k", 5), 0, "the restart refilled a drained bucket");
-        }
+            regions.kill_and_restart(number, |regions| {
+                let refilled = regions.charge(number, "slow", "k", 5);
+                assert_eq!(refilled, 0, "the first checks after the restart found a drained bucket refilled");
+            })
+        };
+        [1, 2, 1].map(kill).into_iter().sum()
     });
-    assert_as_one_bucket(counts);
+    assert_as_one_bucket(&counts);
 }
