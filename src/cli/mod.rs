@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod agent;
 mod check_config;
 mod describe;
 mod inspect;

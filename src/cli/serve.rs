@@ -26,8 +26,8 @@ use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::durability::{self, Epoch, Found, Keeper, KeeperParts, Kept};
 use crate::http::HttpLimits;
 use crate::link::keys::{Secret, derive_hash_key};
-use crate::metrics::Reloads;
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
+use crate::metrics::{Published, Reloads};
 use crate::time::{Clock as _, SystemClock};
 
 /// Connections that the kernel keeps until they are accepted; it caps this at `net.core.somaxconn`.
@@ -152,6 +152,7 @@ impl<'s> Server<'s> {
             })
         })?;
         let reloads = Arc::new(Reloads::default());
+        let published = Arc::new(Published::default());
         let observed = ObservedParts {
             table: Arc::clone(&table),
             policies: Arc::clone(&policies),
@@ -161,6 +162,7 @@ impl<'s> Server<'s> {
             health: Arc::clone(&health),
             region: config.node.region.clone(),
             kept: config.state.is_some().then(|| Arc::clone(&kept)),
+            published: Arc::clone(&published),
         };
         let replication = config
             .cluster
