@@ -6,7 +6,9 @@
 
 pub mod command;
 pub mod gitops;
+pub mod history;
 pub mod https;
+pub mod journal;
 pub mod notify;
 pub mod pager;
 pub mod scale;
