@@ -7,7 +7,9 @@
 pub mod command;
 pub mod engine;
 pub mod gitops;
+pub mod history;
 pub mod https;
+pub mod journal;
 pub mod notify;
 pub mod orders;
 pub mod pager;

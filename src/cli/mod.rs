@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod agent;
+mod audit;
 mod check_config;
 mod describe;
 mod inspect;
@@ -32,6 +33,8 @@ enum Command {
     Serve,
     /// Print every problem of the configuration, or the settings in effect
     CheckConfig,
+    /// Show or check what the agent wrote down of incidents
+    Audit(audit::AuditArguments),
     /// Show what a running server knows of one bucket
     Inspect(inspect::InspectArguments),
     /// Make the secret that all nodes of a cluster share
@@ -60,6 +63,7 @@ pub fn run() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
+        Command::Audit(arguments) => audit::run(&arguments, &sources),
         Command::Inspect(arguments) => inspect::run(&arguments, &sources),
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
