@@ -59,6 +59,49 @@ pub struct PeerState {
     pub lag_ms: u64,
 }
 
+/// What filling a bucket did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResetReport {
+    /// The policy's name.
+    pub policy: String,
+    /// The key; bytes that are no text are replaced.
+    pub key: String,
+    /// Where this server is.
+    pub region: String,
+    /// Whether there was a bucket; one that is full and forgotten is not.
+    pub existed: bool,
+    /// Tokens that had been used and had not drained, which can be spent again.
+    pub given_back: f64,
+    /// Whether there are other nodes. Each has a level of its own, which stays as it is, and what it admits
+    /// from now on is charged here as before.
+    pub peers_keep_theirs: bool,
+}
+
+impl fmt::Display for ResetReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.existed {
+            true => writeln!(
+                f,
+                "{} {:?} is full again: {:.2} tokens given back",
+                self.policy, self.key, self.given_back
+            )?,
+            false => writeln!(
+                f,
+                "{} {:?} has no bucket here: nothing was used, or it is full",
+                self.policy, self.key
+            )?,
+        }
+        if self.peers_keep_theirs {
+            writeln!(
+                f,
+                "in {} only: every other node keeps its own level; ask each of them too",
+                self.region
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for BucketReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "policy   {} ({}, {})", self.policy, self.limit, self.mode)?;

@@ -5,9 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::bucket::BucketReport;
+use super::bucket::{BucketReport, ResetReport};
+use super::desk::{Drained, Reloaded};
+use crate::agent::orders::OrderAnswer;
 
 /// Longer than the server takes for the slowest answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,7 +21,7 @@ const MAX_ANSWER_BYTES: u64 = 1 << 20;
 pub enum AskError {
     /// Nobody listens.
     #[error(
-        "no server answers on {path}: {source}. Is it running, with `[admin] socket` (or `[state] directory`) set as here? Name its socket by --socket PATH"
+        "no server answers on {path}: {source}. Is it running (systemctl status openclaw-rating), with `[admin] socket` (or `[state] directory`) set as here, and may you use its socket? Name another by --socket PATH"
     )]
     Unreachable {
         /// The socket.
@@ -42,33 +45,100 @@ pub enum AskError {
     NotUnderstood(PathBuf),
 }
 
+/// What the body of an order to the agent holds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct OrderFields {
+    /// The region to withdraw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The region to serve instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Who says it, beside what the kernel says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+}
+
 /// Asks the server at `socket` for one bucket.
 ///
 /// # Errors
 /// When nobody answers, or says no.
 pub fn bucket(socket: &Path, policy: &str, key: &[u8]) -> Result<BucketReport, AskError> {
-    get(socket, &format!("/v1/buckets/{}/{}", percent_encode(policy.as_bytes()), percent_encode(key)))
+    ask(socket, "GET", &bucket_path(policy, key), "")
 }
 
-fn get<T: for<'d> Deserialize<'d>>(socket: &Path, target: &str) -> Result<T, AskError> {
+/// Has it fill one bucket.
+///
+/// # Errors
+/// When nobody answers, or says no.
+pub fn reset(socket: &Path, policy: &str, key: &[u8]) -> Result<ResetReport, AskError> {
+    ask(socket, "DELETE", &bucket_path(policy, key), "")
+}
+
+/// Has it drain, or no longer.
+///
+/// # Errors
+/// When nobody answers.
+pub fn drain(socket: &Path, on: bool) -> Result<Drained, AskError> {
+    ask(socket, "POST", if on { "/v1/drain" } else { "/v1/undrain" }, "")
+}
+
+/// Has it read its configuration again.
+///
+/// # Errors
+/// When nobody answers, or the configuration has problems.
+pub fn reload(socket: &Path) -> Result<Reloaded, AskError> {
+    ask(socket, "POST", "/v1/reload", "")
+}
+
+/// Asks where its agent stands.
+///
+/// # Errors
+/// When nobody answers, or there is no agent.
+pub fn failover(socket: &Path) -> Result<OrderAnswer, AskError> {
+    ask(socket, "GET", "/v1/failover", "")
+}
+
+/// Tells its agent something; `order` as in the path.
+///
+/// # Errors
+/// When nobody answers, or the agent says no.
+pub fn order(socket: &Path, order: &str, fields: &OrderFields) -> Result<OrderAnswer, AskError> {
+    // Text alone: it can be written.
+    let body = serde_json::to_string(fields).unwrap_or_default();
+    ask(socket, "POST", &format!("/v1/failover/{order}"), &body)
+}
+
+fn bucket_path(policy: &str, key: &[u8]) -> String {
+    format!("/v1/buckets/{}/{}", percent_encode(policy.as_bytes()), percent_encode(key))
+}
+
+fn ask<T: DeserializeOwned>(socket: &Path, method: &str, target: &str, body: &str) -> Result<T, AskError> {
     let stream = UnixStream::connect(socket)
         .map_err(|source| AskError::Unreachable { path: socket.to_owned(), source })?;
-    let answer =
-        exchange(stream, target).map_err(|source| AskError::Broken { path: socket.to_owned(), source })?;
+    let answer = exchange(stream, method, target, body)
+        .map_err(|source| AskError::Broken { path: socket.to_owned(), source })?;
     read_answer(&answer).unwrap_or_else(|| Err(AskError::NotUnderstood(socket.to_owned())))
 }
 
-fn exchange(mut stream: UnixStream, target: &str) -> io::Result<Vec<u8>> {
+fn exchange(mut stream: UnixStream, method: &str, target: &str, body: &str) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
     Ok(answer)
 }
 
 /// `None` for what is no answer of ours.
-fn read_answer<T: for<'d> Deserialize<'d>>(answer: &[u8]) -> Option<Result<T, AskError>> {
+fn read_answer<T: DeserializeOwned>(answer: &[u8]) -> Option<Result<T, AskError>> {
     #[derive(Deserialize)]
     struct Problem {
         detail: String,

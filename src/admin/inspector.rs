@@ -6,14 +6,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Sender, bounded};
 
-use super::Desk;
 use super::answer::Refusal;
-use super::bucket::{BucketReport, Counter, PeerState};
+use super::bucket::{BucketReport, Counter, PeerState, ResetReport};
 use crate::bucket::gcra::{FIXED_BITS, Rate};
 use crate::bucket::hash::{BucketId, KeyHasher};
-use crate::bucket::policy::{Limits, MAX_KEY_BYTES, Mode, PolicySet};
+use crate::bucket::policy::{Limits, MAX_KEY_BYTES, Mode, Policy, PolicySet};
 use crate::bucket::table::{BucketTable, View};
-use crate::control_plane::{TellRequest, Told};
+use crate::control_plane::{TellRequest, Told, ToldPeer};
 use crate::replica::NodeId;
 use crate::time::{Clock as _, SystemClock};
 
@@ -37,20 +36,26 @@ pub struct InspectorParts {
     pub clock: SystemClock,
 }
 
-/// Answers from the table.
+/// Looks at buckets, and fills them.
 #[derive(Debug)]
-pub struct Inspector {
-    parts: InspectorParts,
+pub(super) struct Inspector {
+    pub(super) parts: InspectorParts,
 }
 
 impl Inspector {
-    /// An inspector of `parts`.
-    #[must_use]
-    pub const fn new(parts: InspectorParts) -> Self {
+    pub(super) const fn new(parts: InspectorParts) -> Self {
         Self { parts }
     }
 
-    fn ask_control_plane(&self, id: BucketId) -> Result<Told, Refusal> {
+    /// Where each peer stands, in a cluster.
+    ///
+    /// # Errors
+    /// When who knows does not answer in time.
+    pub(super) fn peers(&self) -> Result<Vec<ToldPeer>, Refusal> {
+        self.ask_control_plane(None).map(|told| told.peers)
+    }
+
+    fn ask_control_plane(&self, id: Option<BucketId>) -> Result<Told, Refusal> {
         let Some((_, control_plane)) = &self.parts.cluster else { return Ok(Told::default()) };
         let (reply, answer) = bounded(1);
         let request = TellRequest { id, reply };
@@ -65,18 +70,17 @@ impl Inspector {
             .map(|(node, count)| Counter { node: node.get(), count })
             .collect()
     }
-}
 
-impl Desk for Inspector {
-    fn bucket(&self, policy: &[u8], key: &[u8]) -> Result<BucketReport, Refusal> {
-        if !(1..=MAX_KEY_BYTES).contains(&key.len()) {
-            return Err(Refusal::BadKey);
-        }
+    /// All that is known of one bucket.
+    ///
+    /// # Errors
+    /// When there is no such policy, or who knows does not answer in time.
+    pub(super) fn bucket(&self, policy: &[u8], key: &[u8]) -> Result<BucketReport, Refusal> {
         let policies = self.parts.policies.load();
-        let policy = policies.find(policy).ok_or(Refusal::UnknownPolicy)?;
+        let policy = find(&policies, policy, key)?;
         let limits = policy.limits_for(key);
         let id = self.parts.hasher.bucket_id(policy, key);
-        let told = self.ask_control_plane(id)?;
+        let told = self.ask_control_plane(Some(id))?;
         let table = &self.parts.table;
         let level = table.level(id, limits, self.parts.clock.now());
         let view = table.line(id).and_then(|line| table.view(line)).filter(|view| view.id == id);
@@ -106,19 +110,47 @@ impl Desk for Inspector {
                 .collect(),
         })
     }
+
+    /// Fills one bucket, here only.
+    ///
+    /// # Errors
+    /// When there is no such policy.
+    pub(super) fn reset(&self, policy: &[u8], key: &[u8]) -> Result<ResetReport, Refusal> {
+        let policies = self.parts.policies.load();
+        let policy = find(&policies, policy, key)?;
+        let limits = policy.limits_for(key);
+        let id = self.parts.hasher.bucket_id(policy, key);
+        let level = self.parts.table.level(id, limits, self.parts.clock.now()).unwrap_or(0);
+        let existed = self.parts.table.forget_level(id);
+        Ok(ResetReport {
+            policy: policy.name().to_owned(),
+            key: String::from_utf8_lossy(key).into_owned(),
+            region: self.parts.region.clone(),
+            existed,
+            given_back: if existed { tokens(level, limits) } else { 0.0 },
+            peers_keep_theirs: self.parts.cluster.is_some(),
+        })
+    }
+}
+
+fn find<'p>(policies: &'p PolicySet, policy: &[u8], key: &[u8]) -> Result<&'p Policy, Refusal> {
+    if !(1..=MAX_KEY_BYTES).contains(&key.len()) {
+        return Err(Refusal::BadKey);
+    }
+    policies.find(policy).ok_or(Refusal::UnknownPolicy)
 }
 
 fn tokens(ticks: u64, limits: &Limits) -> f64 {
     ticks as f64 / limits.clock().ticks(1) as f64
 }
 
-fn limit_text(limits: &Limits) -> String {
+pub(super) fn limit_text(limits: &Limits) -> String {
     let (tokens, per_ns) = Rate::ratio(limits.rate());
     let per = Duration::from_nanos(per_ns);
     format!("{tokens} in {per:?}, burst {}", limits.burst())
 }
 
-const fn mode_name(mode: Mode) -> &'static str {
+pub(super) const fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Enforce => "enforce",
         Mode::Shadow => "shadow",

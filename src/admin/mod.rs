@@ -1,27 +1,32 @@
-//! What people on the host ask a running server: HTTP on a Unix socket of its own.
+//! What people, and other programs, ask a running server and tell it: HTTP apart from the data port.
 //!
-//! Apart from the data port, so that who may ask is a matter of file permissions and no client reaches
-//! it. `route` is pure; a [`Desk`] answers; `server` has the threads, few and bounded; `client` is the
-//! other end, for the command line.
+//! On a Unix socket who may ask is a matter of file permissions; on TCP it takes a token (`gate`).
+//! `route`, `order`, `throttle` and `page` are pure; `listener`, `server` and `exchange` carry questions, few at a
+//! time and each within a time; the [`Desk`] has them answered: by the table (`inspector`), by the main
+//! thread, or by the agent, over its channel (`order`, `webhooks`). [`client`] is the other end, for the
+//! command line.
 
 mod answer;
 pub mod bucket;
+mod caller;
 pub mod client;
+mod desk;
+mod exchange;
+mod gate;
 mod inspector;
+mod listener;
+mod order;
+mod page;
 mod route;
 mod server;
+pub mod status;
+#[cfg(test)]
+pub(crate) mod tests;
+mod throttle;
+mod webhooks;
 
 pub use answer::Refusal;
-pub use inspector::{Inspector, InspectorParts};
+pub use desk::{Desk, DeskParts, Drained, ReloadRequest, Reloaded};
+pub(crate) use gate::MIN_TOKEN_BYTES;
+pub use inspector::InspectorParts;
 pub use server::{AdminError, AdminServer};
-
-use bucket::BucketReport;
-
-/// Who knows the answers.
-pub trait Desk: Send + Sync {
-    /// All that is known of one bucket.
-    ///
-    /// # Errors
-    /// When there is no such policy, or who knows does not answer in time.
-    fn bucket(&self, policy: &[u8], key: &[u8]) -> Result<BucketReport, Refusal>;
-}

@@ -5,16 +5,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Why a server should get no traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It is shutting down, or was told to drain.
+    /// It is shutting down.
     Draining,
     /// A data thread does not turn.
     StalledCore,
     /// A data thread has ended.
     DeadCore,
+    /// A person said that it should drain, and has not said otherwise.
+    DrainOrdered,
 }
 
 impl Reason {
-    const ALL: [Self; 3] = [Self::Draining, Self::StalledCore, Self::DeadCore];
+    const ALL: [Self; 4] = [Self::Draining, Self::StalledCore, Self::DeadCore, Self::DrainOrdered];
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -27,6 +29,7 @@ impl Reason {
             Self::Draining => "draining",
             Self::StalledCore => "a data thread is stalled",
             Self::DeadCore => "a data thread has ended",
+            Self::DrainOrdered => "draining by order",
         }
     }
 }
@@ -95,7 +98,14 @@ impl Health {
     /// Whether connections should be given up.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.reasons.load(Ordering::Relaxed) & Reason::Draining.bit() != 0
+        let draining = Reason::Draining.bit() | Reason::DrainOrdered.bit();
+        self.reasons.load(Ordering::Relaxed) & draining != 0
+    }
+
+    /// Whether this reason holds.
+    #[must_use]
+    pub fn has(&self, reason: Reason) -> bool {
+        self.reasons.load(Ordering::Relaxed) & reason.bit() != 0
     }
 
     /// The reasons that hold.

@@ -76,7 +76,7 @@ fn check<'a>(
     path: &'a [u8],
     names: &'a mut NameBuffers,
 ) -> Result<CheckRequest<'a>, Problem> {
-    if head.method == Method::Other {
+    if matches!(head.method, Method::Delete | Method::Other) {
         return Err(Problem::MethodNotAllowed(CHECK_METHODS));
     }
     let slash = memchr::memchr(b'/', path).ok_or(Problem::NotFound)?;

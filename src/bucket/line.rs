@@ -225,6 +225,22 @@ impl Line {
         }
     }
 
+    /// Forgets the level, as enough time would have done; the count, which others have heard, stays. `false`
+    /// when the line has another owner or is changing.
+    pub(crate) fn forget_level(&self, id: BucketId) -> bool {
+        let mut pair = self.pair.load();
+        while pair.tat != RESERVED && self.id() == id.get() {
+            match self.pair.compare_exchange(pair, Pair { tat: 0, count: pair.count }) {
+                Ok(()) => {
+                    self.add_phantom(0, true);
+                    return true;
+                }
+                Err(newer) => pair = newer,
+            }
+        }
+        false
+    }
+
     fn take_credit(&self, most: u64) -> u64 {
         // Relaxed: credit is a sum of its own, it publishes nothing.
         let mut credit = self.credit.load(Ordering::Relaxed);

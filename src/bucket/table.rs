@@ -317,6 +317,22 @@ impl BucketTable {
         None
     }
 
+    /// Forgets the level of a bucket, which is full then; `false` when there is no such bucket.
+    ///
+    /// It does what time would have done, only at once: this node's counter and those of its peers stay,
+    /// so what was heard of them is not charged again, and what is heard next is. What was charged for
+    /// peers that cannot be heard is not in the level any more and is not given back either.
+    pub fn forget_level(&self, id: BucketId) -> bool {
+        for attempt in 0..MAX_ATTEMPTS {
+            let Some(index) = self.find(id) else { return false };
+            if self.lines[index].forget_level(id) {
+                return true;
+            }
+            pause(attempt);
+        }
+        false
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> TableStats {
         // Relaxed: sums for people, read one by one.

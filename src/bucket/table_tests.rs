@@ -287,3 +287,17 @@ fn identities_spread_over_the_table() {
         assert!(!table.charge(bucket, policy.default_limits(), 1, MonotonicNs(0)).table_full);
     }
 }
+
+#[test]
+fn a_bucket_whose_level_is_forgotten_is_full_and_its_counter_stays() {
+    let (table, limits) = (table(16, OnTableFull::Deny), limit(1, 10));
+    let now = MonotonicNs(SECOND);
+    assert!(!table.forget_level(id(1)), "a bucket that is not there has no level");
+    assert!(table.charge(id(1), &limits, 10, now).allowed && !table.charge(id(1), &limits, 1, now).allowed);
+    table.charge(id(2), &limits, 4, now);
+    assert!(table.forget_level(id(1)));
+    assert_eq!((table.level(id(1), &limits, now), table.used(id(1))), (Some(0), Some(10)));
+    assert!(table.charge(id(1), &limits, 10, now).allowed && !table.charge(id(1), &limits, 1, now).allowed);
+    assert_eq!(table.used(id(1)), Some(20));
+    assert_eq!(table.used(id(2)), Some(4), "another bucket is touched");
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::bucket::gcra::Rate;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, PolicySpec};
 use crate::bucket::table::OnTableFull;
-use crate::config::{Config, ServerConfig, TableSettings};
+use crate::config::{AdminConfig, Config, ServerConfig, TableSettings};
 use crate::data_plane::ListenAddr;
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -56,10 +56,7 @@ fn describe_cluster(config: &Config, line: &mut impl FnMut(&str, String)) {
         ),
         None => line("state", "none: a restart begins with full buckets".to_owned()),
     }
-    match &config.admin.socket {
-        Some(path) => line("admin", format!("unix:{}", path.display())),
-        None => line("admin", "none: no `inspect`; set [admin] socket".to_owned()),
-    }
+    describe_admin(&config.admin, line);
     let Some(cluster) = &config.cluster else { return line("cluster", "none".to_owned()) };
     line("cluster", format!("node {} ({}) on {}", cluster.node, config.node.name, cluster.listen));
     let flush =
@@ -67,6 +64,28 @@ fn describe_cluster(config: &Config, line: &mut impl FnMut(&str, String)) {
     line("", format!("{flush}, at most {} bytes/s a peer", cluster.max_bytes_per_second));
     for peer in &cluster.peers {
         line("peer", format!("node {} ({}) at {}", peer.id, peer.name, peer.address));
+    }
+}
+
+fn describe_admin(admin: &AdminConfig, line: &mut impl FnMut(&str, String)) {
+    match &admin.socket {
+        Some(path) => line("admin", format!("unix:{}", path.display())),
+        None => line("admin", "no socket: no `inspect`, no `failover`; set [admin] socket".to_owned()),
+    }
+    if let (Some(listen), Some(token)) = (admin.listen, &admin.token) {
+        line("", format!("{listen}, for who has the token in {token}"));
+    }
+    if let Some(token) = &admin.witness_token {
+        line("", format!("witnesses have the token in {token}"));
+    }
+    if let Some(token) = &admin.alertmanager_token {
+        line("", format!("Alertmanager has the token in {token}"));
+    }
+    for secret in &admin.pagerduty_secrets {
+        line("", format!("PagerDuty's webhooks are signed by the secret in {secret}"));
+    }
+    for warning in admin.warnings() {
+        line("warning", warning);
     }
 }
 

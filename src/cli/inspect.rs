@@ -1,15 +1,12 @@
 //! `inspect`: all that a running server knows of one bucket.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
+use super::running::ServerArguments;
 use crate::admin::client;
-use crate::config::{self, Sources};
-
-/// Where the unit file puts it.
-const USUAL_SOCKET: &str = "/run/openclaw-rating/admin.sock";
+use crate::config::Sources;
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArguments {
@@ -17,39 +14,12 @@ pub(super) struct InspectArguments {
     policy: String,
     /// The key, as it is (not percent-encoded)
     key: String,
-    /// The server's admin socket; else that of the configuration, else /run/openclaw-rating/admin.sock
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// One JSON object instead of text
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    server: ServerArguments,
 }
 
 pub(super) fn run(arguments: &InspectArguments, sources: &Sources) -> ExitCode {
-    let socket = socket(arguments.socket.as_ref(), sources);
-    match client::bucket(&socket, &arguments.policy, arguments.key.as_bytes()) {
-        Ok(report) if arguments.json => match serde_json::to_string(&report) {
-            Ok(json) => {
-                println!("{json}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => fail(&error),
-        },
-        Ok(report) => {
-            print!("{report}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&error),
-    }
-}
-
-/// A configuration that cannot be read here, for want of permission, does not stop who knows the usual place.
-fn socket(named: Option<&PathBuf>, sources: &Sources) -> PathBuf {
-    let configured = || config::load(sources).ok().and_then(|config| config.admin.socket);
-    named.cloned().or_else(configured).unwrap_or_else(|| PathBuf::from(USUAL_SOCKET))
-}
-
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::FAILURE
+    let socket = arguments.server.socket(sources);
+    let answer = client::bucket(&socket, &arguments.policy, arguments.key.as_bytes());
+    arguments.server.show(answer, ToString::to_string)
 }

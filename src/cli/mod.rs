@@ -4,10 +4,13 @@ mod agent;
 mod audit;
 mod check_config;
 mod describe;
+mod failover;
 mod inspect;
 mod keygen;
 mod load;
+mod operate;
 mod replication;
+mod running;
 mod serve;
 
 use std::path::PathBuf;
@@ -37,6 +40,16 @@ enum Command {
     Audit(audit::AuditArguments),
     /// Show what a running server knows of one bucket
     Inspect(inspect::InspectArguments),
+    /// See and steer the failover agent of a running server
+    Failover(failover::FailoverArguments),
+    /// Have a running server say 503 on /health, and answer checks as before
+    Drain(running::ServerArguments),
+    /// Have a server that drains by order say 200 again
+    Undrain(running::ServerArguments),
+    /// Have a running server read its configuration again, as by SIGHUP, and say what is wrong with it
+    Reload(running::ServerArguments),
+    /// Fill one bucket of a running server
+    Reset(operate::ResetArguments),
     /// Make the secret that all nodes of a cluster share
     Keygen(keygen::KeygenArguments),
     /// Ask a server for checks, as many as it answers or at a given rate, and report
@@ -65,6 +78,11 @@ pub fn run() -> ExitCode {
         Command::CheckConfig => check_config::run(&sources),
         Command::Audit(arguments) => audit::run(&arguments, &sources),
         Command::Inspect(arguments) => inspect::run(&arguments, &sources),
+        Command::Failover(arguments) => failover::run(&arguments, &sources),
+        Command::Drain(server) => operate::drain(&server, &sources, true),
+        Command::Undrain(server) => operate::drain(&server, &sources, false),
+        Command::Reload(server) => operate::reload(&server, &sources),
+        Command::Reset(arguments) => operate::reset(&arguments, &sources),
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
     }

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Receiver, bounded, select, tick};
+use crossbeam::channel::{Receiver, bounded, never, select, tick};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use super::{describe, replication};
-use crate::admin::{AdminServer, Inspector, InspectorParts};
+use crate::admin::{AdminServer, Desk, DeskParts, InspectorParts, ReloadRequest, Reloaded};
 use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
@@ -36,6 +36,8 @@ const BACKLOG: i32 = 4096;
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Signals that wait to be acted on; more of the same say nothing new.
 const SIGNALS_QUEUED: usize = 16;
+/// Reloads that wait; one reads all that was written before it.
+const RELOADS_QUEUED: usize = 1;
 
 /// Why the server does not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +105,9 @@ struct Server<'s> {
     reloads: Arc<Reloads>,
     health: Arc<Health>,
     data_plane: DataPlane,
-    /// Ends when dropped.
-    _admin: Option<AdminServer>,
+    /// End when dropped.
+    _admin: Vec<AdminServer>,
+    reloads_ordered: Receiver<ReloadRequest>,
     /// Ends after the data plane, whose last requests it answers.
     control_plane: ControlPlane,
     /// Writes the last snapshot when all else has ended.
@@ -186,7 +189,17 @@ impl<'s> Server<'s> {
             cluster: config.cluster.as_ref().map(|cluster| (cluster.node, question)),
             clock,
         };
-        let admin = start_admin(&config, inspector);
+        let (reload, reloads_ordered) = bounded(RELOADS_QUEUED);
+        let admin = start_admin(DeskParts {
+            inspector,
+            health: Arc::clone(&health),
+            node: config.node.name.clone(),
+            reloads: reload,
+            agent: None,
+            config: config.admin.clone(),
+        });
+        // Nobody can order one: a channel without senders would be ready all the time.
+        let reloads_ordered = if admin.is_empty() { never() } else { reloads_ordered };
         let keeper = found.directory.zip(config.state.as_ref()).map(|(directory, state)| {
             Keeper::start(KeeperParts {
                 directory,
@@ -211,6 +224,7 @@ impl<'s> Server<'s> {
             health,
             data_plane,
             _admin: admin,
+            reloads_ordered,
             control_plane,
             keeper,
             signals,
@@ -225,8 +239,12 @@ impl<'s> Server<'s> {
         loop {
             select! {
                 recv(self.signals) -> signal => match signal {
-                    Ok(SIGHUP) => self.reload(),
+                    Ok(SIGHUP) => drop(self.reload()),
                     _ => break,
+                },
+                recv(self.reloads_ordered) -> request => if let Ok(ReloadRequest { reply }) = request {
+                    // Who asked may have stopped waiting.
+                    let _ = reply.try_send(self.reload());
                 },
                 recv(watch) -> _ => if self.data_plane.has_failed() {
                     self.stop();
@@ -251,21 +269,24 @@ impl<'s> Server<'s> {
         format!("serving {policies}{more} from {origin} on {listen}; try: {request}")
     }
 
-    /// Puts the policies of the sources as they are now in force, or keeps the old ones.
-    fn reload(&mut self) {
+    /// Puts the policies of the sources as they are now in force, or keeps the old ones and says why.
+    fn reload(&mut self) -> Result<Reloaded, Vec<String>> {
         let loaded = self.load_again();
         self.reloads.count(loaded.is_ok());
-        match loaded {
-            Ok(count) => info!("reloaded: {count} policies in force"),
-            Err(ReloadError::Config(problems)) => {
-                problems.iter().for_each(|problem| error!("{problem}"));
-                error!("reload refused, the old policies stay in force: {} problems", problems.iter().len());
+        let problems = match loaded {
+            Ok(reloaded) => {
+                info!("reloaded: {} policies in force", reloaded.policies);
+                return Ok(reloaded);
             }
-            Err(refusal) => error!("reload refused, the old policies stay in force: {refusal}"),
-        }
+            Err(ReloadError::Config(problems)) => problems.iter().map(ToString::to_string).collect(),
+            Err(refusal) => vec![refusal.to_string()],
+        };
+        problems.iter().for_each(|problem| error!("{problem}"));
+        error!("reload refused, the old policies stay in force: {} problems", problems.len());
+        Err(problems)
     }
 
-    fn load_again(&mut self) -> Result<usize, ReloadError> {
+    fn load_again(&mut self) -> Result<Reloaded, ReloadError> {
         let new = config::load(self.sources)?;
         let policies = Arc::new(self.policies.load().reload(&own_parts(&new)?, self.clock.now())?);
         let fixed = self.config.needs_restart(&new);
@@ -276,7 +297,8 @@ impl<'s> Server<'s> {
         self.table.publish_limits(&policies);
         self.data_plane.publish_policies(&policies);
         self.policies.store(policies);
-        Ok(new.policies.len())
+        let waiting_for_restart = fixed.into_iter().map(str::to_owned).collect();
+        Ok(Reloaded { policies: new.policies.len(), waiting_for_restart })
     }
 
     /// Answers checks while load balancers learn from `/health` to send no more.
@@ -323,12 +345,19 @@ fn hash_key(config: &Config, found: &Found) -> [u8; 16] {
     config.hash_secret.map(|secret| secret.0).or(found.hash_key).unwrap_or_else(rand::random)
 }
 
-/// The socket on which people on the host ask, where the configuration has one. Checks are answered
-/// without it too.
-fn start_admin(config: &Config, inspector: InspectorParts) -> Option<AdminServer> {
-    let path = config.admin.socket.as_ref()?;
-    let started = AdminServer::start(path, Arc::new(Inspector::new(inspector)));
-    started.map_err(|error| error!("{error}. Checks are answered without it")).ok()
+/// Where people and other programs ask, as far as the configuration says. Checks are answered without it
+/// too.
+fn start_admin(parts: DeskParts) -> Vec<AdminServer> {
+    let config = &parts.config;
+    config.warnings().iter().for_each(|warning| warn!("{warning}"));
+    let unix = config.socket.clone().map(ListenAddr::Unix);
+    let addresses: Vec<ListenAddr> = unix.into_iter().chain(config.listen.map(ListenAddr::Tcp)).collect();
+    let desk = Arc::new(Desk::new(parts));
+    let start = |address| {
+        let started = AdminServer::start(address, Arc::clone(&desk));
+        started.map_err(|error| error!("{error}. Checks are answered without it")).ok()
+    };
+    addresses.iter().filter_map(start).collect()
 }
 
 /// Looks into the state directory, if there is to be one.

@@ -1,25 +1,72 @@
-//! `[admin]`: where people on the host ask.
+//! `[admin]`: where people and other programs ask, and what they must show.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::policy;
 use super::problem::Findings;
-use super::section::Section;
+use super::section::{Section, Text};
 use super::state::StateConfig;
+use super::value::Kind;
+use crate::admin::MIN_TOKEN_BYTES;
+use crate::agent::secret::SecretSource;
 
 /// Set by systemd for `RuntimeDirectory=`.
 const SYSTEMD_VARIABLE: &str = "RUNTIME_DIRECTORY";
 const SOCKET_NAME: &str = "admin.sock";
 /// `sockaddr_un` has 108 bytes for the path and its terminating zero.
 const MAX_PATH_BYTES: usize = 107;
+/// PagerDuty signs by each secret of a rotation.
+const MAX_PAGERDUTY_SECRETS: usize = 8;
+const TOKEN_HELP: &str = "write token_file = \"/etc/openclaw-rating/admin.token\", and a token into that file: \
+    openssl rand -hex 32 > /etc/openclaw-rating/admin.token";
 
-/// The admin socket.
+/// The admin listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// Its path; `None` when nobody can ask.
+    /// The path of the Unix socket; `None` when nobody can ask there.
     pub socket: Option<PathBuf>,
+    /// The TCP address; never without a token.
+    pub listen: Option<SocketAddr>,
+    /// What opens all of TCP.
+    pub token: Option<SecretSource>,
+    /// What opens `/v1/witness` only.
+    pub witness_token: Option<SecretSource>,
+    /// What opens `/webhooks/alertmanager` only.
+    pub alertmanager_token: Option<SecretSource>,
+    /// What PagerDuty signs its webhooks by, one of them at least.
+    pub pagerduty_secrets: Vec<SecretSource>,
+    /// A proxy in front of the TCP address speaks TLS.
+    pub behind_tls: bool,
 }
 
-/// The socket that is named, or else one in the runtime directory, or else one in the state directory.
+impl AdminConfig {
+    /// What somebody should look at, though the settings can be served. Reads the secrets.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let exposed =
+            self.listen.filter(|listen| !listen.ip().to_canonical().is_loopback() && !self.behind_tls);
+        let exposed = exposed.map(|listen| {
+            format!(
+                "[admin] listens on {listen}, where the token crosses the network in the clear: listen on a \
+                 loopback address behind a proxy that speaks TLS, or say behind_tls = true if there is one"
+            )
+        });
+        let tokens = [&self.token, &self.witness_token, &self.alertmanager_token].into_iter().flatten();
+        let tokens = tokens.filter_map(|token| match token.read() {
+            Err(error) => Some(error.to_string()),
+            Ok(secret) if secret.expose().len() < MIN_TOKEN_BYTES => Some(format!(
+                "the token in {token} lets nobody in: it has fewer than {MIN_TOKEN_BYTES} bytes"
+            )),
+            Ok(_) => None,
+        });
+        let secrets = self.pagerduty_secrets.iter().filter_map(|secret| secret.read().err());
+        exposed.into_iter().chain(tokens).chain(secrets.map(|error| error.to_string())).collect()
+    }
+}
+
+/// The socket that is named, or else one in the runtime directory, or else one in the state directory; and
+/// what is named of the rest.
 pub(super) fn read_admin(
     root: &mut Section<'_>,
     state: Option<&StateConfig>,
@@ -27,20 +74,140 @@ pub(super) fn read_admin(
     findings: &mut Findings,
 ) -> AdminConfig {
     let mut section = root.section("admin", findings);
-    let named = section.text("socket", "/run/openclaw-rating/admin.sock", findings);
+    let named = read_path(&mut section, findings);
+    let listen = read_listen(&mut section, findings);
+    let token = secret(&mut section, ["token_file", "token_credential"], findings);
+    let witness = secret(&mut section, ["witness_token_file", "witness_token_credential"], findings);
+    let alertmanager =
+        secret(&mut section, ["alertmanager_token_file", "alertmanager_token_credential"], findings);
+    let pagerduty_secrets = read_pagerduty_secrets(&mut section, findings);
+    let behind_tls = section.boolean("behind_tls", findings).unwrap_or(false);
+    check_together(&mut section, listen.is_some(), findings);
     section.finish(findings);
-    if let Some(named) = &named
-        && !(1..=MAX_PATH_BYTES).contains(&named.text.len())
-    {
-        let what = format!("the path of the admin socket has {} bytes", named.text.len());
-        findings.wrong(named.place, what, format!("a socket's path has 1 to {MAX_PATH_BYTES} bytes"));
-    }
     let of_systemd = environment.iter().find(|(name, _)| name == SYSTEMD_VARIABLE);
     let runtime = of_systemd.and_then(|(_, paths)| paths.split(':').next()).filter(|path| !path.is_empty());
     let socket = named
-        .map(|text| PathBuf::from(text.text))
         .or_else(|| runtime.map(|directory| PathBuf::from(directory).join(SOCKET_NAME)))
         .or_else(|| state.map(|state| state.directory.join(SOCKET_NAME)))
         .filter(|path| path.as_os_str().len() <= MAX_PATH_BYTES);
-    AdminConfig { socket }
+    AdminConfig {
+        socket,
+        listen,
+        token,
+        witness_token: witness,
+        alertmanager_token: alertmanager,
+        pagerduty_secrets,
+        behind_tls,
+    }
+}
+
+fn read_path(section: &mut Section<'_>, findings: &mut Findings) -> Option<PathBuf> {
+    let Text { text, place } = section.text("socket", "/run/openclaw-rating/admin.sock", findings)?;
+    if !(1..=MAX_PATH_BYTES).contains(&text.len()) {
+        let what = format!("the path of the admin socket has {} bytes", text.len());
+        findings.wrong(place, what, format!("a socket's path has 1 to {MAX_PATH_BYTES} bytes"));
+    }
+    Some(PathBuf::from(text))
+}
+
+fn read_listen(section: &mut Section<'_>, findings: &mut Findings) -> Option<SocketAddr> {
+    let Text { text, place } = section.text("listen", "127.0.0.1:9090", findings)?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        let help = "write an IP address and a port, \"127.0.0.1:9090\" or \"[::1]:9090\"; host names are not looked up";
+        findings.wrong(place, format!("{text:?} is not an address for the admin listener"), help);
+    }
+    address
+}
+
+/// Reports a listener that anybody could use, and settings that nothing uses.
+fn check_together(section: &mut Section<'_>, listens: bool, findings: &mut Findings) {
+    let has_token = ["token_file", "token_credential"].iter().any(|key| section.get(key).is_some());
+    if let Some(listen) = section.get("listen")
+        && !has_token
+    {
+        let what = "[admin] listens on TCP without a token: whoever reaches it could move traffic";
+        findings.wrong(listen.place, what, TOKEN_HELP);
+    }
+    let for_tcp = [
+        "token_file",
+        "token_credential",
+        "witness_token_file",
+        "witness_token_credential",
+        "alertmanager_token_file",
+        "alertmanager_token_credential",
+        "behind_tls",
+    ];
+    if listens || section.get("listen").is_some() {
+        return;
+    }
+    for key in for_tcp {
+        if let Some(value) = section.get(key) {
+            let what = format!("`{key}` in [admin] is for TCP, and [admin] has no `listen`");
+            findings.wrong(value.place, what, "write listen = \"127.0.0.1:9090\" too, or remove it");
+        }
+    }
+}
+
+/// A secret by its file or its systemd credential. It is read when it is used.
+fn secret(
+    section: &mut Section<'_>,
+    [file_key, credential_key]: [&'static str; 2],
+    findings: &mut Findings,
+) -> Option<SecretSource> {
+    let file = section.text(file_key, "/etc/openclaw-rating/admin.token", findings);
+    let credential = section.text(credential_key, "admin-token", findings);
+    if let (Some(_), Some(Text { place, .. })) = (&file, &credential) {
+        let what = format!("{} has both `{file_key}` and `{credential_key}`", section.label());
+        findings.wrong(*place, what, "keep one of them");
+        return None;
+    }
+    file.and_then(|file| secret_file(file, findings))
+        .or_else(|| credential.and_then(|credential| secret_credential(credential, findings)))
+}
+
+fn secret_file(file: Text<'_>, findings: &mut Findings) -> Option<SecretSource> {
+    if file.text.is_empty() {
+        findings.wrong(file.place, "this names no file", "write the path of the secret's file");
+        return None;
+    }
+    Some(SecretSource::File(PathBuf::from(file.text)))
+}
+
+fn secret_credential(credential: Text<'_>, findings: &mut Findings) -> Option<SecretSource> {
+    if !policy::is_name(credential.text) {
+        let what = format!("{:?} cannot be the name of a systemd credential", credential.text);
+        findings.wrong(credential.place, what, "use the name of a LoadCredential= line in the unit");
+        return None;
+    }
+    Some(SecretSource::Credential(credential.text.to_owned()))
+}
+
+/// Files and credentials: during a rotation there are several secrets.
+fn read_pagerduty_secrets(section: &mut Section<'_>, findings: &mut Findings) -> Vec<SecretSource> {
+    type Reader = fn(Text<'_>, &mut Findings) -> Option<SecretSource>;
+    let kinds: [(&'static str, &str, Reader); 2] = [
+        (
+            "pagerduty_secret_files",
+            "write pagerduty_secret_files = [\"/etc/openclaw-rating/pagerduty.secret\"]",
+            secret_file,
+        ),
+        (
+            "pagerduty_secret_credentials",
+            "write pagerduty_secret_credentials = [\"pagerduty\"]",
+            secret_credential,
+        ),
+    ];
+    let mut secrets = Vec::new();
+    for (key, help, read) in kinds {
+        for item in section.array(key, MAX_PAGERDUTY_SECRETS, help, findings) {
+            let Kind::Text(text) = &item.kind else {
+                let what = format!("`{key}` in [admin] must hold texts in quotes, not {}", item.described());
+                findings.wrong(item.place, what, help);
+                continue;
+            };
+            secrets.extend(read(Text { text, place: item.place }, findings));
+        }
+    }
+    secrets
 }

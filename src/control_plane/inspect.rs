@@ -10,11 +10,11 @@ use crate::replica::NodeId;
 /// Questions that wait to be asked; people ask them one by one.
 pub const MAX_QUESTIONS: usize = 16;
 
-/// A question about one bucket.
+/// A question about one bucket, or about the peers alone.
 #[derive(Debug)]
 pub struct TellRequest {
     /// The bucket.
-    pub id: BucketId,
+    pub id: Option<BucketId>,
     /// Who wants to know, and may have stopped waiting.
     pub reply: Sender<Told>,
 }

@@ -141,10 +141,10 @@ impl Replication {
         self.shared.borrow().link.peer_stats().map(of).collect()
     }
 
-    /// Answers a question about a bucket.
+    /// Answers a question about a bucket, or about the peers alone.
     pub(super) fn tell(&self, question: TellRequest) {
         let shared = self.shared.borrow();
-        let line = shared.replica.line(question.id);
+        let line = question.id.and_then(|id| shared.replica.line(id));
         let heard = line.map(|line| shared.replica.counters(line).1).unwrap_or_default();
         let peers = shared.link.peer_stats().map(|peer| ToldPeer {
             node: peer.node,

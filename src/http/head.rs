@@ -23,6 +23,8 @@ pub enum Method {
     Head,
     /// POST
     Post,
+    /// DELETE
+    Delete,
     /// Any other token.
     Other,
 }
@@ -89,11 +91,24 @@ impl<'i> Head<'i> {
     }
 }
 
+/// The value of the only field `name` in a head that [`Head::parse`] took; `None` when there is no such
+/// field, and when there are several: which of them is meant nobody can say.
+#[must_use]
+pub fn only_field<'i>(head: &'i [u8], name: &str) -> Option<&'i [u8]> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    request.parse(head).ok()?;
+    let mut named = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+    let value = named.next()?.value;
+    named.next().is_none().then_some(value)
+}
+
 fn method_of(token: &str) -> Method {
     match token {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
         "POST" => Method::Post,
+        "DELETE" => Method::Delete,
         _ => Method::Other,
     }
 }

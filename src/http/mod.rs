@@ -12,7 +12,7 @@ mod reject;
 mod target;
 
 pub use connection::{Body, ConnectionState, Frame, Request};
-pub use head::{Framing, Head, Method};
+pub use head::{Framing, Head, Method, only_field};
 pub use output::{OutputBuffer, decimal_digits};
 pub use reject::{Reject, Status};
 pub use target::{BadPercent, Target, percent_decode};

@@ -17,6 +17,10 @@ pub enum Status {
     MethodNotAllowed,
     /// 408
     RequestTimeout,
+    /// 409
+    Conflict,
+    /// 411
+    LengthRequired,
     /// 413
     ContentTooLarge,
     /// 414
@@ -31,6 +35,8 @@ pub enum Status {
     NotImplemented,
     /// 503
     ServiceUnavailable,
+    /// 504
+    GatewayTimeout,
     /// 505
     VersionNotSupported,
 }
@@ -47,6 +53,8 @@ impl Status {
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::RequestTimeout => "408 Request Timeout",
+            Self::Conflict => "409 Conflict",
+            Self::LengthRequired => "411 Length Required",
             Self::ContentTooLarge => "413 Content Too Large",
             Self::UriTooLong => "414 URI Too Long",
             Self::ExpectationFailed => "417 Expectation Failed",
@@ -54,6 +62,7 @@ impl Status {
             Self::HeadersTooLarge => "431 Request Header Fields Too Large",
             Self::NotImplemented => "501 Not Implemented",
             Self::ServiceUnavailable => "503 Service Unavailable",
+            Self::GatewayTimeout => "504 Gateway Timeout",
             Self::VersionNotSupported => "505 HTTP Version Not Supported",
         }
     }

@@ -526,3 +526,33 @@ fn what_was_used_of_a_policy_that_was_removed_is_still_told() {
     assert_eq!(a.entry(b"k"), said);
     assert_eq!(a.hear(2, &said), Applied::UnknownPolicy);
 }
+
+#[test]
+fn a_level_forgotten_on_one_node_leaves_counters_and_other_nodes_as_they_are() {
+    let (mut a, mut b) = acquainted(EVENTUAL);
+    assert!(a.charge(b"k", 40));
+    b.hear(1, &a.entry(b"k"));
+    let before = a.entry(b"k");
+    assert!(a.table.forget_level(a.id(b"k")));
+    assert_eq!((a.level(b"k"), a.entry(b"k").count), (0, before.count));
+    assert_eq!(b.hear(1, &a.entry(b"k")), Applied::Known);
+    assert_eq!(b.level(b"k"), 42, "a reset reaches into another node");
+    assert_eq!(a.hear(2, &b.entry(b"k")), Applied::Known);
+    assert_eq!(a.level(b"k"), 0, "what was heard before is charged again");
+    assert!(a.charge(b"k", 7) && b.charge(b"k", 5));
+    assert_eq!(b.hear(1, &a.entry(b"k")), Applied::Charged(7));
+    assert_eq!(a.hear(2, &b.entry(b"k")), Applied::Charged(5));
+    assert_eq!((a.level(b"k"), b.level(b"k")), (12, 54));
+}
+
+#[test]
+fn what_was_charged_for_an_absent_peer_is_not_given_back_to_a_level_that_was_forgotten() {
+    let (mut a, _) = acquainted(EVENTUAL);
+    a.replica.peer_present(node_id(2), false, a.now);
+    assert!(a.charge(b"k", 20) && a.level(b"k") > 22);
+    assert!(a.table.forget_level(a.id(b"k")));
+    a.replica.peer_present(node_id(2), true, a.now);
+    assert!(a.charge(b"k", BURST));
+    a.pass(600);
+    assert_eq!(a.level(b"k"), BURST - 60);
+}

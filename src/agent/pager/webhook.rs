@@ -140,6 +140,11 @@ impl ReplayWindow {
         self.seen.push_back((event.occurred_ms, event.id.clone()));
         Ok(())
     }
+
+    /// Lets an event that was taken and could not be used pass once more.
+    pub fn forget(&mut self, id: &str) {
+        self.seen.retain(|(_, seen)| seen != id);
+    }
 }
 
 #[derive(Deserialize)]
@@ -266,6 +271,17 @@ mod tests {
         // An id is only forgotten when its time alone refuses it.
         assert_eq!(window.accept(1_299_000, &event("a", 999_000)), Err(WebhookError::Seen));
         assert_eq!(window.accept(1_299_001, &event("a", 999_000)), Err(WebhookError::Stale { age_s: 300 }));
+    }
+
+    #[test]
+    fn an_event_that_could_not_be_used_passes_when_it_is_sent_again() {
+        let mut window = ReplayWindow::new(300_000, 2);
+        for id in ["a", "b"] {
+            window.accept(0, &event(id, 0)).unwrap();
+        }
+        window.forget("a");
+        assert_eq!(window.accept(1, &event("a", 0)), Ok(()));
+        assert_eq!(window.accept(1, &event("b", 0)), Err(WebhookError::Seen));
     }
 
     #[test]

@@ -43,11 +43,7 @@ fn people(agent: &AgentConfig) -> Vec<String> {
             } else {
                 "does not ask for acknowledgements (no rest_key_file)"
             };
-            lines.push(format!(
-                "pages by {}, {asks}, {} webhook secrets",
-                pager.events_base,
-                pager.webhook_secrets.len()
-            ));
+            lines.push(format!("pages by {}, {asks}", pager.events_base));
         }
     }
     let rooms = [
@@ -104,7 +100,6 @@ fn secrets(agent: &AgentConfig) -> Vec<&SecretSource> {
     if let Some(pager) = &agent.pagerduty {
         list.push(&pager.routing_key);
         list.extend(&pager.rest_key);
-        list.extend(&pager.webhook_secrets);
     }
     list.extend(agent.slack.iter().map(|slack| match slack {
         SlackConfig::Webhook(secret) | SlackConfig::Bot { token: secret, .. } => secret,

@@ -11,7 +11,6 @@ use crate::agent::https::{BaseUrl, Client, ClientOptions};
 use crate::agent::pager::Site;
 use crate::agent::secret::{Secret, SecretSource};
 
-const MAX_WEBHOOK_SECRETS: usize = 4;
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 const SUMMARY_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -26,8 +25,6 @@ pub struct PagerDutyConfig {
     pub routing_key: SecretSource,
     /// A REST API key; without one acknowledgements come by webhook or by command only.
     pub rest_key: Option<SecretSource>,
-    /// Secrets of V3 webhook subscriptions; several while one is being replaced.
-    pub webhook_secrets: Vec<SecretSource>,
 }
 
 /// `[agent.slack]`.
@@ -107,18 +104,12 @@ pub(super) fn read_pagerduty(agent: &mut Section<'_>, findings: &mut Findings) -
     let rest_base = base_url(&mut section, "rest_api", site.rest_base(), findings);
     let routing_key = required_secret(&mut section, ["routing_key_file", "routing_key_credential"], findings);
     let rest_key = secret(&mut section, ["rest_key_file", "rest_key_credential"], findings);
-    let help = "write webhook_secret_files = [\"/etc/openclaw-rating/pagerduty-webhook\"]";
-    let files = section.texts("webhook_secret_files", MAX_WEBHOOK_SECRETS, help, findings);
-    let credentials = section.texts("webhook_secret_credentials", MAX_WEBHOOK_SECRETS, help, findings);
     section.finish(findings);
-    let files = files.iter().map(|file| SecretSource::File(PathBuf::from(file.text)));
-    let credentials = credentials.iter().map(|name| SecretSource::Credential(name.text.to_owned()));
     Some(PagerDutyConfig {
         events_base: events_base?,
         rest_base: rest_base?,
         routing_key: routing_key?,
         rest_key,
-        webhook_secrets: files.chain(credentials).collect(),
     })
 }
 

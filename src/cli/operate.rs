@@ -1,0 +1,56 @@
+//! `drain`, `undrain`, `reload`, `reset`: what a person does to a running server.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::running::ServerArguments;
+use crate::admin::{Reloaded, client};
+use crate::config::Sources;
+
+#[derive(Debug, Args)]
+pub(super) struct ResetArguments {
+    /// The policy's name
+    policy: String,
+    /// The key, as it is (not percent-encoded)
+    key: String,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+pub(super) fn drain(server: &ServerArguments, sources: &Sources, on: bool) -> ExitCode {
+    let answer = client::drain(&server.socket(sources), on);
+    server.show(answer, |drained| format!("{}\n", drained.what))
+}
+
+pub(super) fn reload(server: &ServerArguments, sources: &Sources) -> ExitCode {
+    server.show(client::reload(&server.socket(sources)), in_words)
+}
+
+pub(super) fn reset(arguments: &ResetArguments, sources: &Sources) -> ExitCode {
+    let socket = arguments.server.socket(sources);
+    let answer = client::reset(&socket, &arguments.policy, arguments.key.as_bytes());
+    arguments.server.show(answer, ToString::to_string)
+}
+
+fn in_words(reloaded: &Reloaded) -> String {
+    let mut text = format!("reloaded: {} policies in force\n", reloaded.policies);
+    if !reloaded.waiting_for_restart.is_empty() {
+        let sections = reloaded.waiting_for_restart.join("], [");
+        text.push_str(&format!("changes in [{sections}] take effect at the next restart\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_says_what_still_waits() {
+        let waiting = vec!["server".to_owned(), "log".to_owned()];
+        let text = in_words(&Reloaded { policies: 2, waiting_for_restart: waiting });
+        assert!(text.contains("2 policies") && text.contains("[server], [log] take effect"), "{text}");
+        assert_eq!(in_words(&Reloaded { policies: 1, waiting_for_restart: vec![] }).lines().count(), 1);
+    }
+}

@@ -1,0 +1,60 @@
+//! What commands that speak with a running server have in common.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::admin::client::AskError;
+use crate::config::{self, Sources};
+
+/// Where the unit file puts it.
+const USUAL_SOCKET: &str = "/run/openclaw-rating/admin.sock";
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ServerArguments {
+    /// The server's admin socket; else that of the configuration, else /run/openclaw-rating/admin.sock
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl ServerArguments {
+    /// A configuration that cannot be read here, for want of permission, does not stop who knows the usual
+    /// place.
+    pub(super) fn socket(&self, sources: &Sources) -> PathBuf {
+        let configured = || config::load(sources).ok().and_then(|config| config.admin.socket);
+        self.socket.clone().or_else(configured).unwrap_or_else(|| PathBuf::from(USUAL_SOCKET))
+    }
+
+    /// Prints an answer, in words or as JSON; what goes wrong goes to standard error.
+    pub(super) fn show<T: Serialize>(
+        &self,
+        answer: Result<T, AskError>,
+        in_words: impl FnOnce(&T) -> String,
+    ) -> ExitCode {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return fail(&error),
+        };
+        let text = match self.json {
+            false => in_words(&answer),
+            true => match serde_json::to_string(&answer) {
+                Ok(json) => format!("{json}\n"),
+                Err(error) => return fail(&error),
+            },
+        };
+        // Who reads it may have gone: `| head`.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        ExitCode::SUCCESS
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
