@@ -8,6 +8,7 @@ pub mod command;
 pub mod gitops;
 pub mod https;
 pub mod notify;
+pub mod orders;
 pub mod pager;
 pub mod scale;
 pub mod secret;
