@@ -118,7 +118,7 @@ pub enum OrderAnswer {
     /// Where it stands.
     Status(Box<AgentStatus>),
     /// What a failover would do.
-    Plan(PlanReport),
+    Plan(Box<PlanReport>),
     /// It is taken.
     Accepted {
         /// What happens now, in words for the person who asked.
