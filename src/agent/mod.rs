@@ -10,6 +10,7 @@ pub mod https;
 pub mod notify;
 pub mod orders;
 pub mod pager;
+pub mod runbook;
 pub mod scale;
 pub mod secret;
 pub mod traffic;
