@@ -12,8 +12,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
-use super::{describe, replication};
+use super::{agent, describe, replication};
 use crate::admin::{AdminServer, Desk, DeskParts, InspectorParts, ReloadRequest, Reloaded};
+use crate::agent::engine::Agent;
 use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
@@ -34,6 +35,8 @@ use crate::time::{Clock as _, SystemClock};
 const BACKLOG: i32 = 4096;
 /// How often data threads are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// What the agent has under way when the server stops has so long to end.
+const AGENT_PATIENCE: Duration = Duration::from_secs(3);
 /// Signals that wait to be acted on; more of the same say nothing new.
 const SIGNALS_QUEUED: usize = 16;
 /// Reloads that wait; one reads all that was written before it.
@@ -52,6 +55,8 @@ enum ServeError {
     ControlPlane(#[from] ControlPlaneError),
     #[error(transparent)]
     Replication(#[from] replication::PrepareError),
+    #[error(transparent)]
+    Agent(#[from] agent::StartError),
     #[error("cannot start the thread that writes snapshots: {0}")]
     Keeper(std::io::Error),
     #[error("cannot listen for signals: {0}")]
@@ -108,6 +113,8 @@ struct Server<'s> {
     /// End when dropped.
     _admin: Vec<AdminServer>,
     reloads_ordered: Receiver<ReloadRequest>,
+    /// Ends before the rest: what it began is in its journal.
+    agent: Option<Agent>,
     /// Ends after the data plane, whose last requests it answers.
     control_plane: ControlPlane,
     /// Writes the last snapshot when all else has ended.
@@ -189,13 +196,14 @@ impl<'s> Server<'s> {
             cluster: config.cluster.as_ref().map(|cluster| (cluster.node, question)),
             clock,
         };
+        let (agent, order) = agent::start(&config, &published, &health)?.unzip();
         let (reload, reloads_ordered) = bounded(RELOADS_QUEUED);
         let admin = start_admin(DeskParts {
             inspector,
             health: Arc::clone(&health),
             node: config.node.name.clone(),
             reloads: reload,
-            agent: None,
+            agent: order,
             config: config.admin.clone(),
         });
         // Nobody can order one: a channel without senders would be ready all the time.
@@ -225,6 +233,7 @@ impl<'s> Server<'s> {
             data_plane,
             _admin: admin,
             reloads_ordered,
+            agent,
             control_plane,
             keeper,
             signals,
@@ -313,6 +322,9 @@ impl<'s> Server<'s> {
 
     fn stop(&mut self) {
         self.impatient.store(true, Ordering::Relaxed);
+        if let Some(agent) = &mut self.agent {
+            agent.shutdown(std::time::Instant::now() + self.config.shutdown.deadline.min(AGENT_PATIENCE));
+        }
         for error in self.data_plane.shutdown(self.config.shutdown.deadline) {
             error!("{error}");
         }

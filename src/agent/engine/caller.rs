@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::work::{Done, Failure, Found, Ticket};
-use crate::agent::pager::{Delivery, Event, PageState, PagerDuty};
+use super::hands::{done, not_done, refused};
+use super::message::Finished;
+use crate::agent::pager::{Delivery, Event, PageState, PagerDuty, PagerError};
+use crate::agent::runbook::{Ended, TaskId};
 
 /// Between two questions whether a page was answered.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -16,9 +18,9 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// What the caller is told.
 #[derive(Clone, Debug)]
-pub enum Call {
+pub(super) enum Call {
     /// Sends an event.
-    Send(Ticket, Box<Event>),
+    Send(TaskId, Box<Event>),
     /// Asks again and again what has become of this page.
     Follow(String),
     /// Asks no more.
@@ -27,9 +29,9 @@ pub enum Call {
 
 /// What the caller tells.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub(super) enum Heard {
     /// How an event ended.
-    Sent(Done),
+    Sent(Finished),
     /// What has become of the page with this key.
     State(String, PageState),
     /// Something that a person should see in the log and on the status page.
@@ -57,9 +59,9 @@ impl Caller {
         let mut next_flush = Instant::now();
         loop {
             match calls.recv_timeout(TICK) {
-                Ok(Call::Send(ticket, event)) => {
-                    let result = self.send(&event);
-                    let _ = heard.send(Heard::Sent(Done { ticket, result }).into());
+                Ok(Call::Send(task, event)) => {
+                    let ended = self.send(&event);
+                    let _ = heard.send(Heard::Sent(Finished { task, ended }).into());
                 }
                 Ok(Call::Follow(key)) => {
                     following = Some(Following { key, next: Instant::now(), said: None })
@@ -84,15 +86,16 @@ impl Caller {
         }
     }
 
-    fn send(&mut self, event: &Event) -> Result<Found, Failure> {
+    fn send(&mut self, event: &Event) -> Ended {
         let Some(pager) = &mut self.pager else {
-            return Ok(Found::Done("nobody is paged: there is no [agent.pagerduty]".to_owned()));
+            return done("nobody is paged: there is no [agent.pagerduty]");
         };
         match pager.send(event) {
-            Ok(Delivery::Accepted) => Ok(Found::Done("PagerDuty has it".to_owned())),
+            Ok(Delivery::Accepted) => done("PagerDuty has it"),
             // It is on disk and goes out as soon as PagerDuty can be reached: nothing is to be repeated.
-            Ok(Delivery::Spooled(why)) => Ok(Found::Done(format!("it waits on disk: {why}"))),
-            Err(error) => Err(Failure::new(error.to_string())),
+            Ok(Delivery::Spooled(why)) => done(format!("it waits on disk: {why}")),
+            Err(error @ PagerError::Lost { .. }) => not_done(error.to_string()),
+            Err(error) => refused(error.to_string()),
         }
     }
 

@@ -20,7 +20,7 @@ pub struct TargetBars {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
+pub(super) struct Check {
     /// What.
     pub name: &'static str,
     /// Whether it is as it must be.
@@ -30,7 +30,7 @@ pub struct Check {
 }
 
 /// All that was looked at, in words: good when all of it is.
-pub fn sum_up(checks: &[Check]) -> Result<String, String> {
+pub(super) fn sum_up(checks: &[Check]) -> Result<String, String> {
     let lines = |wanted: bool| {
         let of = checks.iter().filter(move |check| check.is_good == wanted);
         of.map(|check| format!("{}: {}", check.name, check.detail)).collect::<Vec<_>>().join("; ")
@@ -40,7 +40,7 @@ pub fn sum_up(checks: &[Check]) -> Result<String, String> {
 
 /// `/health` of the target: one node that answers 200 is enough.
 #[must_use]
-pub fn check_health(sights: &[(String, Sight)]) -> Check {
+pub(super) fn check_health(sights: &[(String, Sight)]) -> Check {
     let good = sights.iter().filter(|(_, sight)| sight.is_good()).count();
     let seen: Vec<String> = sights.iter().map(|(url, sight)| format!("{url} {sight}")).collect();
     Check { name: "health", is_good: good > 0, detail: seen.join(", ") }
@@ -48,7 +48,7 @@ pub fn check_health(sights: &[(String, Sight)]) -> Check {
 
 /// Tokens of the target's watched buckets, taken together.
 #[must_use]
-pub fn check_tokens(vitals: &Vitals, bars: &TargetBars) -> Check {
+pub(super) fn check_tokens(vitals: &Vitals, bars: &TargetBars) -> Check {
     let name = "tokens";
     if vitals.watched.is_empty() {
         return Check { name, is_good: true, detail: "no bucket is watched, so none is short".to_owned() };
@@ -63,7 +63,7 @@ pub fn check_tokens(vitals: &Vitals, bars: &TargetBars) -> Check {
 /// Whether the target has heard what others admitted. A peer that cannot be heard is explained: what it may
 /// still admit is charged as its share.
 #[must_use]
-pub fn check_replication(peers: &[PeerVital], bars: &TargetBars) -> Check {
+pub(super) fn check_replication(peers: &[PeerVital], bars: &TargetBars) -> Check {
     let name = "replication";
     if peers.is_empty() {
         return Check { name, is_good: true, detail: "this node has no peers".to_owned() };
@@ -90,7 +90,7 @@ pub fn check_replication(peers: &[PeerVital], bars: &TargetBars) -> Check {
 
 /// What the synthetic load came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LoadSeen {
+pub(super) struct LoadSeen {
     /// Requests that were answered by 200 or 429.
     pub good: u64,
     /// Requests that were not.
@@ -101,7 +101,7 @@ pub struct LoadSeen {
 
 /// The synthetic load against its bars.
 #[must_use]
-pub fn check_load(seen: &LoadSeen, bars: &TargetBars) -> [Check; 2] {
+pub(super) fn check_load(seen: &LoadSeen, bars: &TargetBars) -> [Check; 2] {
     let LoadSeen { good, bad, p99 } = *seen;
     let all = good + bad;
     let percent = if all == 0 { 100.0 } else { 100.0 * bad as f64 / all as f64 };

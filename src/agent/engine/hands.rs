@@ -3,24 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
 
 use super::checks::{TargetBars, check_health, check_replication, check_tokens, sum_up};
+use super::message::Finished;
 use super::trial::Trial;
-use super::work::{Done, Failure, Found, Job, Work};
-use crate::agent::gitops::{Checkout, Committed};
+use crate::agent::runbook::{Ended, Failure, Task, Work};
 use crate::agent::scale::{Scaled, Scaler};
 use crate::agent::signals::Probe;
-use crate::agent::traffic::{POOLS, TrafficProvider, Visibility, Written};
+use crate::agent::traffic::{POOLS, TrafficError, TrafficProvider, Visibility, Written};
 use crate::agent::types::{RecordState, Region};
 use crate::metrics::Published;
-
-/// Between two looks at whether a change shows.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// What is being done may be cut short so soon after it was asked.
-const NAP: Duration = Duration::from_millis(50);
 
 /// A record, who holds it and how its name is tried.
 pub struct Record {
@@ -44,8 +38,6 @@ pub struct Hands {
     pub published: Arc<Published>,
     /// More of the standby, and how many.
     pub scaler: Option<(Box<dyn Scaler + Send>, u32)>,
-    /// The region in a values file.
-    pub checkout: Option<Checkout>,
     /// Set to cut short what is being waited for.
     pub cut_short: Arc<AtomicBool>,
 }
@@ -58,81 +50,59 @@ impl std::fmt::Debug for Hands {
 
 impl Hands {
     /// Does what is asked until nobody asks any more.
-    pub(super) fn run<M: From<Done>>(mut self, jobs: &Receiver<Job>, done: &Sender<M>) {
-        for job in jobs {
+    pub(super) fn run<M: From<Finished>>(mut self, tasks: &Receiver<Task>, done: &Sender<M>) {
+        for task in tasks {
             self.cut_short.store(false, Ordering::Relaxed);
-            let result = self.perform(&job);
-            if done.send(Done { ticket: job.ticket, result }.into()).is_err() {
+            let ended = self.perform(&task).unwrap_or_else(|ended| ended);
+            if done.send(Finished { task: task.id, ended }.into()).is_err() {
                 return;
             }
         }
     }
 
-    fn perform(&mut self, job: &Job) -> Result<Found, Failure> {
-        let is_drill = job.ticket.is_drill;
-        match &job.work {
+    fn perform(&mut self, task: &Task) -> Result<Ended, Ended> {
+        match &task.work {
             Work::ReadRecord => {
-                self.record(is_drill)?.provider.read().map(Found::Record).map_err(Failure::of_traffic)
+                let read = self.record(task)?.provider.read();
+                read.map(Ended::Found).map_err(of_traffic)
             }
-            Work::WriteRecord { expected, wanted } => self.write(is_drill, expected, wanted),
-            Work::AwaitVisible { wanted, patience } => self.await_visible(is_drill, wanted, *patience),
+            Work::WriteRecord { expected, wanted } | Work::RestoreRecord { expected, wanted } => {
+                self.write(task, expected, wanted)
+            }
+            Work::AwaitVisible { wanted } => self.look(task, wanted),
             Work::Preflight { target } => self.preflight(target),
-            Work::Validate { wanted } => self.validate(is_drill, wanted),
+            Work::Validate { record, .. } => self.validate(task, record),
             Work::Scale => self.scale(),
-            Work::Commit { from, to, message } => self.commit(from, to, message),
+            _ => Err(not_done("this is not done by the hands")),
         }
     }
 
-    fn record(&mut self, is_drill: bool) -> Result<&mut Record, Failure> {
-        if !is_drill {
+    fn record(&mut self, task: &Task) -> Result<&mut Record, Ended> {
+        if !task.is_drill {
             return Ok(&mut self.live);
         }
-        let none = || Failure::new("there is no shadow record. Write [agent.drill] for one");
-        self.shadow.as_mut().ok_or_else(none)
+        self.shadow.as_mut().ok_or_else(|| refused("there is no shadow record. Write [agent.drill] for one"))
     }
 
-    fn write(
-        &mut self,
-        is_drill: bool,
-        expected: &RecordState,
-        wanted: &RecordState,
-    ) -> Result<Found, Failure> {
-        let provider = &mut self.record(is_drill)?.provider;
-        let written = provider.write(expected, wanted).map_err(Failure::of_traffic)?;
-        Ok(Found::Done(match written {
+    fn write(&mut self, task: &Task, expected: &RecordState, wanted: &RecordState) -> Result<Ended, Ended> {
+        let provider = &mut self.record(task)?.provider;
+        let written = provider.write(expected, wanted).map_err(of_traffic)?;
+        Ok(done(match written {
             Written::Changed => format!("{} is now {}", wanted.name, wanted.values.join(", ")),
             Written::AlreadyThere => format!("{} was {} already", wanted.name, wanted.values.join(", ")),
         }))
     }
 
-    fn await_visible(
-        &mut self,
-        is_drill: bool,
-        wanted: &RecordState,
-        patience: Duration,
-    ) -> Result<Found, Failure> {
-        let cut_short = Arc::clone(&self.cut_short);
-        let provider = &mut self.record(is_drill)?.provider;
-        let deadline = Instant::now() + patience;
-        loop {
-            let why = match provider.visible(wanted) {
-                Ok(Visibility::Shown) => {
-                    return Ok(Found::Done("all servers that answer show it".to_owned()));
-                }
-                Ok(Visibility::Hidden(why)) => {
-                    return Ok(Found::Done(format!("its provider alone can tell: {why}")));
-                }
-                Ok(Visibility::Pending(why)) => why,
-                Err(error) => error.to_string(),
-            };
-            if Instant::now() >= deadline || !wait(LOOK_EVERY, &cut_short) {
-                return Err(Failure::new(format!("the change does not show: {why}")));
-            }
+    fn look(&mut self, task: &Task, wanted: &RecordState) -> Result<Ended, Ended> {
+        match self.record(task)?.provider.visible(wanted).map_err(of_traffic)? {
+            Visibility::Shown => Ok(done("all servers that answer show it")),
+            Visibility::Hidden(why) => Ok(done(format!("its provider alone can tell: {why}"))),
+            Visibility::Pending(why) => Err(not_done(format!("the change does not show yet: {why}"))),
         }
     }
 
     /// The target by itself: its nodes' health, and what this node, one of its own, knows of the rest.
-    fn preflight(&self, target: &Region) -> Result<Found, Failure> {
+    fn preflight(&self, target: &Region) -> Result<Ended, Ended> {
         let probes = self.health.get(target).map(Vec::as_slice).unwrap_or_default();
         let sights: Vec<_> = probes.iter().map(|probe| (probe.url.to_string(), probe.look())).collect();
         let checks = [
@@ -140,56 +110,57 @@ impl Hands {
             check_tokens(&self.published.vitals.load(), &self.bars),
             check_replication(&self.published.peers.load(), &self.bars),
         ];
-        sum_up(&checks).map(Found::Done).map_err(Failure::new)
+        sum_up(&checks).map(done).map_err(refused)
     }
 
-    fn validate(&mut self, is_drill: bool, wanted: &RecordState) -> Result<Found, Failure> {
+    fn validate(&mut self, task: &Task, wanted: &RecordState) -> Result<Ended, Ended> {
         let (bars, cut_short) = (self.bars, Arc::clone(&self.cut_short));
-        let trial = &self.record(is_drill)?.trial;
+        let trial = &self.record(task)?.trial;
         // Only addresses can be compared with where a name leads; a proxy hides even those.
         let is_hidden = wanted.kind == POOLS || wanted.proxied == Some(true);
         let values = if is_hidden { Vec::new() } else { serving(wanted) };
         let checks = trial.run(&values, &bars, &cut_short);
-        sum_up(&checks).map(Found::Done).map_err(Failure::new)
+        sum_up(&checks).map(done).map_err(refused)
     }
 
-    fn scale(&mut self) -> Result<Found, Failure> {
+    fn scale(&mut self) -> Result<Ended, Ended> {
         let Some((scaler, replicas)) = &mut self.scaler else {
-            return Err(Failure::new("nothing is scaled: there is no [agent.scale]"));
+            return Err(refused("nothing is scaled: there is no [agent.scale]"));
         };
-        match scaler.raise(*replicas).map_err(|error| Failure::new(error.to_string()))? {
-            Scaled::Raised { from, to } => Ok(Found::Done(format!("raised from {from} to {to}"))),
-            Scaled::Enough { replicas } => Ok(Found::Done(format!("there are {replicas} already"))),
+        match scaler.raise(*replicas).map_err(|error| not_done(error.to_string()))? {
+            Scaled::Raised { from, to } => Ok(done(format!("raised from {from} to {to}"))),
+            Scaled::Enough { replicas } => Ok(done(format!("there are {replicas} already"))),
         }
     }
+}
 
-    fn commit(&self, from: &Region, to: &Region, message: &str) -> Result<Found, Failure> {
-        let Some(checkout) = &self.checkout else {
-            return Err(Failure::new("nothing is committed: there is no [agent.gitops]"));
-        };
-        let committed = checkout.commit(&from.0, &to.0, message);
-        match committed.map_err(|error| Failure::new(error.to_string()))? {
-            Committed::Changed => Ok(Found::Done(format!("committed {}", to.0))),
-            Committed::AlreadyThere => Ok(Found::Done(format!("the file says {} already", to.0))),
-        }
-    }
+pub(super) fn done(detail: impl Into<String>) -> Ended {
+    Ended::Done { detail: detail.into() }
+}
+
+/// It may go better the next time.
+pub(super) fn not_done(why: impl Into<String>) -> Ended {
+    Ended::Failed { failure: Failure::NotDone, why: why.into() }
+}
+
+/// Repeating does not help.
+pub(super) fn refused(why: impl Into<String>) -> Ended {
+    Ended::Failed { failure: Failure::Refused, why: why.into() }
+}
+
+fn of_traffic(error: TrafficError) -> Ended {
+    let why = error.to_string();
+    let failure = match error {
+        TrafficError::Conflict { found, .. } => Failure::Conflict(*found),
+        error if error.may_have_happened() => Failure::Unknown,
+        TrafficError::Unfit { .. } => Failure::Refused,
+        _ => Failure::NotDone,
+    };
+    Ended::Failed { failure, why }
 }
 
 /// The values that take traffic.
 fn serving(state: &RecordState) -> Vec<String> {
     let serves = |at: usize| state.weights.get(at).is_none_or(|weight| *weight > 0);
     state.values.iter().enumerate().filter(|(at, _)| serves(*at)).map(|(_, value)| value.clone()).collect()
-}
-
-/// Waits, unless it is cut short.
-fn wait(time: Duration, cut_short: &AtomicBool) -> bool {
-    let until = Instant::now() + time;
-    while !cut_short.load(Ordering::Relaxed) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
-        }
-        std::thread::sleep(left.min(NAP));
-    }
-    false
 }

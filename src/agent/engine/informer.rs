@@ -3,33 +3,35 @@
 
 use crossbeam::channel::{Receiver, Sender};
 
-use super::work::{Done, Failure, Found, Ticket};
+use super::hands::{done, not_done};
+use super::message::Finished;
 use crate::agent::notify::{Facts, Notifier, Summariser, Update};
+use crate::agent::runbook::{Ended, TaskId};
 
 /// Something to tell.
-pub enum Tell {
+pub(super) enum Tell {
     /// Where an incident stands.
     Update {
         /// What it belongs to.
-        ticket: Ticket,
+        task: TaskId,
         /// What is told.
         update: Update,
         /// What a summary is made of, when there is to be one.
         facts: Option<Facts>,
     },
     /// Something that takes time and that only people wait for, such as writing the report.
-    Task {
+    Errand {
         /// What it belongs to.
-        ticket: Ticket,
+        task: TaskId,
         /// What is done; the text is for a person.
-        task: Box<dyn FnOnce() -> Result<String, String> + Send>,
+        errand: Box<dyn FnOnce() -> Result<String, String> + Send>,
     },
 }
 
 impl std::fmt::Debug for Tell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Update { ticket, .. } | Self::Task { ticket, .. }) = self;
-        f.debug_tuple("Tell").field(ticket).finish()
+        let (Self::Update { task, .. } | Self::Errand { task, .. }) = self;
+        f.debug_tuple("Tell").field(task).finish()
     }
 }
 
@@ -50,21 +52,21 @@ impl std::fmt::Debug for Informer {
 
 impl Informer {
     /// Tells what it is given until nobody gives it any more.
-    pub(super) fn run<M: From<Done>>(mut self, tells: &Receiver<Tell>, done: &Sender<M>) {
+    pub(super) fn run<M: From<Finished>>(mut self, tells: &Receiver<Tell>, finished: &Sender<M>) {
         for tell in tells {
-            let (ticket, result) = match tell {
-                Tell::Update { ticket, update, facts } => (ticket, self.tell(update, facts.as_ref())),
-                Tell::Task { ticket, task } => (ticket, task().map(Found::Done).map_err(Failure::new)),
+            let (task, ended) = match tell {
+                Tell::Update { task, update, facts } => (task, self.tell(update, facts.as_ref())),
+                Tell::Errand { task, errand } => (task, errand().map_or_else(not_done, done)),
             };
-            if done.send(Done { ticket, result }.into()).is_err() {
+            if finished.send(Finished { task, ended }.into()).is_err() {
                 return;
             }
         }
     }
 
-    fn tell(&mut self, mut update: Update, facts: Option<&Facts>) -> Result<Found, Failure> {
+    fn tell(&mut self, mut update: Update, facts: Option<&Facts>) -> Ended {
         if self.notifiers.is_empty() {
-            return Ok(Found::Done("nobody is to be told".to_owned()));
+            return done("nobody is to be told");
         }
         let mut remarks = Vec::new();
         if let Some((summariser, facts)) = self.summariser.as_ref().zip(facts) {
@@ -79,7 +81,8 @@ impl Informer {
                 Err(error) => failed.push(format!("{}: {error}", notifier.name())),
             }
         }
-        let text = [vec![format!("told {}", told.join(", "))], remarks].concat().join("; ");
-        if failed.is_empty() { Ok(Found::Done(text)) } else { Err(Failure::new(failed.join("; "))) }
+        // Those who were told are not told again for the sake of those who were not.
+        let text = [vec![format!("told {}", told.join(", "))], remarks, failed].concat().join("; ");
+        if told.is_empty() { not_done(text) } else { done(text) }
     }
 }

@@ -1,49 +1,18 @@
-//! What was seen last of everything that is probed. Pure: observations and the time come in.
+//! What was seen last of everything that is probed, and what it means for the runbook. Pure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::agent::runbook::Glimpse;
 use crate::agent::signals::{Answer, Observation, Sight, Watched};
 use crate::agent::types::Region;
 
-/// A region as this node sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OwnView {
-    /// One of its nodes answers 200.
-    Healthy,
-    /// Its nodes answer, and say that they should get no traffic.
-    Sick(Vec<String>),
-    /// None of its nodes answers.
-    Unseen(String),
-    /// None was asked lately.
-    Unknown,
-}
-
-/// What a witness says of a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vote {
-    /// It sees the region.
-    Sees,
-    /// It does not.
-    CannotSee,
-    /// It says nothing that counts.
-    Silent,
-}
-
 /// The last look at each.
-#[derive(Debug)]
-pub struct Seen {
-    latest: BTreeMap<Watched, Latest>,
-    /// A look that is older says nothing.
-    fresh_for: Duration,
-}
-
-#[derive(Debug)]
-struct Latest {
-    begun: Instant,
-    sight: Sight,
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    latest: BTreeMap<Watched, (Instant, Sight)>,
 }
 
 /// The part of `/health` that is of use here.
@@ -54,74 +23,46 @@ struct Health {
 }
 
 impl Seen {
-    /// Nothing seen. Looks are every `interval` and take up to `timeout`; two that are missed make what was
-    /// seen before say nothing.
-    #[must_use]
-    pub fn new(interval: Duration, timeout: Duration) -> Self {
-        Self { latest: BTreeMap::new(), fresh_for: (interval + timeout) * 2 }
-    }
-
     /// Takes note of a look.
-    pub fn note(&mut self, observation: Observation) {
-        let Observation { watched, begun, sight } = observation;
-        self.latest.insert(watched, Latest { begun, sight });
-    }
-
-    /// A region as this node sees it at `now`.
-    #[must_use]
-    pub fn own_view(&self, region: &Region, now: Instant) -> OwnView {
-        let of_region = self.nodes(region).filter(|latest| self.is_fresh(latest, now));
-        let (mut reasons, mut unseen, mut asked) = (Vec::new(), Vec::new(), false);
-        for latest in of_region {
-            asked = true;
-            match &latest.sight.seen {
-                Ok(Answer { status: 200, .. }) => return OwnView::Healthy,
-                Ok(answer) => reasons.extend(reasons_of(answer)),
-                Err(why) => unseen.push(why.to_string()),
-            }
-        }
-        match (asked, reasons.is_empty()) {
-            (false, _) => OwnView::Unknown,
-            (true, false) => OwnView::Sick(reasons),
-            (true, true) => OwnView::Unseen(unseen.join("; ")),
-        }
-    }
-
-    /// What each witness says of a region at `now`, of `count` that there are.
-    #[must_use]
-    pub fn votes(&self, region: &Region, count: usize, now: Instant) -> Vec<Vote> {
-        let vote = |witness| {
-            let latest = self.latest.get(&Watched::Witness(region.clone(), witness));
-            match latest.filter(|latest| self.is_fresh(latest, now)).map(|latest| &latest.sight.seen) {
-                Some(Ok(Answer { status: 200, .. })) => Vote::Sees,
-                Some(Ok(Answer { status: 503, .. })) => Vote::CannotSee,
-                _ => Vote::Silent,
-            }
-        };
-        (0..count).map(vote).collect()
+    pub(super) fn note(&mut self, observation: &Observation) {
+        let Observation { watched, begun, sight } = observation.clone();
+        self.latest.insert(watched, (begun, sight));
     }
 
     /// The look at a region that says most, and how long ago it began: one that was answered with 200 before
     /// any other.
     #[must_use]
-    pub fn telling(&self, region: &Region, now: Instant) -> Option<(&Sight, Duration)> {
-        let best = self.nodes(region).max_by_key(|latest| (latest.sight.is_good(), latest.begun));
-        best.map(|latest| (&latest.sight, now.saturating_duration_since(latest.begun)))
+    pub(super) fn telling(&self, region: &Region, now: Instant) -> Option<(&Sight, Duration)> {
+        let is_node = |watched: &Watched| matches!(watched, Watched::Health(of, _) if of == region);
+        let nodes = self.latest.iter().filter(|(watched, _)| is_node(watched));
+        let best = nodes.map(|(_, latest)| latest).max_by_key(|(begun, sight)| (sight.is_good(), *begun));
+        best.map(|(begun, sight)| (sight, now.saturating_duration_since(*begun)))
     }
 
     /// The last look at the public name.
     #[must_use]
-    pub fn public(&self) -> Option<&Sight> {
-        self.latest.get(&Watched::Public).map(|latest| &latest.sight)
+    pub(super) fn public(&self) -> Option<&Sight> {
+        self.latest.get(&Watched::Public).map(|(_, sight)| sight)
     }
+}
 
-    fn nodes(&self, region: &Region) -> impl Iterator<Item = &Latest> {
-        let is_node = move |watched: &Watched| matches!(watched, Watched::Health(of, _) if of == region);
-        self.latest.iter().filter(move |(watched, _)| is_node(watched)).map(|(_, latest)| latest)
+/// What a look at a node's `/health` says of its region.
+#[must_use]
+pub(super) fn glimpse_of(sight: &Sight) -> Glimpse {
+    match &sight.seen {
+        Ok(Answer { status: 200, .. }) => Glimpse::Good,
+        Ok(answer) => Glimpse::Sick(reasons_of(answer)),
+        Err(why) => Glimpse::Bad(why.to_string()),
     }
+}
 
-    fn is_fresh(&self, latest: &Latest, now: Instant) -> bool {
-        now.saturating_duration_since(latest.begun) <= self.fresh_for
+/// What a witness says: whether it sees the region healthy; nothing unless it answers 200 or 503.
+#[must_use]
+pub(super) const fn vote_of(sight: &Sight) -> Option<bool> {
+    match &sight.seen {
+        Ok(Answer { status: 200, .. }) => Some(true),
+        Ok(Answer { status: 503, .. }) => Some(false),
+        _ => None,
     }
 }
 
@@ -137,56 +78,51 @@ mod tests {
     use super::*;
     use crate::agent::signals::{Blind, Timings};
 
-    fn eu() -> Region {
-        Region("eu".to_owned())
-    }
-
-    fn look(watched: Watched, begun: Instant, seen: Result<(u16, &str), &str>) -> Observation {
+    fn sight(seen: Result<(u16, &str), &str>) -> Sight {
         let seen = match seen {
             Ok((status, body)) => Ok(Answer { status, body: body.to_owned() }),
             Err(why) => Err(Blind::Unanswered(why.to_owned())),
         };
-        Observation { watched, begun, sight: Sight { address: None, timings: Timings::default(), seen } }
-    }
-
-    fn seen() -> Seen {
-        Seen::new(Duration::from_millis(400), Duration::from_millis(600))
+        Sight { address: None, timings: Timings::default(), seen }
     }
 
     #[test]
-    fn one_good_node_makes_a_region_healthy_and_the_sick_say_why() {
-        let (start, mut seen) = (Instant::now(), seen());
-        assert_eq!(seen.own_view(&eu(), start), OwnView::Unknown);
-        seen.note(look(Watched::Health(eu(), 0), start, Err("not in time")));
-        assert_eq!(seen.own_view(&eu(), start), OwnView::Unseen("no answer: not in time".to_owned()));
-        seen.note(look(Watched::Health(eu(), 1), start, Ok((503, r#"{"status":"unavailable","reasons":["draining"]}"#))));
-        assert_eq!(seen.own_view(&eu(), start), OwnView::Sick(vec!["draining".to_owned()]));
-        seen.note(look(Watched::Health(eu(), 1), start, Ok((302, "moved"))));
-        assert_eq!(seen.own_view(&eu(), start), OwnView::Sick(vec!["it answers 302".to_owned()]));
-        seen.note(look(Watched::Health(eu(), 2), start, Ok((200, ""))));
-        assert_eq!(seen.own_view(&eu(), start), OwnView::Healthy);
-        let (sight, age) = seen.telling(&eu(), start + Duration::from_secs(1)).unwrap();
-        assert!(sight.is_good() && age == Duration::from_secs(1));
-        assert_eq!(seen.own_view(&Region("us".to_owned()), start), OwnView::Unknown);
-    }
-
-    #[test]
-    fn what_is_old_says_nothing() {
-        let (start, mut seen) = (Instant::now(), seen());
-        seen.note(look(Watched::Health(eu(), 0), start, Ok((200, ""))));
-        seen.note(look(Watched::Witness(eu(), 0), start, Ok((200, ""))));
-        let late = start + Duration::from_millis(2001);
-        assert_eq!(seen.own_view(&eu(), late), OwnView::Unknown);
-        assert_eq!(seen.votes(&eu(), 1, late), [Vote::Silent]);
+    fn a_node_is_good_by_200_sick_by_any_other_answer_and_bad_by_none() {
+        let sick = |why: &str| Glimpse::Sick(vec![why.to_owned()]);
+        for (seen, glimpse) in [
+            (Ok((200, "")), Glimpse::Good),
+            (Ok((503, r#"{"status":"unavailable","reasons":["draining"]}"#)), sick("draining")),
+            (Ok((503, "busy")), sick("it answers 503")),
+            (Ok((302, "")), sick("it answers 302")),
+            (Err("not in time"), Glimpse::Bad("no answer: not in time".to_owned())),
+        ] {
+            assert_eq!(glimpse_of(&sight(seen)), glimpse, "{seen:?}");
+        }
     }
 
     #[test]
     fn a_witness_votes_by_200_and_503_and_by_nothing_else() {
-        let (start, mut seen) = (Instant::now(), seen());
-        for (at, answer) in [Ok((200, "")), Ok((503, "")), Ok((401, "")), Err("x")].into_iter().enumerate() {
-            seen.note(look(Watched::Witness(eu(), at), start, answer));
+        for (seen, vote) in [
+            (Ok((200, "")), Some(true)),
+            (Ok((503, "")), Some(false)),
+            (Ok((401, "")), None),
+            (Ok((404, "")), None),
+            (Err("x"), None),
+        ] {
+            assert_eq!(vote_of(&sight(seen)), vote, "{seen:?}");
         }
-        let expected = [Vote::Sees, Vote::CannotSee, Vote::Silent, Vote::Silent, Vote::Silent];
-        assert_eq!(seen.votes(&eu(), 5, start), expected);
+    }
+
+    #[test]
+    fn the_look_that_says_most_of_a_region_is_a_good_one() {
+        let (start, eu, mut seen) = (Instant::now(), Region("eu".to_owned()), Seen::default());
+        assert!(seen.telling(&eu, start).is_none());
+        for (node, what) in [Ok((200, "")), Err("x")].into_iter().enumerate() {
+            let watched = Watched::Health(eu.clone(), node);
+            seen.note(&Observation { watched, begun: start, sight: sight(what) });
+        }
+        let (sight, age) = seen.telling(&eu, start + Duration::from_secs(1)).unwrap();
+        assert!(sight.is_good() && age == Duration::from_secs(1));
+        assert!(seen.public().is_none());
     }
 }

@@ -39,7 +39,7 @@ impl Trial {
     /// Tries it; `values` are the addresses that the name must lead to, none where its provider hides them.
     /// `stop` ends it early.
     #[must_use]
-    pub fn run(&self, values: &[String], bars: &TargetBars, stop: &AtomicBool) -> Vec<Check> {
+    pub(super) fn run(&self, values: &[String], bars: &TargetBars, stop: &AtomicBool) -> Vec<Check> {
         let (sight, check) = self.arrive(values, stop);
         let mut checks = vec![check];
         let (true, Some(address)) = (checks[0].is_good, sight.address) else { return checks };

@@ -8,7 +8,6 @@ const SECOND_MS: u64 = 1000;
 const DEFAULT_SECONDS: usize = 7200;
 /// A day: beyond that Prometheus is the place.
 const MAX_SECONDS: usize = 86_400;
-const MAX_KEYS: usize = 64;
 const MAX_REGIONS: usize = 16;
 const FIXED: [Measure; 6] = [
     Measure::Available,
@@ -28,6 +27,11 @@ pub struct Subjects {
     pub keys: Vec<String>,
     /// Regions that are probed.
     pub regions: Vec<Region>,
+}
+
+impl Subjects {
+    /// Most watched keys.
+    pub const MAX_KEYS: usize = 64;
 }
 
 impl Default for Subjects {
@@ -92,7 +96,7 @@ impl History {
         if !(1..=MAX_SECONDS).contains(&seconds) {
             return Err(SubjectsError::Seconds);
         }
-        if keys.len() > MAX_KEYS {
+        if keys.len() > Subjects::MAX_KEYS {
             return Err(SubjectsError::Keys);
         }
         if regions.len() > MAX_REGIONS {
@@ -269,8 +273,8 @@ mod tests {
         };
         assert_eq!(with(0, 0, 0), Err(SubjectsError::Seconds));
         assert_eq!(with(MAX_SECONDS + 1, 0, 0), Err(SubjectsError::Seconds));
-        assert_eq!(with(1, MAX_KEYS + 1, 0), Err(SubjectsError::Keys));
+        assert_eq!(with(1, Subjects::MAX_KEYS + 1, 0), Err(SubjectsError::Keys));
         assert_eq!(with(1, 0, MAX_REGIONS + 1), Err(SubjectsError::Regions));
-        assert_eq!(with(1, MAX_KEYS, MAX_REGIONS), Ok(()));
+        assert_eq!(with(1, Subjects::MAX_KEYS, MAX_REGIONS), Ok(()));
     }
 }

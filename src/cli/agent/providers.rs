@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use crate::agent::command::CommandLine;
 use crate::agent::gitops::{Checkout, Push};
+use crate::agent::history::SubjectsError;
 use crate::agent::https::{BaseUrl, Client, ClientOptions, RetryPolicy, SetupError};
 use crate::agent::notify::{Notifier, Slack, SlackBot, SlackRoute, Summariser, Telegram, Webhook};
 use crate::agent::pager::{PagerDuty, RestAccess, Spool, SpoolError};
 use crate::agent::scale::{CommandScaler, KubernetesScaler, Scaler, Workload};
 use crate::agent::secret::SecretError;
+use crate::agent::signals::TrustError;
 use crate::agent::traffic::{
     AwsKeys, CloudflareAccess, CloudflareLoadBalancer, CloudflareRecord, ExecProvider, PublicView, Rfc2136,
     Route53, TrafficProvider, TsigKey, Zone,
@@ -26,13 +28,17 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a part of the agent cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PartError {
+pub(in crate::cli) enum PartError {
     #[error(transparent)]
     Client(#[from] SetupError),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    History(#[from] SubjectsError),
 }
 
 /// The way out.
