@@ -164,3 +164,185 @@ fn serving(state: &RecordState) -> Vec<String> {
     let serves = |at: usize| state.weights.get(at).is_none_or(|weight| *weight > 0);
     state.values.iter().enumerate().filter(|(at, _)| serves(*at)).map(|(_, value)| value.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crossbeam::channel::bounded;
+
+    use super::*;
+    use crate::agent::runbook::TaskId;
+    use crate::agent::scale::ScaleError;
+    use crate::agent::signals::{ProbeUrl, Resolver, trust};
+    use crate::metrics::{Vitals, WatchedVital};
+
+    /// A record in memory, which its zone shows or not.
+    struct Paper {
+        state: RecordState,
+        shown: bool,
+    }
+
+    impl TrafficProvider for Paper {
+        fn read(&mut self) -> Result<RecordState, TrafficError> {
+            Ok(self.state.clone())
+        }
+
+        fn put(&mut self, _expected: &RecordState, wanted: &RecordState) -> Result<(), TrafficError> {
+            self.state = wanted.clone();
+            Ok(())
+        }
+
+        fn visible(&mut self, _wanted: &RecordState) -> Result<Visibility, TrafficError> {
+            Ok(if self.shown { Visibility::Shown } else { Visibility::Pending("ns1 lags".to_owned()) })
+        }
+
+        fn plan(&self, _expected: &RecordState, _wanted: &RecordState) -> Vec<String> {
+            vec!["PUT".to_owned()]
+        }
+
+        fn limits(&self, _ttl_s: u32) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    struct Standby;
+
+    impl Scaler for Standby {
+        fn raise(&mut self, wanted: u32) -> Result<Scaled, ScaleError> {
+            Ok(Scaled::Raised { from: 1, to: wanted })
+        }
+
+        fn plan(&self, _wanted: u32) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    fn state(values: &[&str]) -> RecordState {
+        RecordState {
+            name: "www.example.com".to_owned(),
+            kind: "A".to_owned(),
+            ttl_s: 1,
+            values: values.iter().map(ToString::to_string).collect(),
+            proxied: None,
+            weights: Vec::new(),
+        }
+    }
+
+    /// Nothing listens there.
+    fn probe() -> Probe {
+        Probe {
+            url: ProbeUrl::new("http://127.0.0.1:1/health").unwrap(),
+            resolver: Resolver::Host,
+            tls: trust(None).unwrap(),
+            token: None,
+            timeout: Duration::from_millis(200),
+        }
+    }
+
+    fn hands(values: &[&str], shown: bool) -> Hands {
+        let trial = Trial {
+            probe: probe(),
+            policy: "api".to_owned(),
+            key_prefix: "x-".to_owned(),
+            rate_per_s: 1,
+            duration: Duration::from_millis(200),
+            patience: Duration::ZERO,
+        };
+        Hands {
+            live: Record { provider: Box::new(Paper { state: state(values), shown }), trial },
+            shadow: None,
+            health: BTreeMap::from([(Region("eu".to_owned()), vec![probe()])]),
+            bars: TargetBars {
+                min_tokens_percent: 80.0,
+                max_lag: Duration::from_secs(2),
+                max_error_percent: 1.0,
+                max_p99: Duration::from_millis(250),
+            },
+            published: Arc::default(),
+            scaler: Some((Box::new(Standby), 4)),
+            cut_short: Arc::default(),
+        }
+    }
+
+    /// How a task ends.
+    fn ended(hands: Hands, is_drill: bool, work: Work) -> Ended {
+        let (task, tasks) = bounded(1);
+        let (done, finished) = bounded::<Finished>(1);
+        task.send(Task { id: TaskId(7), incident: None, attempt: 1, timeout_ms: 1000, is_drill, work })
+            .unwrap();
+        drop(task);
+        hands.run(&tasks, &done);
+        let Finished { task, ended } = finished.recv().unwrap();
+        assert_eq!(task, TaskId(7));
+        ended
+    }
+
+    fn failure(ended: &Ended) -> &Failure {
+        let Ended::Failed { failure, .. } = ended else { panic!("{ended:?}") };
+        failure
+    }
+
+    #[test]
+    fn a_record_moves_when_it_is_as_expected_and_is_left_alone_when_it_is_not() {
+        let write = |expected: &[&str]| Work::WriteRecord {
+            expected: state(expected),
+            wanted: state(&["192.0.2.2"]),
+        };
+        assert!(matches!(
+            ended(hands(&["192.0.2.1"], true), false, write(&["192.0.2.1"])),
+            Ended::Done { .. }
+        ));
+        assert!(
+            matches!(ended(hands(&["192.0.2.2"], true), false, write(&["192.0.2.1"])), Ended::Done { detail } if detail.contains("already"))
+        );
+        let foreign = ended(hands(&["203.0.113.9"], true), false, write(&["192.0.2.1"]));
+        assert_eq!(failure(&foreign), &Failure::Conflict(state(&["203.0.113.9"])));
+        assert_eq!(
+            ended(hands(&["192.0.2.1"], true), false, Work::ReadRecord),
+            Ended::Found(state(&["192.0.2.1"]))
+        );
+    }
+
+    #[test]
+    fn a_change_that_does_not_show_yet_is_looked_at_again() {
+        let look = || Work::AwaitVisible { wanted: state(&["192.0.2.1"]) };
+        assert!(matches!(ended(hands(&["192.0.2.1"], true), false, look()), Ended::Done { .. }));
+        assert_eq!(failure(&ended(hands(&["192.0.2.1"], false), false, look())), &Failure::NotDone);
+    }
+
+    #[test]
+    fn a_drill_never_touches_the_live_record() {
+        let write = Work::WriteRecord { expected: state(&["192.0.2.1"]), wanted: state(&["192.0.2.2"]) };
+        assert_eq!(failure(&ended(hands(&["192.0.2.1"], true), true, write)), &Failure::Refused);
+    }
+
+    #[test]
+    fn a_target_that_does_not_answer_or_is_short_of_tokens_fails_preflight_with_the_reason() {
+        let hands = hands(&["192.0.2.1"], true);
+        let watched = vec![WatchedVital { key: "api/a".to_owned(), share: 0.1 }];
+        hands.published.vitals.store(Arc::new(Vitals { watched, ..Vitals::default() }));
+        let ended = ended(hands, false, Work::Preflight { target: Region("eu".to_owned()) });
+        let Ended::Failed { failure: Failure::Refused, why } = ended else { panic!("{ended:?}") };
+        assert!(
+            why.contains("health: http://127.0.0.1:1/health no connection") && why.contains("10 %"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn a_public_name_that_does_not_answer_fails_validation() {
+        let work = Work::Validate { target: Region("eu".to_owned()), record: state(&["127.0.0.1"]) };
+        assert_eq!(failure(&ended(hands(&["127.0.0.1"], true), false, work)), &Failure::Refused);
+        assert!(
+            matches!(ended(hands(&["192.0.2.1"], true), false, Work::Scale), Ended::Done { detail } if detail.contains("from 1 to 4"))
+        );
+    }
+
+    #[test]
+    fn values_of_no_weight_take_no_traffic() {
+        let weighted = RecordState { weights: vec![0, 1], ..state(&["192.0.2.1", "192.0.2.2"]) };
+        assert_eq!(serving(&weighted), ["192.0.2.2"]);
+        assert_eq!(serving(&state(&["192.0.2.1"])), ["192.0.2.1"]);
+    }
+}

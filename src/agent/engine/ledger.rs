@@ -123,3 +123,40 @@ impl Ledger {
         lines.into_iter().flatten().filter_map(Result::ok).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started() -> Entry {
+        Entry::Started { version: "1".to_owned(), mode: "manual".to_owned() }
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut ledger, past) = Ledger::open(path.clone());
+        assert!(past.is_empty() && ledger.append(UnixMs(5), None, &started()));
+        drop(ledger);
+        let (ledger, past) = Ledger::open(path);
+        assert_eq!(past, [(UnixMs(5), None, started())]);
+        assert!(ledger.failing().is_none() && ledger.errors() == 0);
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_opened_is_opened_later_with_all_that_it_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut other, _) = Ledger::open(path.clone());
+        assert!(other.append(UnixMs(5), None, &started()));
+        // Another process has it.
+        let (mut ledger, past) = Ledger::open(path);
+        assert!(past.is_empty() && ledger.failing().is_some() && !ledger.append(UnixMs(6), None, &started()));
+        assert!(matches!(ledger.mend(UnixMs(10)), Mended::No), "it was tried a moment ago");
+        drop(other);
+        let Mended::Opened(past) = ledger.mend(UnixMs(RETRY_MS + 10)) else { panic!("it is free now") };
+        assert_eq!(past.len(), 1);
+        assert!(ledger.failing().is_none() && ledger.append(UnixMs(9000), None, &started()));
+    }
+}

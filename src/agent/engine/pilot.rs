@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, select};
+use crossbeam::channel::{Receiver, Sender, never, select};
 use tracing::{error, info, warn};
 
 use super::caller::{Call, Heard};
@@ -119,15 +119,17 @@ impl Pilot {
         self.write_started(now);
         let mut next_tick = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
-            let due = self.runbook.next_deadline().map(|at| at.since_ms(self.clock.now()));
+            // One that has passed was told already; what is due again comes with the next tick.
+            let now = self.clock.now();
+            let due = self.runbook.next_deadline().filter(|at| *at > now).map(|at| at.since_ms(now));
             let wait = next_tick.saturating_duration_since(Instant::now());
             let wait = due.map_or(wait, |ms| wait.min(Duration::from_millis(ms)));
             select! {
                 recv(self.messages) -> message => message.into_iter().for_each(|message| self.hear(message)),
                 recv(self.orders) -> order => match order {
                     Ok(order) => self.obey(order),
-                    // Nobody can order any more: messages and time go on.
-                    Err(_) => std::thread::sleep(wait.min(TICK)),
+                    // Nobody can order any more.
+                    Err(_) => self.orders = never(),
                 },
                 default(wait) => {}
             }
@@ -300,10 +302,7 @@ impl Pilot {
         else {
             return false;
         };
-        let paged = self.paged.get(key).copied();
-        let is_of_this = paged.zip(at_ms).is_some_and(|(paged, at_ms)| {
-            u64::try_from(at_ms).is_ok_and(|at_ms| at_ms.saturating_add(CLOCK_SKEW_MS) >= paged.0)
-        });
+        let is_of_this = is_after(self.paged.get(key).copied(), at_ms);
         if is_of_this && self.runbook.phase() == Phase::Paged {
             self.tell(Event::PageAcknowledged { region, by });
         }
@@ -369,6 +368,12 @@ impl Pilot {
     }
 }
 
+/// Whether something that happened at `at_ms`, by another clock, came after the page.
+fn is_after(paged: Option<UnixMs>, at_ms: Option<i64>) -> bool {
+    let at_ms = at_ms.and_then(|at_ms| u64::try_from(at_ms).ok());
+    paged.zip(at_ms).is_some_and(|(paged, at_ms)| at_ms.saturating_add(CLOCK_SKEW_MS) >= paged.0)
+}
+
 /// A signal that pages and moves no traffic.
 fn notice_of(change: SignalChange) -> Notice {
     let SignalChange { signal, subject, is_raised, detail } = change;
@@ -407,4 +412,49 @@ pub(super) fn hand_over<T>(channel: &Sender<T>, thing: T) -> Result<(), Ended> {
     let behind =
         || Ended::Failed { failure: Failure::NotDone, why: "too much is waiting to be done".to_owned() };
     channel.try_send(thing).map_err(|_| behind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_of_an_earlier_page_does_not_answer_this_one() {
+        let paged = Some(UnixMs(1_000_000));
+        for (paged, at_ms, counts) in [
+            (paged, Some(1_000_500), true),
+            (paged, Some(1_000_000 - 30_000), true),
+            (paged, Some(1_000_000 - 30_001), false),
+            (paged, Some(-5), false),
+            (paged, None, false),
+            (None, Some(1_000_500), false),
+        ] {
+            assert_eq!(is_after(paged, at_ms), counts, "{paged:?} {at_ms:?}");
+        }
+    }
+
+    #[test]
+    fn only_tokens_that_are_almost_gone_ask_for_more() {
+        let change =
+            |signal| SignalChange { signal, subject: String::new(), is_raised: true, detail: String::new() };
+        for (signal, severity, scales) in [
+            (OwnSignal::TokensLow, Severity::Warning, false),
+            (OwnSignal::TokensCritical, Severity::Error, true),
+            (OwnSignal::StalledCore, Severity::Critical, false),
+            (OwnSignal::DiskFull, Severity::Error, false),
+        ] {
+            let notice = notice_of(change(signal));
+            assert_eq!(
+                (notice.severity, notice.scales, notice.name.as_str()),
+                (severity, scales, signal.name())
+            );
+        }
+    }
+
+    #[test]
+    fn a_channel_that_is_full_is_not_waited_for() {
+        let (sender, _receiver) = crossbeam::channel::bounded(1);
+        assert!(hand_over(&sender, 1).is_ok());
+        assert!(matches!(hand_over(&sender, 2), Err(Ended::Failed { failure: Failure::NotDone, .. })));
+    }
 }

@@ -338,11 +338,11 @@ mod tests {
     #[test]
     fn what_is_no_answer_says_what_it_is() {
         let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let text = |address| probe(address, 500).look().to_string();
+        let text = |address| probe(address, 5000).look().to_string();
         assert!(text(refused).contains("no connection"), "{}", text(refused));
         assert!(text(served(b"SSH-2.0-x\r\n\r\n")).contains("not HTTP"));
         let redirect =
-            probe(served(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: /x\r\n\r\n"), 500).look();
+            probe(served(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: /x\r\n\r\n"), 5000).look();
         assert!(!redirect.is_good() && redirect.to_string().starts_with("302"));
     }
 
