@@ -18,6 +18,7 @@ mod route53;
 pub use cloudflare::CloudflareRecord;
 pub use cloudflare_api::{CloudflareAccess, Zone};
 pub use cloudflare_lb::CloudflareLoadBalancer;
+pub(in crate::agent) use compare::canonical_value;
 pub use compare::differences;
 pub use dns::{DnsError, Trouble};
 pub use error::TrafficError;
