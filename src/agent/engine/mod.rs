@@ -129,8 +129,10 @@ impl Agent {
         } = parts;
         let (ledger, past) = Ledger::open(journal);
         let clock = AgentClock::start(past.last().map_or(UnixMs(0), |(at, ..)| *at));
-        let paged = paged_in(&past, &config);
+        let paged_at = last_paged(&past);
         let runbook = Runbook::resume(config.clone(), clock.now(), past);
+        let keys = config.regions.iter().map(|record| runbook.failover_key(&record.region));
+        let paged: BTreeMap<String, UnixMs> = keys.filter_map(|key| Some((key, paged_at?))).collect();
         let (message, messages) = bounded::<Message>(MESSAGES_QUEUED);
         let (task, tasks) = bounded(TASKS_QUEUED);
         let (call, calls) = bounded(TASKS_QUEUED);
@@ -209,11 +211,9 @@ impl Drop for Agent {
 }
 
 /// When the page of the last incident went out, for its acknowledgement to be told from an older one.
-fn paged_in(past: &[Past], config: &RunbookConfig) -> BTreeMap<String, UnixMs> {
-    let last = past.iter().rev().find_map(|(_, incident, _)| incident.as_ref());
-    let of_last = past.iter().filter(|(_, incident, _)| incident.is_some() && incident.as_ref() == last);
+fn last_paged(past: &[Past]) -> Option<UnixMs> {
+    let last = past.iter().rev().find_map(|(_, incident, _)| incident.as_ref())?;
+    let of_last = past.iter().filter(|(_, incident, _)| incident.as_ref() == Some(last));
     let mut pages = of_last.filter(|(.., entry)| matches!(entry, Entry::Intent { step: Step::Page, .. }));
-    let Some((at, ..)) = pages.next() else { return BTreeMap::new() };
-    let key = |region: &str| format!("openclaw-rating:{}:failover:{region}", config.cluster);
-    config.regions.iter().map(|record| (key(&record.region.0), *at)).collect()
+    pages.next().map(|(at, ..)| *at)
 }

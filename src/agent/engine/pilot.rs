@@ -297,8 +297,12 @@ impl Pilot {
     /// A person took the page with `key` on. One that took on an earlier page of the same trouble did not mean
     /// this one.
     pub(super) fn hear_acknowledged(&mut self, key: &str, by: String, at_ms: Option<i64>) -> bool {
-        let Some(region) =
-            self.config.regions.iter().map(|r| r.region.clone()).find(|r| self.page_key(r) == key)
+        let Some(region) = self
+            .config
+            .regions
+            .iter()
+            .map(|r| r.region.clone())
+            .find(|r| self.runbook.failover_key(r) == key)
         else {
             return false;
         };
@@ -309,15 +313,10 @@ impl Pilot {
         is_of_this
     }
 
-    /// By what the page of a region is known to the pager: the same on all nodes.
-    fn page_key(&self, region: &Region) -> String {
-        format!("openclaw-rating:{}:failover:{}", self.config.cluster, region.0)
-    }
-
     /// Has the pager asked about the page of an incident that waits for a person, and about no other.
     fn follow_page(&mut self) {
         let status = (self.runbook.phase() == Phase::Paged).then(|| self.runbook.status(self.clock.now()));
-        let wanted = status.and_then(|status| status.region).map(|region| self.page_key(&region));
+        let wanted = status.and_then(|status| status.region).map(|region| self.runbook.failover_key(&region));
         if wanted != self.following {
             self.deeds.call(wanted.clone().map_or(Call::Unfollow, Call::Follow));
             self.following = wanted;
