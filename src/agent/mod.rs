@@ -11,6 +11,7 @@ pub mod https;
 pub mod journal;
 pub mod notify;
 pub mod pager;
+pub mod report;
 pub mod scale;
 pub mod secret;
 pub mod traffic;

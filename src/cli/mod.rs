@@ -7,6 +7,7 @@ mod inspect;
 mod keygen;
 mod load;
 mod replication;
+mod report;
 mod serve;
 
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ enum Command {
     CheckConfig,
     /// Show or check what the agent wrote down of incidents
     Audit(audit::AuditArguments),
+    /// Write the report of an incident again, from what the agent wrote down
+    Report(report::ReportArguments),
     /// Show what a running server knows of one bucket
     Inspect(inspect::InspectArguments),
     /// Make the secret that all nodes of a cluster share
@@ -63,6 +66,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
         Command::Audit(arguments) => audit::run(&arguments, &sources),
+        Command::Report(arguments) => report::run(&arguments, &sources),
         Command::Inspect(arguments) => inspect::run(&arguments, &sources),
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
