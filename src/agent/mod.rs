@@ -13,6 +13,7 @@ pub mod journal;
 pub mod notify;
 pub mod orders;
 pub mod pager;
+pub mod report;
 pub mod runbook;
 pub mod scale;
 pub mod secret;

@@ -10,6 +10,7 @@ mod keygen;
 mod load;
 mod operate;
 mod replication;
+mod report;
 mod running;
 mod serve;
 
@@ -38,6 +39,8 @@ enum Command {
     CheckConfig,
     /// Show or check what the agent wrote down of incidents
     Audit(audit::AuditArguments),
+    /// Write the report of an incident again, from what the agent wrote down
+    Report(report::ReportArguments),
     /// Show what a running server knows of one bucket
     Inspect(inspect::InspectArguments),
     /// See and steer the failover agent of a running server
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
         Command::Audit(arguments) => audit::run(&arguments, &sources),
+        Command::Report(arguments) => report::run(&arguments, &sources),
         Command::Inspect(arguments) => inspect::run(&arguments, &sources),
         Command::Failover(arguments) => failover::run(&arguments, &sources),
         Command::Drain(server) => operate::drain(&server, &sources, true),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::format::Line;
-use crate::agent::types::{Entry, IncidentId, Phase, Step, UnixMs};
+use crate::agent::types::{Cause, Entry, IncidentId, Phase, Step, UnixMs};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Days of which switches are counted.
@@ -76,6 +76,7 @@ impl Recovered {
         match entry {
             Entry::Started { mode, .. } => self.is_dry_run = mode.contains("dry"),
             Entry::Command { command, .. } if command == "drill" => self.drill.clone_from(&line.incident),
+            Entry::Planned { cause: Cause::Drill, .. } => self.drill.clone_from(&line.incident),
             Entry::Intent { step, attempt, .. } => self.see_intent(line, *step, *attempt),
             Entry::Outcome { step, attempt, .. } => {
                 let ends = |open: &Unfinished| open.step == *step && open.attempt == *attempt;

@@ -256,7 +256,6 @@ fn files_follow_one_another_and_old_ones_go() {
     let mut journal = Journal::open(directory.path(), SMALL).unwrap();
     assert_eq!(journal.append(UnixMs(99), None, &signal("next")).unwrap(), 41);
     drop(journal);
-    let files = names::list(directory.path()).unwrap();
     // A file in the middle, and the first lines of the oldest, are missed.
     let files = names::list(directory.path()).unwrap();
     let kept = fs::read(&files[1].path).unwrap();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::format::Logged;
-use crate::agent::types::{Entry, Phase, RecordState, Step, UnixMs};
+use crate::agent::types::{Cause, Entry, Phase, RecordState, Step, UnixMs};
 
 /// A text from outside longer than this is cut where people read it.
 const MAX_CHARS: usize = 2000;
@@ -90,6 +90,16 @@ fn words_of_entry(entry: &Entry) -> String {
             let end = if *done { "done" } else { "failed" };
             with_detail(&format!("{}{}: {end}", step_name(*step), nth(*attempt)), detail)
         }
+        Entry::Planned { region, target, cause, approved_by } => {
+            let verb = if *cause == Cause::Failback { "bring back" } else { "withdraw" };
+            let target = match target {
+                Some(target) => format!(", {} takes over", printable(&target.0)),
+                None => ", nobody takes over yet".to_owned(),
+            };
+            let approved = if approved_by.is_empty() { "not approved yet" } else { "approved by" };
+            let plan = format!("plan after {}: {verb} {}{target}", cause_name(*cause), printable(&region.0));
+            format!("{plan}; {approved} {}", printable(approved_by)).trim_end().to_owned()
+        }
         Entry::Record { state } => format!("the public record is {}", record_words(state)),
         Entry::Command { command, who } => format!("{} by {}", printable(command), printable(who)),
     }
@@ -139,6 +149,15 @@ pub(crate) const fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
+const fn cause_name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Signal => "a signal",
+        Cause::Person => "a person's word",
+        Cause::Failback => "a time of health",
+        Cause::Drill => "the start of a drill",
+    }
+}
+
 pub(crate) const fn step_name(step: Step) -> &'static str {
     match step {
         Step::Page => "page",
@@ -159,6 +178,7 @@ pub(crate) const fn step_name(step: Step) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::types::Region;
 
     #[test]
     fn times_are_utc_with_milliseconds() {
@@ -178,6 +198,23 @@ mod tests {
             detail: "HTTP 500\x07\nsecond".to_owned(),
         };
         assert_eq!(words_of(&Logged::Known(entry)), "page (attempt 2): failed: HTTP 500\u{fffd} second");
+    }
+
+    #[test]
+    fn a_plan_says_who_goes_who_comes_and_who_agreed() {
+        let plan = |target: Option<&str>, cause, approved_by: &str| {
+            let target = target.map(|name| Region(name.to_owned()));
+            let (region, approved_by) = (Region("eu".to_owned()), approved_by.to_owned());
+            words_of_entry(&Entry::Planned { region, target, cause, approved_by })
+        };
+        assert_eq!(
+            plan(Some("us"), Cause::Signal, "ann: go"),
+            "plan after a signal: withdraw eu, us takes over; approved by ann: go"
+        );
+        assert_eq!(
+            plan(None, Cause::Failback, ""),
+            "plan after a time of health: bring back eu, nobody takes over yet; not approved yet"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the lines of one incident say, for people: times, durations, checklist, records.
 
 use crate::agent::journal::{Line, phase_name, words_of};
-use crate::agent::types::{Entry, IncidentId, Phase, RecordState, Step, UnixMs};
+use crate::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Region, Step, UnixMs};
 
 /// The report is due this long after the end.
 const DUE_AFTER_MS: u64 = 48 * 60 * 60 * 1000;
@@ -75,7 +75,7 @@ impl Facts {
         let journey = Journey { lines: &own };
         let ended_at = journey.ended_at();
         let phases = journey.phases(ended_at.unwrap_or(last.at));
-        let is_drill = journey.first(|entry| matches!(entry, Entry::Command { command, .. } if command == "drill"));
+        let is_drill = journey.first(is_drill);
         Some(Self {
             incident: incident.clone(),
             headline: journey.headline(is_drill.is_some()),
@@ -107,6 +107,14 @@ fn is_about_report(line: &Line) -> bool {
     match line.logged.known() {
         Some(Entry::Intent { step, .. } | Entry::Outcome { step, .. }) => *step == Step::WriteReport,
         Some(Entry::Moved { from, to, .. }) => *to == Phase::Reported || *from == Phase::Reported,
+        _ => false,
+    }
+}
+
+fn is_drill(entry: &Entry) -> bool {
+    match entry {
+        Entry::Command { command, .. } => command == "drill",
+        Entry::Planned { cause, .. } => *cause == Cause::Drill,
         _ => false,
     }
 }
@@ -181,29 +189,43 @@ impl Journey<'_> {
     }
 
     fn headline(&self, is_drill: bool) -> String {
+        let plan = self.plan();
+        let target = plan.and_then(|(_, target, _)| target).map(|target| format!(" to {}", target.0));
+        let moved = format!("traffic was moved{}", target.unwrap_or_default());
         let ending = match self.final_move() {
             Some((Phase::Recovered, ..)) if self.done(Step::WriteRecord).is_some() => {
-                "traffic was moved and is served again"
+                format!("{moved} and is served again")
             }
-            Some((Phase::Recovered, ..)) => "traffic is served again",
-            Some((Phase::RolledBack, ..)) => "traffic was moved and put back",
-            Some((Phase::Declined, ..)) => "a person declined the switch",
-            Some((Phase::HandedOver, ..)) => "the agent stopped and handed over to a person",
-            Some((Phase::Watching, ..)) => "it went away by itself",
-            Some((phase, ..)) => return self.with_cause(is_drill, &format!("it goes on ({})", phase_name(phase))),
-            None => "nothing was decided",
-        };
-        self.with_cause(is_drill, ending)
-    }
-
-    fn with_cause(&self, is_drill: bool, ending: &str) -> String {
-        let signals = self.raised();
-        let cause = match signals.first() {
-            Some((signal, _)) => sentence(&signal.replace('_', " ")),
-            None => "Incident".to_owned(),
+            Some((Phase::Recovered, ..)) => "traffic is served again".to_owned(),
+            Some((Phase::RolledBack, ..)) => format!("{moved} and put back"),
+            Some((Phase::Declined, ..)) => "a person declined the switch".to_owned(),
+            Some((Phase::HandedOver, ..)) => "the agent stopped and handed over to a person".to_owned(),
+            Some((Phase::Watching, ..)) => "it went away by itself".to_owned(),
+            Some((phase, ..)) => format!("it goes on ({})", phase_name(phase)),
+            None => "nothing was decided".to_owned(),
         };
         let drill = if is_drill { "Drill: " } else { "" };
-        format!("{drill}{cause}: {ending}")
+        format!("{drill}{}: {ending}", self.cause())
+    }
+
+    /// What began it, and where.
+    fn cause(&self) -> String {
+        let plan = self.plan();
+        let cause = match (self.raised().first(), plan) {
+            (_, Some((_, _, Cause::Failback))) => "Return".to_owned(),
+            (Some((signal, _)), _) => sentence(&signal.replace('_', " ")),
+            (None, Some((_, _, Cause::Person))) => "Switch by hand".to_owned(),
+            (None, _) => "Incident".to_owned(),
+        };
+        plan.map_or_else(|| cause.clone(), |(region, ..)| format!("{cause} ({})", region.0))
+    }
+
+    /// The last plan holds.
+    fn plan(&self) -> Option<(&Region, Option<&Region>, Cause)> {
+        self.lines.iter().rev().find_map(|line| match line.logged.known() {
+            Some(Entry::Planned { region, target, cause, .. }) => Some((region, target.as_ref(), *cause)),
+            _ => None,
+        })
     }
 
     /// Names and details of the signals that were raised, each name once.
@@ -222,7 +244,8 @@ impl Journey<'_> {
     /// One paragraph, a sentence an item.
     fn summary(&self) -> Vec<String> {
         let mut sentences = Vec::new();
-        let signals: Vec<_> = self.raised().iter().map(|(name, detail)| with(name, detail)).collect();
+        let signals: Vec<_> =
+            self.raised().iter().map(|(name, detail)| with(&name.replace('_', " "), detail)).collect();
         if !signals.is_empty() {
             sentences.push(format!("What was seen: {}.", signals.join("; ")));
         }
@@ -332,7 +355,9 @@ impl Journey<'_> {
         for line in self.lines {
             match line.logged.known() {
                 Some(Entry::Record { state }) => after = Some(state.clone()),
-                Some(Entry::Intent { step, wanted: state, .. }) if is_write(*step) => wanted.clone_from(state),
+                Some(Entry::Intent { step, wanted: state, .. }) if is_write(*step) => {
+                    wanted.clone_from(state);
+                }
                 Some(Entry::Outcome { step, done: true, .. }) if is_write(*step) => {
                     after = wanted.take().or(after);
                 }

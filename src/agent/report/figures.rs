@@ -63,8 +63,7 @@ pub(super) fn rows(facts: &Facts, series: &[Series]) -> Vec<Row> {
         .filter_map(|measure| series.iter().find(|series| series.measure == *measure))
         .map(|series| {
             let Style { name, unit, scale, low_is_bad } = style(&series.measure);
-            let stretches =
-                [(UnixMs(0), facts.began_at), (facts.began_at, end), (end, UnixMs(u64::MAX))];
+            let stretches = [(UnixMs(0), facts.began_at), (facts.began_at, end), (end, UnixMs(u64::MAX))];
             let bands = stretches.map(|(from, to)| band(series, from, to, scale, low_is_bad));
             Row { name, unit, worst: if low_is_bad { "least" } else { "most" }, bands }
         })
