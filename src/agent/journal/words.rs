@@ -62,12 +62,6 @@ fn words_of_entry(entry: &Entry) -> String {
         Entry::Started { version, mode } => {
             format!("agent {} started in mode {}", printable(version), printable(mode))
         }
-        Entry::Planned { region, target, approved_by, .. } => {
-            let target = target.as_ref().map_or("a region to be chosen", |target| target.0.as_str());
-            let by =
-                if approved_by.is_empty() { String::new() } else { format!(", approved by {approved_by}") };
-            format!("to withdraw {} for {target}{by}", region.0)
-        }
         Entry::Signal { signal, raised, detail } => {
             let what = if *raised { "raised" } else { "gone" };
             with_detail(&format!("signal {} {what}", printable(signal)), detail)
