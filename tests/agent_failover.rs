@@ -14,6 +14,7 @@ mod program;
 mod support;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -211,6 +212,8 @@ fn an_agent_killed_in_the_middle_goes_on_where_it_was_and_does_nothing_twice() {
     story.pager.until("trigger");
     us.signal(Signal::KILL);
     let directory = us.into_directory();
+    // The kernel lets go of a killed process's ring, and of the sockets in it, a moment later.
+    until("the port", || TcpListener::bind((US, story.port)).is_ok());
     // While nobody runs, a person takes it on.
     story.pager.acknowledge();
     let us = story.start_in(directory, 2, "");
