@@ -22,7 +22,7 @@ use crate::agent::runbook::{
     Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Task, TaskId, Work,
 };
 use crate::agent::signals::{OwnSignal, SignalChange};
-use crate::agent::types::{Entry, IncidentId, Phase, Region, Step, UnixMs};
+use crate::agent::types::{Entry, IncidentId, Phase, Step, UnixMs};
 use crate::metrics::Published;
 
 /// The runbook is told that time passes so often.

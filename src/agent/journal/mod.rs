@@ -23,4 +23,5 @@ pub use file::{Journal, Options, TornTail};
 pub use format::{Line, Logged};
 pub use reader::{Checked, Place, Reader, check};
 pub use replay::{Recovered, Unfinished};
+pub(crate) use words::{phase_name, record_words};
 pub use words::{printable, utc, words_of};
