@@ -22,6 +22,8 @@ mod moto;
 mod notify;
 #[path = "agent_providers/pagerduty.rs"]
 mod pagerduty;
+#[path = "agent_providers/prometheus.rs"]
+mod prometheus;
 #[path = "agent_providers/route53.rs"]
 mod route53;
 #[path = "agent_providers/secrets.rs"]

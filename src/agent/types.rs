@@ -112,6 +112,20 @@ pub enum Step {
     WriteReport,
 }
 
+/// What began an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A region was seen sick or was not seen.
+    Signal,
+    /// A person asked to withdraw a region.
+    Person,
+    /// A region that was withdrawn is to serve again.
+    Failback,
+    /// It is an exercise on the shadow record.
+    Drill,
+}
+
 /// One line of the journal: what was seen, decided, or is about to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
@@ -131,6 +145,17 @@ pub enum Entry {
         raised: bool,
         /// What was seen, for a person.
         detail: String,
+    },
+    /// What the incident is about and what is to be done; the last one of an incident holds.
+    Planned {
+        /// The region that is withdrawn, or that comes back in a failback.
+        region: Region,
+        /// The region that takes over; nobody was chosen yet when there is none.
+        target: Option<Region>,
+        /// What began it.
+        cause: Cause,
+        /// Who approved it, with the reason; nobody yet when it is empty.
+        approved_by: String,
     },
     /// The incident moved on.
     Moved {

@@ -15,10 +15,15 @@ pub enum Reason {
     DeadCore,
     /// A person said that it should drain, and has not said otherwise.
     DrainOrdered,
+    /// Too many requests fail on its account, as the agent sees it.
+    Failing,
+    /// Requests are too slow, as the agent sees it.
+    Slow,
 }
 
 impl Reason {
-    const ALL: [Self; 4] = [Self::Draining, Self::StalledCore, Self::DeadCore, Self::DrainOrdered];
+    const ALL: [Self; 6] =
+        [Self::Draining, Self::StalledCore, Self::DeadCore, Self::DrainOrdered, Self::Failing, Self::Slow];
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -32,6 +37,8 @@ impl Reason {
             Self::StalledCore => "a data thread is stalled",
             Self::DeadCore => "a data thread has ended",
             Self::DrainOrdered => "draining by order",
+            Self::Failing => "too many requests fail",
+            Self::Slow => "requests are too slow",
         }
     }
 
@@ -42,6 +49,8 @@ impl Reason {
             Self::StalledCore => "stalled_core",
             Self::DeadCore => "dead_core",
             Self::DrainOrdered => "drain_ordered",
+            Self::Failing => "failing",
+            Self::Slow => "slow",
         }
     }
 }
@@ -53,10 +62,12 @@ pub enum Warning {
     Snapshot,
     /// A peer cannot be heard.
     AbsentPeer,
+    /// The disk of the state directory is almost full.
+    DiskFull,
 }
 
 impl Warning {
-    const ALL: [Self; 2] = [Self::Snapshot, Self::AbsentPeer];
+    const ALL: [Self; 3] = [Self::Snapshot, Self::AbsentPeer, Self::DiskFull];
 
     const fn bit(self) -> u32 {
         1 << (self as u32 + 16)
@@ -68,6 +79,7 @@ impl Warning {
         match self {
             Self::Snapshot => "the state directory cannot be written",
             Self::AbsentPeer => "a peer cannot be heard",
+            Self::DiskFull => "the disk of the state directory is almost full",
         }
     }
 
@@ -76,6 +88,7 @@ impl Warning {
         match self {
             Self::Snapshot => "snapshot",
             Self::AbsentPeer => "absent_peer",
+            Self::DiskFull => "disk_full",
         }
     }
 }

@@ -27,6 +27,10 @@ pub(super) fn summary(config: &Config) -> String {
     line("table", table(&config.table));
     line("region", config.node.region.clone());
     describe_cluster(config, &mut line);
+    match &config.agent {
+        Some(agent) => super::agent::explain(agent).into_iter().for_each(|(name, text)| line(name, text)),
+        None => line("agent", "none: nothing watches the regions".to_owned()),
+    }
     let shutdown = &config.shutdown;
     line("shutdown", format!("lame duck {:?}, deadline {:?}", shutdown.lame_duck, shutdown.deadline));
     line("log", config.log_level.as_str().to_lowercase());

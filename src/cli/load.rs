@@ -85,6 +85,7 @@ impl LoadArguments {
         let default_duration = self.requests.is_none().then_some(DEFAULT_DURATION);
         Settings {
             target: self.target.clone(),
+            host: None,
             policy: self.policy.clone(),
             connections: self.connections,
             pipeline: self.pipeline,

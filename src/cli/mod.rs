@@ -1,5 +1,7 @@
 //! The command line: one file a subcommand.
 
+mod agent;
+mod audit;
 mod check_config;
 mod describe;
 mod failover;
@@ -10,6 +12,7 @@ mod load;
 mod log;
 mod operate;
 mod replication;
+mod report;
 mod running;
 mod serve;
 mod supervision;
@@ -37,6 +40,10 @@ enum Command {
     Serve,
     /// Print every problem of the configuration, or the settings in effect
     CheckConfig,
+    /// Show or check what the agent wrote down of incidents
+    Audit(audit::AuditArguments),
+    /// Write the report of an incident again, from what the agent wrote down
+    Report(report::ReportArguments),
     /// Show what a running server knows of one bucket
     Inspect(inspect::InspectArguments),
     /// See and steer the failover agent of a running server
@@ -75,6 +82,8 @@ pub fn run() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
+        Command::Audit(arguments) => audit::run(&arguments, &sources),
+        Command::Report(arguments) => report::run(&arguments, &sources),
         Command::Inspect(arguments) => inspect::run(&arguments, &sources),
         Command::Failover(arguments) => failover::run(&arguments, &sources),
         Command::Drain(server) => operate::drain(&server, &sources, true),

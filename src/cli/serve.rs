@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded, never, select, tick};
@@ -11,8 +12,9 @@ use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use super::supervision::{self, Supervision};
-use super::{describe, kept_tables, log, replication};
+use super::{agent, describe, kept_tables, log, replication};
 use crate::admin::{AdminServer, Desk, DeskParts, InspectorParts, ReloadRequest, Reloaded};
+use crate::agent::engine::Agent;
 use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::kept::KeptTable;
@@ -26,8 +28,8 @@ use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::durability::{self, Epoch, Found, Keeper, KeeperParts, Kept};
 use crate::http::HttpLimits;
 use crate::link::keys::{Secret, derive_hash_key};
-use crate::metrics::Reloads;
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
+use crate::metrics::{Published, Reloads};
 use crate::service_manager::{Handed, ServiceManager};
 use crate::time::{Clock as _, SystemClock};
 
@@ -35,6 +37,8 @@ use crate::time::{Clock as _, SystemClock};
 const BACKLOG: i32 = 4096;
 /// The exit code for settings that cannot be served, after `sysexits.h`: to try again does not help.
 const WRONG_CONFIGURATION: u8 = 78;
+/// What the agent has under way when the server stops has so long to end.
+const AGENT_PATIENCE: Duration = Duration::from_secs(3);
 /// Signals that wait to be acted on; more of the same say nothing new.
 const SIGNALS_QUEUED: usize = 16;
 /// Reloads that wait; one reads all that was written before it.
@@ -53,6 +57,8 @@ enum ServeError {
     ControlPlane(#[from] ControlPlaneError),
     #[error(transparent)]
     Replication(#[from] replication::PrepareError),
+    #[error(transparent)]
+    Agent(#[from] agent::StartError),
     #[error("cannot start the thread that writes snapshots: {0}")]
     Keeper(std::io::Error),
     #[error("cannot listen for signals: {0}")]
@@ -108,6 +114,8 @@ struct Server<'s> {
     /// End when dropped.
     _admin: Vec<AdminServer>,
     reloads_ordered: Receiver<ReloadRequest>,
+    /// Ends before the rest: what it began is in its journal.
+    agent: Option<Agent>,
     /// Ends after the data plane, whose last requests it answers.
     control_plane: ControlPlane,
     /// Writes the last snapshot when all else has ended.
@@ -178,6 +186,7 @@ impl<'s> Server<'s> {
         supervision.keep_sockets(&mut data_plane, kept_already);
         supervision.count_by(cores.iter().map(|core| Arc::clone(&core.metrics)).collect());
         let reloads = Arc::new(Reloads::default());
+        let published = Arc::new(Published::default());
         let observed = ObservedParts {
             table: Arc::clone(&table),
             policies: Arc::clone(&policies),
@@ -187,6 +196,7 @@ impl<'s> Server<'s> {
             health: Arc::clone(&health),
             region: config.node.region.clone(),
             kept: config.state.is_some().then(|| Arc::clone(&kept)),
+            published: Arc::clone(&published),
         };
         let (question, questions) = bounded(MAX_QUESTIONS);
         let control_plane = ControlPlane::start(ControlParts {
@@ -205,13 +215,14 @@ impl<'s> Server<'s> {
             cluster: config.cluster.as_ref().map(|cluster| (cluster.node, question)),
             clock,
         };
+        let (agent, order) = agent::start(&config, &published, &health)?.unzip();
         let (reload, reloads_ordered) = bounded(RELOADS_QUEUED);
         let admin = start_admin(DeskParts {
             inspector,
             health: Arc::clone(&health),
             node: config.node.name.clone(),
             reloads: reload,
-            agent: None,
+            agent: order,
             config: config.admin.clone(),
         });
         // Nobody can order one: a channel without senders would be ready all the time.
@@ -241,6 +252,7 @@ impl<'s> Server<'s> {
             data_plane,
             _admin: admin,
             reloads_ordered,
+            agent,
             control_plane,
             keeper,
             supervision,
@@ -347,6 +359,9 @@ impl<'s> Server<'s> {
 
     fn stop(&mut self) {
         self.impatient.store(true, Ordering::Relaxed);
+        if let Some(agent) = &mut self.agent {
+            agent.shutdown(std::time::Instant::now() + self.config.shutdown.deadline.min(AGENT_PATIENCE));
+        }
         for error in self.data_plane.shutdown(self.config.shutdown.deadline) {
             error!("{error}");
         }

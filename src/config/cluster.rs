@@ -63,6 +63,8 @@ pub struct PeerConfig {
     pub name: String,
     /// Where its datagrams arrive, and come from.
     pub address: SocketAddr,
+    /// Its region, which the agent must know.
+    pub region: Option<String>,
 }
 
 /// The secret of a cluster. It is never shown.
@@ -227,9 +229,17 @@ fn read_peer(item: &Value, findings: &mut Findings) -> Option<PeerConfig> {
     let id = section.integer("id", 1..=u64::from(NodeId::MAX), findings);
     let address = read_socket(&mut section, "address", findings);
     let name = read_name(&mut section, findings);
+    let region = section.text("region", "eu-central", findings);
+    if let Some(Text { text, place }) = region
+        && !policy::is_name(text)
+    {
+        let what = format!("{text:?} cannot be the name of a region");
+        findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
+    }
     section.finish(findings);
     let id = NodeId::new(u8::try_from(id?).ok()?)?;
-    Some(PeerConfig { id, name: name.unwrap_or_else(|| format!("node-{id}")), address: address? })
+    let name = name.unwrap_or_else(|| format!("node-{id}"));
+    Some(PeerConfig { id, name, address: address?, region: region.map(|region| region.text.to_owned()) })
 }
 
 /// Reports a hash key beside a cluster: all nodes must name buckets alike, so the cluster's secret does.

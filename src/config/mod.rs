@@ -6,6 +6,7 @@
 //! validation, so a `Config` that exists can be served.
 
 mod admin;
+mod agent;
 mod cluster;
 mod overrides;
 mod policy;
@@ -25,6 +26,12 @@ use crate::bucket::policy::PolicySpec;
 use crate::bucket::table::OnTableFull;
 use crate::hex;
 pub use admin::AdminConfig;
+pub use agent::{
+    AgentConfig, CloudflareConfig, DrillConfig, Failback, GitOpsConfig, OutboundConfig, PaceConfig,
+    PagerDutyConfig, ProbeConfig, PrometheusConfig, ProviderConfig, PublicConfig, RegionConfig, ScaleConfig,
+    ScaleHow, SignalConfig, SlackConfig, SummaryConfig, TelegramConfig, TrafficConfig, VALIDATION_KEY_PREFIX,
+    ValidationConfig, WebhookConfig, WitnessConfig,
+};
 pub use cluster::{ClusterConfig, ClusterSecret, NodeConfig, PeerConfig};
 use problem::{Findings, Place};
 pub use problem::{Location, Problem, Problems};
@@ -95,6 +102,8 @@ pub struct Config {
     pub state: Option<StateConfig>,
     /// Where people on the host ask.
     pub admin: AdminConfig,
+    /// What watches the regions and moves traffic; `None` when nothing does.
+    pub agent: Option<AgentConfig>,
     /// How the server stops.
     pub shutdown: ShutdownConfig,
     /// The least severe messages that are logged.
@@ -115,6 +124,7 @@ impl Config {
             ("cluster", self.cluster != new.cluster),
             ("state", self.state != new.state),
             ("admin", self.admin != new.admin),
+            ("agent", self.agent != new.agent),
             ("shutdown", self.shutdown != new.shutdown),
             ("log", self.log_level != new.log_level),
             ("hash", self.hash_secret != new.hash_secret),
@@ -218,7 +228,11 @@ fn read_config(root: &Value, sources: &Sources, findings: &mut Findings) -> Conf
     let node = cluster::read_node(&mut root, &sources.environment, findings);
     let cluster = cluster::read_cluster(&mut root, &node, findings);
     let state = state::read_state(&mut root, &sources.environment, findings);
+    let around =
+        agent::Around { node: &node, cluster: cluster.as_ref(), state: state.as_ref(), policies: &policies };
+    let agent = agent::read_agent(&mut root, &around, findings);
     let config = Config {
+        agent,
         file: sources.file.clone(),
         server: server::read_server(&mut root, findings),
         table: read_table(&mut root, findings),

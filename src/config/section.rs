@@ -34,7 +34,10 @@ impl<'a> Section<'a> {
 
     /// The table `key` inside this one, empty when there is none.
     pub(super) fn section(&mut self, key: &'static str, findings: &mut Findings) -> Self {
-        let label = format!("[{key}]");
+        let label = match self.label.strip_suffix(']') {
+            Some(parent) => format!("{parent}.{key}]"),
+            None => format!("[{key}]"),
+        };
         match self.get(key) {
             Some(value) => Self::of(label, value, findings),
             None => Self { label, place: self.place, table: None, known: Vec::new() },
@@ -64,6 +67,21 @@ impl<'a> Section<'a> {
     /// All entries, for a table whose keys are free.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a String, Place, &'a Value)> + use<'a> {
         self.table.into_iter().flatten().map(|(name, entry)| (name, entry.key, &entry.value))
+    }
+
+    /// The text `key`; reports that it is not there.
+    pub(super) fn required(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        findings: &mut Findings,
+    ) -> Option<Text<'a>> {
+        if self.get(key).is_none() {
+            let what = format!("{} has no `{key}`", self.label);
+            findings.missing(self.place, what, format!("write {key} = \"{example}\""));
+            return None;
+        }
+        self.text(key, example, findings)
     }
 
     pub(super) fn text(
@@ -190,6 +208,31 @@ impl<'a> Section<'a> {
             findings.wrong(value.place, what, "remove some");
         }
         &items[..items.len().min(max)]
+    }
+
+    /// The texts of the array `key`, none when it is absent.
+    pub(super) fn texts(
+        &mut self,
+        key: &'static str,
+        max: usize,
+        help: &str,
+        findings: &mut Findings,
+    ) -> Vec<Text<'a>> {
+        let mut texts = Vec::new();
+        for item in self.array(key, max, help, findings) {
+            match &item.kind {
+                Kind::Text(text) => texts.push(Text { text, place: item.place }),
+                _ => {
+                    let what = format!(
+                        "`{key}` in {} must hold texts in quotes, not {}",
+                        self.label,
+                        item.described()
+                    );
+                    findings.wrong(item.place, what, help);
+                }
+            }
+        }
+        texts
     }
 
     /// Reports the keys that are no settings.

@@ -17,7 +17,9 @@ use crate::config::WatchedKey;
 use crate::data_plane::{MetricsReplies, RenderReply, RenderRequest};
 use crate::durability::Kept;
 use crate::metrics::core::{CoreMetrics, HistogramCollector, Latencies};
-use crate::metrics::{Family, FillScan, Page, ProcessStats, Reloads, WatchedLevel};
+use crate::metrics::{
+    Family, FillScan, Page, ProcessStats, Published, Reloads, Vitals, VitalsMeter, WatchedLevel, WatchedVital,
+};
 use crate::time::MonotonicNs;
 
 /// Lines looked at in one tick: 256 KiB, so that the walk takes little of the memory's bandwidth.
@@ -38,6 +40,10 @@ pub struct Observed {
     cores: Vec<Arc<CoreMetrics>>,
     histograms: Vec<HistogramCollector>,
     latencies: Latencies,
+    /// Of the last second.
+    interval: Latencies,
+    meter: VitalsMeter,
+    published: Arc<Published>,
     watchdog: Watchdog,
     scan: FillScan,
     table: Arc<BucketTable>,
@@ -70,6 +76,8 @@ pub struct ObservedParts {
     pub region: String,
     /// What was kept in the state directory, where there is one.
     pub kept: Option<Arc<Kept>>,
+    /// What the agent is told, and tells.
+    pub published: Arc<Published>,
 }
 
 impl Observed {
@@ -78,12 +86,16 @@ impl Observed {
     pub fn new(cores: Vec<CoreHandles>, parts: ObservedParts, now: MonotonicNs) -> Self {
         let (cores, histograms): (Vec<_>, Vec<_>) =
             cores.into_iter().map(|core| (core.metrics, core.histograms)).unzip();
-        let ObservedParts { table, policies, hasher, watched, reloads, health, region, kept } = parts;
+        let ObservedParts { table, policies, hasher, watched, reloads, health, region, kept, published } =
+            parts;
         Self {
             watchdog: Watchdog::new(cores.len(), now),
             cores,
             histograms,
             latencies: Latencies::default(),
+            interval: Latencies::default(),
+            meter: VitalsMeter::new(now),
+            published,
             scan: FillScan::default(),
             table,
             policies,
@@ -99,9 +111,11 @@ impl Observed {
 
     /// Gathers histograms and heartbeats; to be called about once a second.
     pub(super) fn collect(&mut self, now: MonotonicNs) {
+        self.interval.clear();
         for histograms in &mut self.histograms {
-            histograms.collect(&mut self.latencies);
+            histograms.collect(&mut self.interval);
         }
+        self.latencies.add(&self.interval);
         for (core, metrics) in self.cores.iter().enumerate() {
             match self.watchdog.observe(core, metrics.turns(), now) {
                 Some(Change::Stalled { core }) => {
@@ -112,6 +126,24 @@ impl Observed {
             }
         }
         self.health.set(Reason::StalledCore, self.watchdog.any_stalled());
+        self.publish(now);
+    }
+
+    /// Tells the agent what the last second was like.
+    fn publish(&mut self, now: MonotonicNs) {
+        let policies = self.policies.load();
+        let indices = policies.iter().map(|policy| policy.index() + 1).max().unwrap_or(0);
+        let cores = self.cores.iter().map(Arc::as_ref);
+        let vitals = self.meter.measure(cores, indices, &self.interval, now);
+        let levels = self.watched.iter().filter_map(|key| self.watched_level(key, &policies, now));
+        let watched = levels.map(|level| WatchedVital::from(&level)).collect();
+        let is_stalled = self.watchdog.any_stalled();
+        self.published.vitals.store(Arc::new(Vitals { is_stalled, watched, ..vitals }));
+    }
+
+    /// Where the agent is told, and tells.
+    pub(super) fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
     }
 
     /// Goes on with the walk over the table.
@@ -154,6 +186,7 @@ impl Observed {
             process: ProcessStats::read(self.started),
         };
         more.extend(self.health.families());
+        more.extend(self.published.agent.load().iter().cloned());
         more.extend(self.kept.as_deref().map(Kept::families).unwrap_or_default());
         Bytes::from(page.render(more))
     }

@@ -32,6 +32,8 @@ pub use replication::{Joined, ReplicationError, ReplicationParts};
 const TICK: Duration = Duration::from_millis(10);
 /// Between two looks at histograms and heartbeats.
 const COLLECT: Duration = Duration::from_secs(1);
+/// Between two looks at how peers are heard.
+const LISTEN: Duration = Duration::from_millis(100);
 /// Submissions that fit into the executor's rings.
 const RING_DEPTH: usize = 64;
 /// Memory the executor registers for storage, which it does not use here.
@@ -142,13 +144,18 @@ async fn run(parts: ControlParts, stop: &AtomicBool, looks: &AtomicU64) {
     use crate::time::Clock as _;
     let ControlParts { mut observed, renders, replies, replication, questions, clock } = parts;
     let replication = replication.map(|parts| Replication::start(parts, clock));
-    let mut next_collect = clock.now();
+    let published = observed.published();
+    let (mut next_collect, mut next_listen) = (clock.now(), clock.now());
     while !stop.load(Ordering::Relaxed) {
         let now = clock.now();
         if now >= next_collect {
             observed.collect(now);
             looks.fetch_add(1, Ordering::Release);
             next_collect = now.after(COLLECT);
+        }
+        if let Some(replication) = replication.as_ref().filter(|_| now >= next_listen) {
+            published.peers.store(Arc::new(replication.vitals()));
+            next_listen = now.after(LISTEN);
         }
         observed.walk(now);
         observed.answer(&renders, &replies, now, || {

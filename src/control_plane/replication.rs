@@ -20,7 +20,7 @@ use crate::api::{Health, Warning};
 use crate::bucket::policy::PolicySet;
 use crate::config::ClusterConfig;
 use crate::link::{Link, MAX_DATAGRAM_BYTES, PeerStats};
-use crate::metrics::Family;
+use crate::metrics::{Family, PeerVital};
 use crate::replica::{NodeId, Replica};
 use crate::time::{Clock as _, MonotonicNs, SystemClock};
 
@@ -168,6 +168,18 @@ impl Replication {
         let shared = self.shared.borrow();
         let peers: Vec<PeerStats> = shared.link.peer_stats().collect();
         super::peer_metrics::families(&peers, shared.link.rejected(), &shared.replica.stats(), shared.unsent)
+    }
+
+    /// How peers are heard.
+    pub(super) fn vitals(&self) -> Vec<PeerVital> {
+        let of = |peer: PeerStats| PeerVital {
+            node: peer.node.get(),
+            is_present: peer.present,
+            is_synced: peer.synced,
+            phi: peer.phi,
+            lag: peer.lag,
+        };
+        self.shared.borrow().link.peer_stats().map(of).collect()
     }
 
     /// Answers a question about a bucket, or about the peers alone.

@@ -21,6 +21,8 @@ pub const MAX_KEYS: u64 = 1 << 40;
 pub const MAX_DURATION: Duration = Duration::from_secs(7 * 86_400);
 /// The longest time-out.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+/// The longest host name, and a port.
+const MAX_HOST_BYTES: usize = 260;
 /// The longest key that the server takes.
 const MAX_KEY_BYTES: usize = 512;
 /// The longest name of a policy that is put in a request.
@@ -130,6 +132,8 @@ impl fmt::Display for Target {
 pub struct Settings {
     /// The server.
     pub target: Target,
+    /// The value of the `Host` field, where it is not that of the target.
+    pub host: Option<String>,
     /// The policy to ask for.
     pub policy: String,
     /// Connections, of all threads together: 1 to [`MAX_CONNECTIONS`].
@@ -168,6 +172,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             target: Target::Tcp { host: "127.0.0.1".to_owned(), port: 8080 },
+            host: None,
             policy: "default".to_owned(),
             connections: 64,
             pipeline: 1,
@@ -308,7 +313,9 @@ impl Settings {
     }
 
     fn check_texts(&self) -> Result<(), PlanError> {
+        let host = self.host.as_deref().unwrap_or("-");
         let texts = [
+            ("host", host.len(), 1, MAX_HOST_BYTES),
             ("policy", self.policy.len(), 1, MAX_POLICY_BYTES),
             ("key prefix", self.key_prefix.len(), 0, MAX_KEY_BYTES - MAX_DECIMALS),
         ];

@@ -15,7 +15,8 @@ pub(super) struct RequestTemplate {
 impl RequestTemplate {
     pub(super) fn new(settings: &Settings) -> Self {
         let before = format!("GET /v1/check/{}/{}", encoded(&settings.policy), encoded(&settings.key_prefix));
-        let (cost, host) = (settings.cost, settings.target.authority());
+        let host = settings.host.clone().unwrap_or_else(|| settings.target.authority());
+        let cost = settings.cost;
         let after = format!("?cost={cost} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         Self { before: before.into_bytes(), after: after.into_bytes() }
     }

@@ -340,6 +340,12 @@ impl LatencyHistogram {
         }
     }
 
+    /// The latency that a part of all, 0 to 1, do not exceed, in nanoseconds; `None` when there is none.
+    #[must_use]
+    pub fn quantile_ns(&self, part: f64) -> Option<u64> {
+        (!self.counts.is_empty()).then(|| self.counts.value_at_quantile(part))
+    }
+
     fn clear(&mut self) {
         self.counts.reset();
         self.sum_ns = 0;
@@ -360,6 +366,12 @@ impl Latencies {
     pub fn add(&mut self, other: &Self) {
         self.request.add(&other.request);
         self.decision.add(&other.decision);
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.request.clear();
+        self.decision.clear();
     }
 }
 

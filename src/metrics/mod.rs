@@ -6,7 +6,9 @@ mod exposition;
 mod family;
 mod fill;
 mod process;
+mod published;
 mod reloads;
+mod vitals;
 
 pub mod core;
 
@@ -14,4 +16,6 @@ pub use exposition::{Page, WatchedLevel};
 pub use family::Family;
 pub use fill::{FillRatios, FillScan};
 pub use process::ProcessStats;
+pub use published::Published;
 pub use reloads::Reloads;
+pub use vitals::{PeerVital, Vitals, VitalsMeter, WatchedVital};

@@ -136,6 +136,12 @@ impl Checkout {
         Ok(Committed::Changed)
     }
 
+    /// The region that the file names now.
+    pub fn found(&self) -> Result<String, GitError> {
+        let text = self.read(&self.path()?)?;
+        get_value(&text, &self.key).map_err(|cause| self.values(cause))
+    }
+
     /// Exactly the commands that would be run, one a line.
     #[must_use]
     pub fn plan(&self, expected: &str, wanted: &str, message: &str) -> Vec<String> {

@@ -41,7 +41,7 @@ pub(super) fn canonical_name(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
 }
 
-fn canonical_value(value: &str) -> String {
+pub(crate) fn canonical_value(value: &str) -> String {
     value.parse::<IpAddr>().map_or_else(|_| canonical_name(value), |address| address.to_string())
 }
 

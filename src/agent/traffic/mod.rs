@@ -18,11 +18,12 @@ mod route53;
 pub use cloudflare::CloudflareRecord;
 pub use cloudflare_api::{CloudflareAccess, Zone};
 pub use cloudflare_lb::CloudflareLoadBalancer;
+pub(in crate::agent) use compare::canonical_value;
 pub use compare::differences;
 pub use dns::{DnsError, Trouble};
 pub use error::TrafficError;
 pub use exec::ExecProvider;
-pub use resolver::PublicView;
+pub use resolver::{PublicView, resolve};
 pub use rfc2136::{Rfc2136, TsigKey};
 pub use route53::{AwsKeys, Route53};
 
@@ -30,6 +31,18 @@ use crate::agent::types::RecordState;
 
 /// `kind` of the pools of a load balancer, the one kind of values whose order counts.
 pub const POOLS: &str = "POOLS";
+
+/// Whether `text` is a domain name.
+#[must_use]
+pub fn is_domain_name(text: &str) -> bool {
+    !text.is_empty() && dns::name_of(text).is_ok()
+}
+
+/// Whether a record of this type (`A`, `AAAA`, `CNAME`) can have this value.
+#[must_use]
+pub fn is_value_of(kind: &str, value: &str) -> bool {
+    !value.is_empty() && dns::data_of(kind, value).is_ok()
+}
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,13 +3,14 @@
 //! A resolver's cache would show the past. The zone's servers show what every resolver will get next.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use domain::base::iana::Rtype;
 
 use super::dns::{
-    Answer, DnsError, Trouble, addresses, data_of, name_of, query, query_udp_then_tcp, read_answer,
+    Answer, DnsError, Trouble, addresses, data_of, name_of, query, query_udp_then_tcp, read_addresses,
+    read_answer,
 };
 use super::{TrafficError, Visibility, differences};
 use crate::agent::types::RecordState;
@@ -99,6 +100,30 @@ impl PublicView {
         let request = query(&name, kind, recursive).map_err(too_long)?.finish();
         let message = query_udp_then_tcp(server, &request, self.timeout)?;
         read_answer(&server.to_string(), &message, &name, kind)
+    }
+}
+
+/// The addresses of `name` as `server` gives them, IPv4 first, within `timeout`. A CNAME is followed as far
+/// as the server's answer follows it.
+///
+/// # Errors
+/// When the server says nothing that can be used.
+pub fn resolve(server: &str, name: &str, timeout: Duration) -> Result<Vec<IpAddr>, DnsError> {
+    let owner = name_of(name)?;
+    let not_reached = || DnsError::new(server, Trouble::NotReached("it has no address".to_owned()));
+    let address = addresses(server)?.into_iter().next().ok_or_else(not_reached)?;
+    let ask = |kind| {
+        let too_long =
+            |_| DnsError::new(address.to_string(), Trouble::NotValid("the name is too long".to_owned()));
+        let request = query(&owner, kind, true).map_err(too_long)?.finish();
+        let message = query_udp_then_tcp(address, &request, timeout / 2)?;
+        read_addresses(&address.to_string(), &message)
+    };
+    let (v4, v6) = (ask(Rtype::A), ask(Rtype::AAAA));
+    match (v4, v6) {
+        (Ok(v4), Ok(v6)) => Ok([v4, v6].concat()),
+        (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => Ok(found),
+        (Err(error), _) | (_, Err(error)) => Err(error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Questions and answers, made and read by the `domain` crate.
 
+use std::net::IpAddr;
 use std::str::FromStr as _;
 
 use domain::base::iana::Rtype;
@@ -92,4 +93,32 @@ pub(in super::super) fn read_answer(
     }
     answer.values.sort();
     Ok(answer)
+}
+
+/// All addresses in the answer, at whatever name a chain of CNAMEs leads to.
+pub(in super::super) fn read_addresses(
+    server: &str,
+    message: &Message<Vec<u8>>,
+) -> Result<Vec<IpAddr>, DnsError> {
+    use domain::base::iana::Rcode;
+    let code = message.header().rcode();
+    if code != Rcode::NOERROR && code != Rcode::NXDOMAIN {
+        return Err(DnsError::new(server, Trouble::Refused(code)));
+    }
+    let bad = |why: &str| DnsError::new(server, Trouble::NotUnderstood(why.to_owned()));
+    let mut found = Vec::new();
+    for record in message.answer().map_err(|_| bad("no answer section"))? {
+        let record = record.map_err(|_| bad("a broken record"))?;
+        if ![Rtype::A, Rtype::AAAA].contains(&record.rtype()) {
+            continue;
+        }
+        let record =
+            record.to_any_record::<AllRecordData<_, ParsedName<_>>>().map_err(|_| bad("broken data"))?;
+        match record.data() {
+            AllRecordData::A(data) => found.push(IpAddr::V4(data.addr())),
+            AllRecordData::Aaaa(data) => found.push(IpAddr::V6(data.addr())),
+            _ => {}
+        }
+    }
+    Ok(found)
 }

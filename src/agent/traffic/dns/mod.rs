@@ -6,7 +6,7 @@ mod message;
 
 pub use error::{DnsError, Trouble};
 pub(super) use exchange::{Transport, exchange, query_udp_then_tcp};
-pub(super) use message::{Answer, Data, data_of, name_of, query, read_answer};
+pub(super) use message::{Answer, Data, data_of, name_of, query, read_addresses, read_answer};
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 

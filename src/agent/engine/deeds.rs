@@ -1,0 +1,210 @@
+//! From a task to the thread that does it, with all that it needs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::channel::Sender;
+use serde_json::{Map, Value};
+
+use super::caller::Call;
+use super::hands::{not_done, refused};
+use super::informer::Tell;
+use super::ledger::Ledger;
+use super::pilot::hand_over;
+use super::report::{ReportJob, write_report};
+use crate::agent::gitops::Checkout;
+use crate::agent::history::{History, Prometheus, Series};
+use crate::agent::journal::{Line, words_of};
+use crate::agent::notify::{Facts, Update};
+use crate::agent::pager::{Event, EventAction, Link};
+use crate::agent::runbook::{Ended, Page, Task, Work};
+use crate::agent::scale::Scaler;
+use crate::agent::traffic::TrafficProvider;
+use crate::agent::types::{IncidentId, RecordState, Region, UnixMs};
+
+/// What is told outside of an incident belongs to this.
+const NO_INCIDENT: &str = "agent";
+
+/// Who can say what a task would call, without calling it.
+pub struct Planners {
+    /// The public record's provider.
+    pub live: Box<dyn TrafficProvider + Send>,
+    /// The shadow record's.
+    pub shadow: Option<Box<dyn TrafficProvider + Send>>,
+    /// More of the standby, and how many.
+    pub scaler: Option<(Box<dyn Scaler + Send>, u32)>,
+}
+
+impl std::fmt::Debug for Planners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Planners").finish_non_exhaustive()
+    }
+}
+
+/// What tasks need besides what they say.
+#[derive(Debug)]
+pub struct DeedParts {
+    /// Who can say what a task would call.
+    pub planners: Planners,
+    /// Where this node is, for the page: its name and region.
+    pub source: String,
+    /// Graphs and the runbook.
+    pub links: Vec<Link>,
+    /// The region in a values file.
+    pub checkout: Option<Checkout>,
+    /// All regions: one that the values file may name.
+    pub regions: Vec<Region>,
+    /// Where reports go.
+    pub reports: PathBuf,
+    /// Where reports look beyond the last two hours.
+    pub prometheus: Option<Arc<Prometheus>>,
+}
+
+pub(super) struct Deeds {
+    pub(super) parts: DeedParts,
+    pub(super) hands: Sender<Task>,
+    pub(super) caller: Sender<Call>,
+    pub(super) informer: Sender<Tell>,
+    pub(super) cut_short: Arc<AtomicBool>,
+}
+
+/// What is known of an incident when a task about it begins.
+pub(super) struct Context {
+    lines: Vec<Line>,
+    series: Vec<Series>,
+}
+
+impl Deeds {
+    pub(super) fn cut_short(&self) {
+        self.cut_short.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn call(&self, call: Call) {
+        // A caller that is behind by so much is asked again when the phase changes.
+        let _ = self.caller.try_send(call);
+    }
+
+    /// The calls that a task would make, one a line.
+    pub(super) fn calls(&self, task: &Task) -> Vec<String> {
+        match &task.work {
+            Work::WriteRecord { expected, wanted } | Work::RestoreRecord { expected, wanted } => {
+                self.plan(task.is_drill, expected, wanted)
+            }
+            Work::Scale => {
+                let planned = self.parts.planners.scaler.as_ref();
+                planned.map(|(scaler, replicas)| scaler.plan(*replicas)).unwrap_or_default()
+            }
+            Work::CommitRegion { region } => match &self.parts.checkout {
+                Some(checkout) => checkout.plan("(the region it names)", &region.0, &commit_message(region)),
+                None => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn plan(&self, is_drill: bool, expected: &RecordState, wanted: &RecordState) -> Vec<String> {
+        let planners = &self.parts.planners;
+        let planner = if is_drill { planners.shadow.as_ref() } else { Some(&planners.live) };
+        planner.map(|planner| planner.plan(expected, wanted)).unwrap_or_default()
+    }
+
+    /// What the journal and the history have of the incident, for those tasks that tell of it.
+    pub(super) fn context(&self, task: &Task, ledger: &Ledger, history: &History) -> Option<Context> {
+        let incident = task.incident.as_ref()?;
+        let tells = matches!(&task.work, Work::WriteReport | Work::Notify { is_last: true, .. });
+        tells.then(|| {
+            let lines = ledger.lines_of(incident);
+            let series = super::report::window_of(incident, &lines).map(|(from, to)| history.range(from, to));
+            Context { lines, series: series.unwrap_or_default() }
+        })
+    }
+
+    /// Hands it on; how it ended, when it cannot be.
+    pub(super) fn begin(&self, task: &Task, context: Option<Context>, now: UnixMs) -> Result<(), Ended> {
+        match &task.work {
+            Work::Page(page) => {
+                let event = self.page_event(task, page, now);
+                hand_over(&self.caller, Call::Send(task.id, Box::new(event)))
+            }
+            Work::ResolvePage { dedup_key, .. } => {
+                let event = Event {
+                    dedup_key: dedup_key.clone(),
+                    action: EventAction::Resolve,
+                    at_ms: milliseconds(now),
+                };
+                hand_over(&self.caller, Call::Send(task.id, Box::new(event)))
+            }
+            Work::Notify { headline, lines, is_last, would_change } => {
+                let mut steps = lines.clone();
+                if let Some((expected, wanted)) = would_change {
+                    steps.push("the calls that would have been made:".to_owned());
+                    steps.extend(self.plan(task.is_drill, expected, wanted));
+                }
+                let incident = task.incident.clone().unwrap_or_else(|| IncidentId(NO_INCIDENT.to_owned()));
+                let facts = context.map(|context| facts_of(headline, &context.lines));
+                let update = Update { incident, headline: headline.clone(), steps, is_last: *is_last };
+                hand_over(&self.informer, Tell::Update { task: task.id, update, facts })
+            }
+            Work::CommitRegion { region } => self.commit(task, region),
+            Work::WriteReport => self.report(task, context),
+            _ => hand_over(&self.hands, task.clone()),
+        }
+    }
+
+    fn page_event(&self, task: &Task, page: &Page, now: UnixMs) -> Event {
+        let mut details: Map<String, Value> =
+            page.details.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+        if let Some(incident) = &task.incident {
+            details.insert("incident".to_owned(), Value::from(incident.0.as_str()));
+        }
+        Event {
+            dedup_key: page.dedup_key.clone(),
+            action: EventAction::Trigger {
+                summary: page.summary.clone(),
+                source: self.parts.source.clone(),
+                severity: page.severity,
+                details,
+                links: self.parts.links.clone(),
+            },
+            at_ms: milliseconds(now),
+        }
+    }
+
+    /// The file must name one of our regions: another one is somebody else's.
+    fn commit(&self, task: &Task, region: &Region) -> Result<(), Ended> {
+        let checkout = self.parts.checkout.clone();
+        let checkout = checkout.ok_or_else(|| refused("nothing is committed: there is no [agent.gitops]"))?;
+        let (regions, region) = (self.parts.regions.clone(), region.clone());
+        let errand = move || {
+            let found = checkout.found().map_err(|error| error.to_string())?;
+            let expected = regions.iter().find(|known| known.0 == found).unwrap_or(&region);
+            let committed = checkout.commit(&expected.0, &region.0, &commit_message(&region));
+            committed.map(|_| format!("the file says {}", region.0)).map_err(|error| error.to_string())
+        };
+        hand_over(&self.informer, Tell::Errand { task: task.id, errand: Box::new(errand) })
+    }
+
+    fn report(&self, task: &Task, context: Option<Context>) -> Result<(), Ended> {
+        let incident = task.incident.clone().ok_or_else(|| refused("there is no incident to report"))?;
+        let Context { lines, series } = context.ok_or_else(|| not_done("the journal cannot be read"))?;
+        let (directory, prometheus) = (self.parts.reports.clone(), self.parts.prometheus.clone());
+        let errand = move || write_report(ReportJob { directory, incident, lines, series, prometheus });
+        hand_over(&self.informer, Tell::Errand { task: task.id, errand: Box::new(errand) })
+    }
+}
+
+fn commit_message(region: &Region) -> String {
+    format!("Serve from {} after a failover", region.0)
+}
+
+fn facts_of(headline: &str, lines: &[Line]) -> Facts {
+    Facts {
+        headline: headline.to_owned(),
+        timeline: lines.iter().map(|line| words_of(&line.logged)).collect(),
+    }
+}
+
+fn milliseconds(at: UnixMs) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,348 @@
+//! The thread that changes the world, one thing at a time, by calls that wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::channel::{Receiver, Sender};
+
+use super::checks::{TargetBars, check_health, check_replication, check_tokens, sum_up};
+use super::message::Finished;
+use super::trial::Trial;
+use crate::agent::runbook::{Ended, Failure, Task, Work};
+use crate::agent::scale::{Scaled, Scaler};
+use crate::agent::signals::Probe;
+use crate::agent::traffic::{POOLS, TrafficError, TrafficProvider, Visibility, Written};
+use crate::agent::types::{RecordState, Region};
+use crate::metrics::Published;
+
+/// A record, who holds it and how its name is tried.
+pub struct Record {
+    /// Who holds it.
+    pub provider: Box<dyn TrafficProvider + Send>,
+    /// How its name is tried.
+    pub trial: Trial,
+}
+
+/// What the hands work with.
+pub struct Hands {
+    /// The public record.
+    pub live: Record,
+    /// The shadow record.
+    pub shadow: Option<Record>,
+    /// `/health` of each region's nodes.
+    pub health: BTreeMap<Region, Vec<Probe>>,
+    /// What a target must show.
+    pub bars: TargetBars,
+    /// This server's own figures.
+    pub published: Arc<Published>,
+    /// More of the standby, and how many.
+    pub scaler: Option<(Box<dyn Scaler + Send>, u32)>,
+    /// Set to cut short what is being waited for.
+    pub cut_short: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Hands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hands").field("bars", &self.bars).finish_non_exhaustive()
+    }
+}
+
+impl Hands {
+    /// Does what is asked until nobody asks any more.
+    pub(super) fn run<M: From<Finished>>(mut self, tasks: &Receiver<Task>, done: &Sender<M>) {
+        for task in tasks {
+            self.cut_short.store(false, Ordering::Relaxed);
+            let ended = self.perform(&task).unwrap_or_else(|ended| ended);
+            if done.send(Finished { task: task.id, ended }.into()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, task: &Task) -> Result<Ended, Ended> {
+        match &task.work {
+            Work::ReadRecord => {
+                let read = self.record(task)?.provider.read();
+                read.map(Ended::Found).map_err(of_traffic)
+            }
+            Work::WriteRecord { expected, wanted } | Work::RestoreRecord { expected, wanted } => {
+                self.write(task, expected, wanted)
+            }
+            Work::AwaitVisible { wanted } => self.look(task, wanted),
+            Work::Preflight { target } => self.preflight(target),
+            Work::Validate { record, .. } => self.validate(task, record),
+            Work::Scale => self.scale(),
+            _ => Err(not_done("this is not done by the hands")),
+        }
+    }
+
+    fn record(&mut self, task: &Task) -> Result<&mut Record, Ended> {
+        if !task.is_drill {
+            return Ok(&mut self.live);
+        }
+        self.shadow.as_mut().ok_or_else(|| refused("there is no shadow record. Write [agent.drill] for one"))
+    }
+
+    fn write(&mut self, task: &Task, expected: &RecordState, wanted: &RecordState) -> Result<Ended, Ended> {
+        let provider = &mut self.record(task)?.provider;
+        let written = provider.write(expected, wanted).map_err(of_traffic)?;
+        Ok(done(match written {
+            Written::Changed => format!("{} is now {}", wanted.name, wanted.values.join(", ")),
+            Written::AlreadyThere => format!("{} was {} already", wanted.name, wanted.values.join(", ")),
+        }))
+    }
+
+    fn look(&mut self, task: &Task, wanted: &RecordState) -> Result<Ended, Ended> {
+        match self.record(task)?.provider.visible(wanted).map_err(of_traffic)? {
+            Visibility::Shown => Ok(done("all servers that answer show it")),
+            Visibility::Hidden(why) => Ok(done(format!("its provider alone can tell: {why}"))),
+            Visibility::Pending(why) => Err(not_done(format!("the change does not show yet: {why}"))),
+        }
+    }
+
+    /// The target by itself: its nodes' health, and what this node, one of its own, knows of the rest.
+    fn preflight(&self, target: &Region) -> Result<Ended, Ended> {
+        let probes = self.health.get(target).map(Vec::as_slice).unwrap_or_default();
+        let sights: Vec<_> = probes.iter().map(|probe| (probe.url.to_string(), probe.look())).collect();
+        let checks = [
+            check_health(&sights),
+            check_tokens(&self.published.vitals.load(), &self.bars),
+            check_replication(&self.published.peers.load(), &self.bars),
+        ];
+        sum_up(&checks).map(done).map_err(refused)
+    }
+
+    fn validate(&mut self, task: &Task, wanted: &RecordState) -> Result<Ended, Ended> {
+        let (bars, cut_short) = (self.bars, Arc::clone(&self.cut_short));
+        let trial = &self.record(task)?.trial;
+        // Only addresses can be compared with where a name leads; a proxy hides even those.
+        let is_hidden = wanted.kind == POOLS || wanted.proxied == Some(true);
+        let values = if is_hidden { Vec::new() } else { serving(wanted) };
+        let checks = trial.run(&values, &bars, &cut_short);
+        sum_up(&checks).map(done).map_err(refused)
+    }
+
+    fn scale(&mut self) -> Result<Ended, Ended> {
+        let Some((scaler, replicas)) = &mut self.scaler else {
+            return Err(refused("nothing is scaled: there is no [agent.scale]"));
+        };
+        match scaler.raise(*replicas).map_err(|error| not_done(error.to_string()))? {
+            Scaled::Raised { from, to } => Ok(done(format!("raised from {from} to {to}"))),
+            Scaled::Enough { replicas } => Ok(done(format!("there are {replicas} already"))),
+        }
+    }
+}
+
+pub(super) fn done(detail: impl Into<String>) -> Ended {
+    Ended::Done { detail: detail.into() }
+}
+
+/// It may go better the next time.
+pub(super) fn not_done(why: impl Into<String>) -> Ended {
+    Ended::Failed { failure: Failure::NotDone, why: why.into() }
+}
+
+/// Repeating does not help.
+pub(super) fn refused(why: impl Into<String>) -> Ended {
+    Ended::Failed { failure: Failure::Refused, why: why.into() }
+}
+
+fn of_traffic(error: TrafficError) -> Ended {
+    let why = error.to_string();
+    let failure = match error {
+        TrafficError::Conflict { found, .. } => Failure::Conflict(*found),
+        error if error.may_have_happened() => Failure::Unknown,
+        TrafficError::Unfit { .. } => Failure::Refused,
+        _ => Failure::NotDone,
+    };
+    Ended::Failed { failure, why }
+}
+
+/// The values that take traffic.
+fn serving(state: &RecordState) -> Vec<String> {
+    let serves = |at: usize| state.weights.get(at).is_none_or(|weight| *weight > 0);
+    state.values.iter().enumerate().filter(|(at, _)| serves(*at)).map(|(_, value)| value.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crossbeam::channel::bounded;
+
+    use super::*;
+    use crate::agent::runbook::TaskId;
+    use crate::agent::scale::ScaleError;
+    use crate::agent::signals::{ProbeUrl, Resolver, trust};
+    use crate::metrics::{Vitals, WatchedVital};
+
+    /// A record in memory, which its zone shows or not.
+    struct Paper {
+        state: RecordState,
+        shown: bool,
+    }
+
+    impl TrafficProvider for Paper {
+        fn read(&mut self) -> Result<RecordState, TrafficError> {
+            Ok(self.state.clone())
+        }
+
+        fn put(&mut self, _expected: &RecordState, wanted: &RecordState) -> Result<(), TrafficError> {
+            self.state = wanted.clone();
+            Ok(())
+        }
+
+        fn visible(&mut self, _wanted: &RecordState) -> Result<Visibility, TrafficError> {
+            Ok(if self.shown { Visibility::Shown } else { Visibility::Pending("ns1 lags".to_owned()) })
+        }
+
+        fn plan(&self, _expected: &RecordState, _wanted: &RecordState) -> Vec<String> {
+            vec!["PUT".to_owned()]
+        }
+
+        fn limits(&self, _ttl_s: u32) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    struct Standby;
+
+    impl Scaler for Standby {
+        fn raise(&mut self, wanted: u32) -> Result<Scaled, ScaleError> {
+            Ok(Scaled::Raised { from: 1, to: wanted })
+        }
+
+        fn plan(&self, _wanted: u32) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    fn state(values: &[&str]) -> RecordState {
+        RecordState {
+            name: "www.example.com".to_owned(),
+            kind: "A".to_owned(),
+            ttl_s: 1,
+            values: values.iter().map(ToString::to_string).collect(),
+            proxied: None,
+            weights: Vec::new(),
+        }
+    }
+
+    /// Nothing listens there.
+    fn probe() -> Probe {
+        Probe {
+            url: ProbeUrl::new("http://127.0.0.1:1/health").unwrap(),
+            resolver: Resolver::Host,
+            tls: trust(None).unwrap(),
+            token: None,
+            timeout: Duration::from_millis(200),
+        }
+    }
+
+    fn hands(values: &[&str], shown: bool) -> Hands {
+        let trial = Trial {
+            probe: probe(),
+            policy: "api".to_owned(),
+            key_prefix: "x-".to_owned(),
+            rate_per_s: 1,
+            duration: Duration::from_millis(200),
+            patience: Duration::ZERO,
+        };
+        Hands {
+            live: Record { provider: Box::new(Paper { state: state(values), shown }), trial },
+            shadow: None,
+            health: BTreeMap::from([(Region("eu".to_owned()), vec![probe()])]),
+            bars: TargetBars {
+                min_tokens_percent: 80.0,
+                max_lag: Duration::from_secs(2),
+                max_error_percent: 1.0,
+                max_p99: Duration::from_millis(250),
+            },
+            published: Arc::default(),
+            scaler: Some((Box::new(Standby), 4)),
+            cut_short: Arc::default(),
+        }
+    }
+
+    /// How a task ends.
+    fn ended(hands: Hands, is_drill: bool, work: Work) -> Ended {
+        let (task, tasks) = bounded(1);
+        let (done, finished) = bounded::<Finished>(1);
+        task.send(Task { id: TaskId(7), incident: None, attempt: 1, timeout_ms: 1000, is_drill, work })
+            .unwrap();
+        drop(task);
+        hands.run(&tasks, &done);
+        let Finished { task, ended } = finished.recv().unwrap();
+        assert_eq!(task, TaskId(7));
+        ended
+    }
+
+    fn failure(ended: &Ended) -> &Failure {
+        let Ended::Failed { failure, .. } = ended else { panic!("{ended:?}") };
+        failure
+    }
+
+    #[test]
+    fn a_record_moves_when_it_is_as_expected_and_is_left_alone_when_it_is_not() {
+        let write = |expected: &[&str]| Work::WriteRecord {
+            expected: state(expected),
+            wanted: state(&["192.0.2.2"]),
+        };
+        assert!(matches!(
+            ended(hands(&["192.0.2.1"], true), false, write(&["192.0.2.1"])),
+            Ended::Done { .. }
+        ));
+        assert!(
+            matches!(ended(hands(&["192.0.2.2"], true), false, write(&["192.0.2.1"])), Ended::Done { detail } if detail.contains("already"))
+        );
+        let foreign = ended(hands(&["203.0.113.9"], true), false, write(&["192.0.2.1"]));
+        assert_eq!(failure(&foreign), &Failure::Conflict(state(&["203.0.113.9"])));
+        assert_eq!(
+            ended(hands(&["192.0.2.1"], true), false, Work::ReadRecord),
+            Ended::Found(state(&["192.0.2.1"]))
+        );
+    }
+
+    #[test]
+    fn a_change_that_does_not_show_yet_is_looked_at_again() {
+        let look = || Work::AwaitVisible { wanted: state(&["192.0.2.1"]) };
+        assert!(matches!(ended(hands(&["192.0.2.1"], true), false, look()), Ended::Done { .. }));
+        assert_eq!(failure(&ended(hands(&["192.0.2.1"], false), false, look())), &Failure::NotDone);
+    }
+
+    #[test]
+    fn a_drill_never_touches_the_live_record() {
+        let write = Work::WriteRecord { expected: state(&["192.0.2.1"]), wanted: state(&["192.0.2.2"]) };
+        assert_eq!(failure(&ended(hands(&["192.0.2.1"], true), true, write)), &Failure::Refused);
+    }
+
+    #[test]
+    fn a_target_that_does_not_answer_or_is_short_of_tokens_fails_preflight_with_the_reason() {
+        let hands = hands(&["192.0.2.1"], true);
+        let watched = vec![WatchedVital { key: "api/a".to_owned(), share: 0.1 }];
+        hands.published.vitals.store(Arc::new(Vitals { watched, ..Vitals::default() }));
+        let ended = ended(hands, false, Work::Preflight { target: Region("eu".to_owned()) });
+        let Ended::Failed { failure: Failure::Refused, why } = ended else { panic!("{ended:?}") };
+        assert!(
+            why.contains("health: http://127.0.0.1:1/health no connection") && why.contains("10 %"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn a_public_name_that_does_not_answer_fails_validation() {
+        let work = Work::Validate { target: Region("eu".to_owned()), record: state(&["127.0.0.1"]) };
+        assert_eq!(failure(&ended(hands(&["127.0.0.1"], true), false, work)), &Failure::Refused);
+        assert!(
+            matches!(ended(hands(&["192.0.2.1"], true), false, Work::Scale), Ended::Done { detail } if detail.contains("from 1 to 4"))
+        );
+    }
+
+    #[test]
+    fn values_of_no_weight_take_no_traffic() {
+        let weighted = RecordState { weights: vec![0, 1], ..state(&["192.0.2.1", "192.0.2.2"]) };
+        assert_eq!(serving(&weighted), ["192.0.2.2"]);
+        assert_eq!(serving(&state(&["192.0.2.1"])), ["192.0.2.1"]);
+    }
+}

@@ -1,0 +1,162 @@
+//! The journal as the agent keeps it: what cannot be written down now is not done now, and is tried again.
+
+use std::path::PathBuf;
+
+use crate::agent::journal::{Journal, JournalError, Line, Options, ReadError};
+use crate::agent::types::{Entry, IncidentId, UnixMs};
+
+/// Between two attempts while the journal cannot be written.
+const RETRY_MS: u64 = 3000;
+
+/// A line as the runbook resumes from it.
+pub(super) type Past = (UnixMs, Option<IncidentId>, Entry);
+
+/// The journal, or why there is none now.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    directory: PathBuf,
+    journal: Option<Journal>,
+    failing: Option<String>,
+    retry_at: UnixMs,
+    errors: u64,
+}
+
+/// What became of a journal that could not be written.
+pub(super) enum Mended {
+    /// It still cannot.
+    No,
+    /// It can again.
+    Again,
+    /// It could not be opened until now: this is what it has.
+    Opened(Vec<Past>),
+}
+
+impl Ledger {
+    /// Opens it; the lines it has, or none when it cannot be opened now.
+    pub(super) fn open(directory: PathBuf) -> (Self, Vec<Past>) {
+        let mut ledger = Self { directory, journal: None, failing: None, retry_at: UnixMs(0), errors: 0 };
+        let past = ledger.open_journal().unwrap_or_else(|why| {
+            ledger.fail(why, UnixMs(0));
+            Vec::new()
+        });
+        (ledger, past)
+    }
+
+    fn open_journal(&mut self) -> Result<Vec<Past>, String> {
+        let journal = Journal::open(&self.directory, Options::default())
+            .map_err(|error: JournalError| error.to_string())?;
+        let lines = journal.entries().map_err(|error: ReadError| error.to_string())?;
+        let mut past = Vec::new();
+        for line in lines {
+            let line = line.map_err(|error| error.to_string())?;
+            past.extend(line.logged.known().map(|entry| (line.at, line.incident.clone(), entry.clone())));
+        }
+        self.journal = Some(journal);
+        Ok(past)
+    }
+
+    /// Why it cannot be written; `None` when it can.
+    pub(super) fn failing(&self) -> Option<&str> {
+        self.failing.as_deref()
+    }
+
+    /// How often it could not be written.
+    pub(super) const fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// How far it is, for a person.
+    pub(super) fn words(&self) -> String {
+        match &self.failing {
+            Some(why) => why.clone(),
+            None => format!("written to {}", self.directory.display()),
+        }
+    }
+
+    /// Whether the entry is on the disk now.
+    pub(super) fn append(&mut self, now: UnixMs, incident: Option<&IncidentId>, entry: &Entry) -> bool {
+        let Some(journal) = &mut self.journal else { return false };
+        match journal.append(now, incident, entry) {
+            Ok(_) => true,
+            Err(error) => {
+                self.fail(error.to_string(), now);
+                false
+            }
+        }
+    }
+
+    fn fail(&mut self, why: String, now: UnixMs) {
+        self.errors += 1;
+        self.failing = Some(why);
+        self.retry_at = now.after_ms(RETRY_MS);
+    }
+
+    /// Tries again, when it is time to.
+    pub(super) fn mend(&mut self, now: UnixMs) -> Mended {
+        if self.failing.is_none() || now < self.retry_at {
+            return Mended::No;
+        }
+        if self.journal.is_none() {
+            return match self.open_journal() {
+                Ok(past) => {
+                    self.failing = None;
+                    Mended::Opened(past)
+                }
+                Err(why) => {
+                    self.fail(why, now);
+                    Mended::No
+                }
+            };
+        }
+        let detail = self.failing.clone().unwrap_or_default();
+        let over = Entry::Signal { signal: "journal_failed".to_owned(), raised: false, detail };
+        if !self.append(now, None, &over) {
+            return Mended::No;
+        }
+        self.failing = None;
+        Mended::Again
+    }
+
+    /// The lines of an incident, as far as they can be read.
+    pub(super) fn lines_of(&self, incident: &IncidentId) -> Vec<Line> {
+        let lines = self.journal.as_ref().and_then(|journal| journal.entries_of(incident).ok());
+        lines.into_iter().flatten().filter_map(Result::ok).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started() -> Entry {
+        Entry::Started { version: "1".to_owned(), mode: "manual".to_owned() }
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut ledger, past) = Ledger::open(path.clone());
+        assert!(past.is_empty() && ledger.append(UnixMs(5), None, &started()));
+        drop(ledger);
+        let (ledger, past) = Ledger::open(path);
+        assert_eq!(past, [(UnixMs(5), None, started())]);
+        assert!(ledger.failing().is_none() && ledger.errors() == 0);
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_opened_is_opened_later_with_all_that_it_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut other, _) = Ledger::open(path.clone());
+        assert!(other.append(UnixMs(5), None, &started()));
+        // Another process has it.
+        let (mut ledger, past) = Ledger::open(path);
+        assert!(past.is_empty() && ledger.failing().is_some() && !ledger.append(UnixMs(6), None, &started()));
+        assert!(matches!(ledger.mend(UnixMs(10)), Mended::No), "it was tried a moment ago");
+        drop(other);
+        let Mended::Opened(past) = ledger.mend(UnixMs(RETRY_MS + 10)) else { panic!("it is free now") };
+        assert_eq!(past.len(), 1);
+        assert!(ledger.failing().is_none() && ledger.append(UnixMs(9000), None, &started()));
+    }
+}

@@ -1,0 +1,219 @@
+//! What makes the agent run: it sees, lets the runbook decide, writes down, and has things done.
+//!
+//! [`Agent`] is a handful of threads. The `pilot` hears everything and decides by the runbook; it makes no call
+//! that waits. The `hands` change the world, one thing at a time; the `caller` wakes people; the `informer`
+//! tells them; probers look. They meet in bounded channels only, and each call of theirs has a time limit.
+//! What is about to be done is in the journal (`ledger`) before it is handed on.
+
+mod answers;
+mod caller;
+mod checks;
+mod clock;
+mod deeds;
+mod figures;
+mod hands;
+mod informer;
+mod ledger;
+mod message;
+mod pilot;
+mod report;
+mod seen;
+mod trial;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, bounded};
+
+pub use caller::Caller;
+pub use checks::TargetBars;
+use clock::AgentClock;
+use deeds::Deeds;
+pub use deeds::{DeedParts, Planners};
+pub use hands::{Hands, Record};
+pub use informer::Informer;
+use ledger::{Ledger, Past};
+use message::Message;
+use pilot::{Pilot, PilotParts};
+pub use trial::Trial;
+use watch::Watch;
+pub use watch::{PeerPlace, WatchParts};
+
+use super::orders::OrderRequest;
+use super::runbook::{Runbook, RunbookConfig};
+use super::signals::{Probe, Prober, ProberError, Watched};
+use super::types::{Entry, Step, UnixMs};
+use crate::metrics::Published;
+
+/// Looks and news that wait for the pilot.
+const MESSAGES_QUEUED: usize = 1024;
+/// Tasks that wait for one of the other threads.
+const TASKS_QUEUED: usize = 64;
+
+/// Why the agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// No thread.
+    #[error("cannot start the agent's thread {name}: {cause}")]
+    Thread {
+        /// Its name.
+        name: &'static str,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// No prober.
+    #[error(transparent)]
+    Prober(#[from] ProberError),
+}
+
+/// What the agent is made of.
+#[derive(Debug)]
+pub struct AgentParts {
+    /// How it decides.
+    pub runbook: RunbookConfig,
+    /// What it watches.
+    pub watch: WatchParts,
+    /// What is looked at, and how.
+    pub probes: Vec<(Watched, Probe)>,
+    /// Between two looks.
+    pub probe_interval: Duration,
+    /// Changes the world.
+    pub hands: Hands,
+    /// Wakes people.
+    pub caller: Caller,
+    /// Tells people.
+    pub informer: Informer,
+    /// What tasks need.
+    pub deeds: DeedParts,
+    /// The journal's directory.
+    pub journal: PathBuf,
+    /// What is ordered.
+    pub orders: Receiver<OrderRequest>,
+    /// Figures of the other planes, and its own.
+    pub published: Arc<Published>,
+}
+
+/// The running agent.
+#[derive(Debug)]
+pub struct Agent {
+    stop: Arc<AtomicBool>,
+    cut_short: Arc<AtomicBool>,
+    probers: Vec<Prober>,
+    threads: Vec<Option<JoinHandle<()>>>,
+}
+
+impl Agent {
+    /// Takes up what the journal says was begun, and watches.
+    ///
+    /// # Errors
+    /// When there are no threads for it.
+    pub fn start(parts: AgentParts) -> Result<Self, AgentError> {
+        let AgentParts {
+            runbook: config,
+            watch,
+            probes,
+            probe_interval,
+            hands,
+            caller,
+            informer,
+            deeds,
+            journal,
+            orders,
+            published,
+        } = parts;
+        let (ledger, past) = Ledger::open(journal);
+        let clock = AgentClock::start(past.last().map_or(UnixMs(0), |(at, ..)| *at));
+        let paged_at = last_paged(&past);
+        let runbook = Runbook::resume(config.clone(), clock.now(), past);
+        let keys = config.regions.iter().map(|record| runbook.failover_key(&record.region));
+        let paged: BTreeMap<String, UnixMs> = keys.filter_map(|key| Some((key, paged_at?))).collect();
+        let (message, messages) = bounded::<Message>(MESSAGES_QUEUED);
+        let (task, tasks) = bounded(TASKS_QUEUED);
+        let (call, calls) = bounded(TASKS_QUEUED);
+        let (tell, tells) = bounded(TASKS_QUEUED);
+        let (stop, cut_short) = (Arc::new(AtomicBool::new(false)), Arc::clone(&hands.cut_short));
+        let mut agent = Self {
+            stop: Arc::clone(&stop),
+            cut_short: Arc::clone(&cut_short),
+            probers: vec![],
+            threads: vec![],
+        };
+        let finished = message.clone();
+        agent.spawn("agent-hands", move || hands.run(&tasks, &finished))?;
+        let heard = message.clone();
+        agent.spawn("agent-caller", move || caller.run(&calls, &heard))?;
+        let finished = message.clone();
+        agent.spawn("agent-informer", move || informer.run(&tells, &finished))?;
+        let deeds = Deeds { parts: deeds, hands: task, caller: call, informer: tell, cut_short };
+        let watch = Watch::new(watch);
+        let pilot = PilotParts {
+            config,
+            watch,
+            ledger,
+            clock,
+            runbook,
+            deeds,
+            messages,
+            orders,
+            published,
+            stop,
+            paged,
+        };
+        agent.spawn("agent", move || Pilot::new(pilot).run())?;
+        let count = u32::try_from(probes.len()).unwrap_or(1).max(1);
+        for (at, (watched, probe)) in (0..).zip(probes) {
+            let offset = probe_interval / count * at;
+            agent.probers.push(Prober::start(watched, probe, probe_interval, offset, message.clone())?);
+        }
+        Ok(agent)
+    }
+
+    fn spawn(&mut self, name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {
+        let run = move || {
+            super::lower_priority();
+            run();
+        };
+        let thread = Builder::new().name(name.to_owned()).spawn(run);
+        self.threads.push(Some(thread.map_err(|cause| AgentError::Thread { name, cause })?));
+        Ok(())
+    }
+
+    /// Ends it. What is under way ends by itself or is left behind at `deadline`; it is in the journal, and the
+    /// next start settles it.
+    pub fn shutdown(&mut self, deadline: Instant) {
+        self.give_up();
+        for thread in &mut self.threads {
+            super::join_until(thread, deadline);
+        }
+        for prober in &mut self.probers {
+            prober.join(deadline);
+        }
+    }
+
+    fn give_up(&self) {
+        // Relaxed: flags by themselves; joining orders the rest.
+        self.stop.store(true, Ordering::Relaxed);
+        self.cut_short.store(true, Ordering::Relaxed);
+        self.probers.iter().for_each(Prober::stop);
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+/// When the page of the last incident went out, for its acknowledgement to be told from an older one.
+fn last_paged(past: &[Past]) -> Option<UnixMs> {
+    let last = past.iter().rev().find_map(|(_, incident, _)| incident.as_ref())?;
+    let of_last = past.iter().filter(|(_, incident, _)| incident.as_ref() == Some(last));
+    let mut pages = of_last.filter(|(.., entry)| matches!(entry, Entry::Intent { step: Step::Page, .. }));
+    pages.next().map(|(at, ..)| *at)
+}

@@ -1,0 +1,459 @@
+//! The agent's own thread: it hears, lets the runbook decide, writes that down, and hands it on. It makes no
+//! call that waits, so that an abort is heard at once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender, never, select};
+use tracing::{error, info, warn};
+
+use super::caller::{Call, Heard};
+use super::clock::AgentClock;
+use super::deeds::Deeds;
+use super::figures::Counts;
+use super::ledger::{Ledger, Mended};
+use super::message::{Finished, Message};
+use super::watch::Watch;
+use crate::agent::orders::OrderRequest;
+use crate::agent::pager::{PageState, Severity};
+use crate::agent::runbook::{
+    Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Task, TaskId, Work,
+};
+use crate::agent::signals::{OwnSignal, SignalChange};
+use crate::agent::types::{Entry, IncidentId, Phase, Step, UnixMs};
+use crate::metrics::Published;
+
+/// The runbook is told that time passes so often.
+const TICK: Duration = Duration::from_millis(250);
+/// Messages taken in before time is looked at again.
+const BURST: usize = 64;
+/// A task that says nothing is given up so long after its own time limit.
+const GRACE_MS: u64 = 2000;
+/// An acknowledgement counts when it came after the page, clocks a little apart.
+const CLOCK_SKEW_MS: u64 = 30_000;
+
+/// What the pilot is made of.
+pub(super) struct PilotParts {
+    pub(super) config: RunbookConfig,
+    pub(super) watch: Watch,
+    pub(super) ledger: Ledger,
+    pub(super) clock: AgentClock,
+    pub(super) runbook: Runbook,
+    pub(super) deeds: Deeds,
+    pub(super) messages: Receiver<Message>,
+    pub(super) orders: Receiver<OrderRequest>,
+    pub(super) published: Arc<Published>,
+    pub(super) stop: Arc<AtomicBool>,
+    /// When the open incident was paged, where an earlier life of the agent did that.
+    pub(super) paged: BTreeMap<String, UnixMs>,
+}
+
+/// A task that is under way.
+pub(super) struct Underway {
+    pub(super) task: Task,
+    /// After this nobody waits for it any more.
+    pub(super) until: UnixMs,
+}
+
+pub(super) struct Pilot {
+    pub(super) config: RunbookConfig,
+    pub(super) watch: Watch,
+    pub(super) ledger: Ledger,
+    pub(super) clock: AgentClock,
+    pub(super) runbook: Runbook,
+    pub(super) deeds: Deeds,
+    messages: Receiver<Message>,
+    orders: Receiver<OrderRequest>,
+    pub(super) published: Arc<Published>,
+    stop: Arc<AtomicBool>,
+    underway: BTreeMap<TaskId, Underway>,
+    /// When each page went out, for acknowledgements of earlier ones not to count.
+    paged: BTreeMap<String, UnixMs>,
+    following: Option<String>,
+    told_failing: bool,
+    pub(super) counts: Counts,
+    /// What went wrong last outside of the runbook.
+    pub(super) trouble: Option<String>,
+}
+
+impl Pilot {
+    pub(super) fn new(parts: PilotParts) -> Self {
+        let PilotParts {
+            config,
+            watch,
+            ledger,
+            clock,
+            runbook,
+            deeds,
+            messages,
+            orders,
+            published,
+            stop,
+            paged,
+        } = parts;
+        Self {
+            config,
+            watch,
+            ledger,
+            clock,
+            runbook,
+            deeds,
+            messages,
+            orders,
+            published,
+            stop,
+            underway: BTreeMap::new(),
+            paged,
+            following: None,
+            told_failing: false,
+            counts: Counts::default(),
+            trouble: None,
+        }
+    }
+
+    /// Flies until told to stop.
+    pub(super) fn run(mut self) {
+        let now = self.clock.now();
+        self.write_started(now);
+        let mut next_tick = Instant::now();
+        while !self.stop.load(Ordering::Relaxed) {
+            // One that has passed was told already; what is due again comes with the next tick.
+            let now = self.clock.now();
+            let due = self.runbook.next_deadline().filter(|at| *at > now).map(|at| at.since_ms(now));
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            let wait = due.map_or(wait, |ms| wait.min(Duration::from_millis(ms)));
+            select! {
+                recv(self.messages) -> message => message.into_iter().for_each(|message| self.hear(message)),
+                recv(self.orders) -> order => match order {
+                    Ok(order) => self.obey(order),
+                    // Nobody can order any more.
+                    Err(_) => self.orders = never(),
+                },
+                default(wait) => {}
+            }
+            for _ in 0..BURST {
+                let Ok(message) = self.messages.try_recv() else { break };
+                self.hear(message);
+            }
+            self.pass_time();
+            if Instant::now() >= next_tick {
+                self.tick();
+                next_tick = Instant::now() + TICK;
+            }
+        }
+    }
+
+    fn write_started(&mut self, now: UnixMs) {
+        let dry_run = if self.config.dry_run { ", dry run" } else { "" };
+        let mode = format!("{}{dry_run}", self.config.mode.name());
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.ledger.append(now, None, &Entry::Started { version, mode });
+    }
+
+    /// Lets deadlines fire and assessments be told.
+    fn pass_time(&mut self) {
+        let now = self.clock.now();
+        if let Some(assessment) = self.watch.assess(now) {
+            self.tell(Event::Assessed(assessment));
+        }
+        if self.runbook.next_deadline().is_some_and(|at| at <= now) {
+            self.tell(Event::Tick);
+        }
+        self.follow_page();
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        self.tell_journal(now);
+        for change in self.watch.look_at_figures(now) {
+            self.tell(Event::Notice(notice_of(change)));
+        }
+        self.give_up_late(now);
+        self.tell(Event::Tick);
+        self.publish(now);
+    }
+
+    /// The runbook's decision on `event`, carried out.
+    pub(super) fn tell(&mut self, event: Event) {
+        let actions = self.runbook.handle(self.clock.now(), event);
+        self.carry_out(actions);
+    }
+
+    pub(super) fn carry_out(&mut self, actions: Vec<Action>) {
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            match action {
+                Action::Journal { incident, entry } => {
+                    log(incident.as_ref(), &entry);
+                    self.ledger.append(self.clock.now(), incident.as_ref(), &entry);
+                }
+                Action::Perform(task) => {
+                    if let Some(ended) = self.begin(task.clone()) {
+                        queue.extend(self.end(task, ended));
+                    }
+                }
+            }
+        }
+        let now = self.clock.now();
+        self.tell_journal(now);
+    }
+
+    /// Writes down what is about to be done and hands it on; how it ended, when it was not begun.
+    fn begin(&mut self, task: Task) -> Option<Ended> {
+        let now = self.clock.now();
+        let step = task.work.step();
+        let is_idle_look = step == Step::ReadRecord && task.incident.is_none();
+        // What wakes and tells people goes out though it cannot be written down.
+        let goes_anyway = matches!(step, Step::Page | Step::ResolvePage | Step::Notify) || is_idle_look;
+        if !is_idle_look {
+            let change = task.work.change();
+            let intent = Entry::Intent {
+                step,
+                attempt: task.attempt,
+                calls: self.deeds.calls(&task),
+                expected: change.map(|(expected, _)| expected.clone()),
+                wanted: change.map(|(_, wanted)| wanted.clone()),
+            };
+            let is_written =
+                self.ledger.failing().is_none() && self.ledger.append(now, task.incident.as_ref(), &intent);
+            if !is_written && !goes_anyway {
+                let why = self.ledger.failing().unwrap_or("it is not open").to_owned();
+                return Some(Ended::Failed {
+                    failure: Failure::NotDone,
+                    why: format!("not begun, since it cannot be journalled: {why}"),
+                });
+            }
+        }
+        if let Work::Page(page) = &task.work {
+            self.paged.entry(page.dedup_key.clone()).or_insert(now);
+        }
+        let context = self.deeds.context(&task, &self.ledger, self.watch.history());
+        match self.deeds.begin(&task, context, now) {
+            Ok(()) => {
+                let until = now.after_ms(task.timeout_ms.saturating_add(GRACE_MS));
+                self.underway.insert(task.id, Underway { task, until });
+                None
+            }
+            Err(ended) => Some(ended),
+        }
+    }
+
+    /// Writes down how a task ended; what follows from it.
+    fn end(&mut self, task: Task, ended: Ended) -> Vec<Action> {
+        let now = self.clock.now();
+        let step = task.work.step();
+        let (is_done, detail) = match &ended {
+            Ended::Done { detail } => (true, detail.clone()),
+            Ended::Found(state) => (true, format!("{} is {}", state.name, state.values.join(", "))),
+            Ended::Failed { why, .. } => (false, why.clone()),
+        };
+        self.counts.count(step, is_done);
+        if !is_done {
+            warn!("{}: {detail}", step_words(step));
+            if step != Step::AwaitVisible {
+                self.trouble = Some(detail.clone());
+            }
+        }
+        if let Work::ResolvePage { dedup_key, .. } = &task.work {
+            self.paged.remove(dedup_key);
+        }
+        if !(step == Step::ReadRecord && task.incident.is_none()) && self.ledger.failing().is_none() {
+            let outcome = Entry::Outcome { step, attempt: task.attempt, done: is_done, detail };
+            self.ledger.append(now, task.incident.as_ref(), &outcome);
+        }
+        self.runbook.handle(now, Event::Done { task: task.id, ended })
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Seen(observation) => {
+                let now = self.clock.at(observation.begun + observation.sight.timings.total);
+                self.watch.note(now, &observation);
+                if let Some(assessment) = self.watch.assess(self.clock.now()) {
+                    self.tell(Event::Assessed(assessment));
+                }
+            }
+            Message::Finished(Finished { task, ended }) => {
+                // One that was given up has ended already.
+                if let Some(Underway { task, .. }) = self.underway.remove(&task) {
+                    let actions = self.end(task, ended);
+                    self.carry_out(actions);
+                }
+            }
+            Message::Heard(Heard::State(key, PageState::Acknowledged(person))) => {
+                let at_ms = person.at.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond);
+                self.hear_acknowledged(&key, person.by, at_ms.ok());
+            }
+            Message::Heard(Heard::Trouble(why)) => {
+                warn!("{why}");
+                self.trouble = Some(why);
+            }
+            Message::Heard(Heard::State(..) | Heard::Sent(_)) => {}
+        }
+    }
+
+    /// A person took the page with `key` on. One that took on an earlier page of the same trouble did not mean
+    /// this one.
+    pub(super) fn hear_acknowledged(&mut self, key: &str, by: String, at_ms: Option<i64>) -> bool {
+        let Some(region) = self
+            .config
+            .regions
+            .iter()
+            .map(|r| r.region.clone())
+            .find(|r| self.runbook.failover_key(r) == key)
+        else {
+            return false;
+        };
+        let is_of_this = is_after(self.paged.get(key).copied(), at_ms);
+        if is_of_this && self.runbook.phase() == Phase::Paged {
+            self.tell(Event::PageAcknowledged { region, by });
+        }
+        is_of_this
+    }
+
+    /// Has the pager asked about the page of an incident that waits for a person, and about no other.
+    fn follow_page(&mut self) {
+        let status = (self.runbook.phase() == Phase::Paged).then(|| self.runbook.status(self.clock.now()));
+        let wanted = status.and_then(|status| status.region).map(|region| self.runbook.failover_key(&region));
+        if wanted != self.following {
+            self.deeds.call(wanted.clone().map_or(Call::Unfollow, Call::Follow));
+            self.following = wanted;
+        }
+    }
+
+    /// Tells the runbook when the journal fails and when it is mended.
+    fn tell_journal(&mut self, now: UnixMs) {
+        match self.ledger.mend(now) {
+            Mended::No => {}
+            Mended::Again => info!("the journal can be written again"),
+            Mended::Opened(past) => {
+                info!("the journal could be opened");
+                // Nothing was done meanwhile but paging, so the past is whole.
+                self.runbook = Runbook::resume(self.config.clone(), now, past);
+                self.write_started(now);
+            }
+        }
+        let failing = self.ledger.failing().map(str::to_owned);
+        if failing.is_some() == self.told_failing {
+            return;
+        }
+        self.told_failing = failing.is_some();
+        match failing {
+            Some(why) => {
+                error!("{why}. The agent pages and does nothing else until this is mended");
+                self.tell(Event::JournalFailed { why });
+            }
+            None => self.tell(Event::JournalBack),
+        }
+    }
+
+    /// Ends tasks of which nothing was heard in time.
+    fn give_up_late(&mut self, now: UnixMs) {
+        let late: Vec<TaskId> =
+            self.underway.iter().filter(|(_, underway)| now >= underway.until).map(|(id, _)| *id).collect();
+        for id in late {
+            let Some(Underway { task, .. }) = self.underway.remove(&id) else { continue };
+            let failure = if task.work.change().is_some() { Failure::Unknown } else { Failure::NotDone };
+            let why = format!("nothing was heard of it within {} s", (task.timeout_ms + GRACE_MS) / 1000);
+            let actions = self.end(task, Ended::Failed { failure, why });
+            self.carry_out(actions);
+        }
+    }
+
+    pub(super) fn cut_short(&self) {
+        self.deeds.cut_short();
+    }
+}
+
+/// Whether something that happened at `at_ms`, by another clock, came after the page.
+fn is_after(paged: Option<UnixMs>, at_ms: Option<i64>) -> bool {
+    let at_ms = at_ms.and_then(|at_ms| u64::try_from(at_ms).ok());
+    paged.zip(at_ms).is_some_and(|(paged, at_ms)| at_ms.saturating_add(CLOCK_SKEW_MS) >= paged.0)
+}
+
+/// A signal that pages and moves no traffic.
+fn notice_of(change: SignalChange) -> Notice {
+    let SignalChange { signal, subject, is_raised, detail } = change;
+    let severity = match signal {
+        OwnSignal::StalledCore | OwnSignal::Errors => Severity::Critical,
+        OwnSignal::TokensCritical | OwnSignal::Slow | OwnSignal::DiskFull => Severity::Error,
+        OwnSignal::TokensLow => Severity::Warning,
+    };
+    let scales = signal == OwnSignal::TokensCritical;
+    Notice { name: signal.name().to_owned(), subject, raised: is_raised, severity, detail, scales }
+}
+
+pub(super) fn step_words(step: Step) -> String {
+    serde_json::to_value(step)
+        .ok()
+        .and_then(|value| value.as_str().map(|name| name.replace('_', " ")))
+        .unwrap_or_default()
+}
+
+/// Says in the log what the journal says.
+fn log(incident: Option<&IncidentId>, entry: &Entry) {
+    let incident = incident.map_or("agent", |incident| incident.0.as_str());
+    match entry {
+        Entry::Moved { to, why, .. } => warn!("{incident}: {}: {why}", to.in_words()),
+        Entry::Signal { signal, raised, detail } => {
+            let state = if *raised { "raised" } else { "over" };
+            info!("{incident}: {signal} is {state}: {detail}");
+        }
+        Entry::Command { command, who } => info!("{incident}: {command} by {who}"),
+        _ => {}
+    }
+}
+
+/// Nothing waits for a channel that is full: who should read it is behind, and says so by its silence.
+pub(super) fn hand_over<T>(channel: &Sender<T>, thing: T) -> Result<(), Ended> {
+    let behind =
+        || Ended::Failed { failure: Failure::NotDone, why: "too much is waiting to be done".to_owned() };
+    channel.try_send(thing).map_err(|_| behind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_of_an_earlier_page_does_not_answer_this_one() {
+        let paged = Some(UnixMs(1_000_000));
+        for (paged, at_ms, counts) in [
+            (paged, Some(1_000_500), true),
+            (paged, Some(1_000_000 - 30_000), true),
+            (paged, Some(1_000_000 - 30_001), false),
+            (paged, Some(-5), false),
+            (paged, None, false),
+            (None, Some(1_000_500), false),
+        ] {
+            assert_eq!(is_after(paged, at_ms), counts, "{paged:?} {at_ms:?}");
+        }
+    }
+
+    #[test]
+    fn only_tokens_that_are_almost_gone_ask_for_more() {
+        let change =
+            |signal| SignalChange { signal, subject: String::new(), is_raised: true, detail: String::new() };
+        for (signal, severity, scales) in [
+            (OwnSignal::TokensLow, Severity::Warning, false),
+            (OwnSignal::TokensCritical, Severity::Error, true),
+            (OwnSignal::StalledCore, Severity::Critical, false),
+            (OwnSignal::DiskFull, Severity::Error, false),
+        ] {
+            let notice = notice_of(change(signal));
+            assert_eq!(
+                (notice.severity, notice.scales, notice.name.as_str()),
+                (severity, scales, signal.name())
+            );
+        }
+    }
+
+    #[test]
+    fn a_channel_that_is_full_is_not_waited_for() {
+        let (sender, _receiver) = crossbeam::channel::bounded(1);
+        assert!(hand_over(&sender, 1).is_ok());
+        assert!(matches!(hand_over(&sender, 2), Err(Ended::Failed { failure: Failure::NotDone, .. })));
+    }
+}

@@ -1,0 +1,128 @@
+//! What was seen last of everything that is probed, and what it means for the runbook. Pure.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::agent::runbook::Glimpse;
+use crate::agent::signals::{Answer, Observation, Sight, Watched};
+use crate::agent::types::Region;
+
+/// The last look at each.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    latest: BTreeMap<Watched, (Instant, Sight)>,
+}
+
+/// The part of `/health` that is of use here.
+#[derive(Deserialize)]
+struct Health {
+    #[serde(default)]
+    reasons: Vec<String>,
+}
+
+impl Seen {
+    /// Takes note of a look.
+    pub(super) fn note(&mut self, observation: &Observation) {
+        let Observation { watched, begun, sight } = observation.clone();
+        self.latest.insert(watched, (begun, sight));
+    }
+
+    /// The look at a region that says most, and how long ago it began: one that was answered with 200 before
+    /// any other.
+    #[must_use]
+    pub(super) fn telling(&self, region: &Region, now: Instant) -> Option<(&Sight, Duration)> {
+        let is_node = |watched: &Watched| matches!(watched, Watched::Health(of, _) if of == region);
+        let nodes = self.latest.iter().filter(|(watched, _)| is_node(watched));
+        let best = nodes.map(|(_, latest)| latest).max_by_key(|(begun, sight)| (sight.is_good(), *begun));
+        best.map(|(begun, sight)| (sight, now.saturating_duration_since(*begun)))
+    }
+
+    /// The last look at the public name.
+    #[must_use]
+    pub(super) fn public(&self) -> Option<&Sight> {
+        self.latest.get(&Watched::Public).map(|(_, sight)| sight)
+    }
+}
+
+/// What a look at a node's `/health` says of its region.
+#[must_use]
+pub(super) fn glimpse_of(sight: &Sight) -> Glimpse {
+    match &sight.seen {
+        Ok(Answer { status: 200, .. }) => Glimpse::Good,
+        Ok(answer) => Glimpse::Sick(reasons_of(answer)),
+        Err(why) => Glimpse::Bad(why.to_string()),
+    }
+}
+
+/// What a witness says: whether it sees the region healthy; nothing unless it answers 200 or 503.
+#[must_use]
+pub(super) const fn vote_of(sight: &Sight) -> Option<bool> {
+    match &sight.seen {
+        Ok(Answer { status: 200, .. }) => Some(true),
+        Ok(Answer { status: 503, .. }) => Some(false),
+        _ => None,
+    }
+}
+
+/// What a node says is wrong with it, in its words where it has any.
+fn reasons_of(answer: &Answer) -> Vec<String> {
+    let health = serde_json::from_str::<Health>(&answer.body);
+    let reasons = health.map(|health| health.reasons).unwrap_or_default();
+    if reasons.is_empty() { vec![format!("it answers {}", answer.status)] } else { reasons }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::signals::{Blind, Timings};
+
+    fn sight(seen: Result<(u16, &str), &str>) -> Sight {
+        let seen = match seen {
+            Ok((status, body)) => Ok(Answer { status, body: body.to_owned() }),
+            Err(why) => Err(Blind::Unanswered(why.to_owned())),
+        };
+        Sight { address: None, timings: Timings::default(), seen }
+    }
+
+    #[test]
+    fn a_node_is_good_by_200_sick_by_any_other_answer_and_bad_by_none() {
+        let sick = |why: &str| Glimpse::Sick(vec![why.to_owned()]);
+        for (seen, glimpse) in [
+            (Ok((200, "")), Glimpse::Good),
+            (Ok((503, r#"{"status":"unavailable","reasons":["draining"]}"#)), sick("draining")),
+            (Ok((503, "busy")), sick("it answers 503")),
+            (Ok((302, "")), sick("it answers 302")),
+            (Err("not in time"), Glimpse::Bad("no answer: not in time".to_owned())),
+        ] {
+            assert_eq!(glimpse_of(&sight(seen)), glimpse, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_witness_votes_by_200_and_503_and_by_nothing_else() {
+        for (seen, vote) in [
+            (Ok((200, "")), Some(true)),
+            (Ok((503, "")), Some(false)),
+            (Ok((401, "")), None),
+            (Ok((404, "")), None),
+            (Err("x"), None),
+        ] {
+            assert_eq!(vote_of(&sight(seen)), vote, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn the_look_that_says_most_of_a_region_is_a_good_one() {
+        let (start, eu, mut seen) = (Instant::now(), Region("eu".to_owned()), Seen::default());
+        assert!(seen.telling(&eu, start).is_none());
+        for (node, what) in [Ok((200, "")), Err("x")].into_iter().enumerate() {
+            let watched = Watched::Health(eu.clone(), node);
+            seen.note(&Observation { watched, begun: start, sight: sight(what) });
+        }
+        let (sight, age) = seen.telling(&eu, start + Duration::from_secs(1)).unwrap();
+        assert!(sight.is_good() && age == Duration::from_secs(1));
+        assert!(seen.public().is_none());
+    }
+}

@@ -1,0 +1,214 @@
+//! What the agent sees, put together: regions by probes, witnesses and heartbeats, and this server's own
+//! figures.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::seen::{Seen, glimpse_of, vote_of};
+use crate::agent::history::{History, Sample};
+use crate::agent::runbook::{Assessment, Outlook};
+use crate::agent::signals::{
+    Observation, OwnFigures, OwnLimits, OwnSignal, OwnSignals, SignalChange, TokenShare, Watched,
+};
+use crate::agent::types::{Region, UnixMs};
+use crate::api::{Health, Reason, Warning};
+use crate::metrics::Published;
+
+/// An assessment is told at least this often.
+const AT_LEAST_MS: u64 = 1000;
+/// Between two looks at this server's own figures: the control plane takes them once a second.
+const FIGURES_MS: u64 = 1000;
+
+/// Another node, as the agent needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerPlace {
+    /// Its number.
+    pub node: u8,
+    /// Its region.
+    pub region: Region,
+}
+
+/// What is watched.
+pub struct WatchParts {
+    /// Makes standings of looks.
+    pub outlook: Outlook,
+    /// Every region, in order.
+    pub regions: Vec<Region>,
+    /// This node's.
+    pub own_region: Region,
+    /// This node's number; none without a cluster.
+    pub own_node: Option<u8>,
+    /// The other nodes.
+    pub peers: Vec<PeerPlace>,
+    /// When an own figure is a signal.
+    pub limits: OwnLimits,
+    /// The last two hours.
+    pub history: History,
+    /// Figures of the other planes.
+    pub published: Arc<Published>,
+    /// What `/health` tells.
+    pub health: Arc<Health>,
+    /// Its file system must have room.
+    pub state_directory: PathBuf,
+}
+
+impl std::fmt::Debug for WatchParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WatchParts").field("regions", &self.regions).finish_non_exhaustive()
+    }
+}
+
+/// What was seen so far.
+pub(super) struct Watch {
+    parts: WatchParts,
+    signals: OwnSignals,
+    pub(super) seen: Seen,
+    told: Option<(UnixMs, Assessment)>,
+    next_figures: UnixMs,
+}
+
+impl Watch {
+    pub(super) fn new(parts: WatchParts) -> Self {
+        let signals = OwnSignals::new(parts.limits);
+        Self { parts, signals, seen: Seen::default(), told: None, next_figures: UnixMs(0) }
+    }
+
+    pub(super) fn regions(&self) -> &[Region] {
+        &self.parts.regions
+    }
+
+    pub(super) const fn own_region(&self) -> &Region {
+        &self.parts.own_region
+    }
+
+    pub(super) const fn history(&self) -> &History {
+        &self.parts.history
+    }
+
+    /// Whether this node sees `region` healthy; `None` without a fresh look.
+    pub(super) fn sees(&self, now: UnixMs, region: &Region) -> Option<bool> {
+        self.parts.outlook.sees(now, region)
+    }
+
+    /// What was last assessed.
+    pub(super) fn assessment(&self) -> Option<&Assessment> {
+        self.told.as_ref().map(|(_, assessment)| assessment)
+    }
+
+    pub(super) fn raised(&self) -> impl Iterator<Item = (OwnSignal, &str)> {
+        self.signals.raised()
+    }
+
+    pub(super) fn note(&mut self, now: UnixMs, observation: &Observation) {
+        let outlook = &mut self.parts.outlook;
+        match &observation.watched {
+            Watched::Health(region, node) => {
+                outlook.probed(now, region, *node, glimpse_of(&observation.sight))
+            }
+            Watched::Witness(region, witness) => {
+                outlook.witnessed(now, region, *witness, vote_of(&observation.sight))
+            }
+            Watched::Public => {}
+        }
+        self.seen.note(observation);
+    }
+
+    /// The assessment of this moment, when it is another one than was told last, or that is long ago.
+    pub(super) fn assess(&mut self, now: UnixMs) -> Option<Assessment> {
+        let heard = self.parts.published.peers.load();
+        let is_heard = |node: u8| heard.iter().any(|peer| peer.node == node && peer.is_present);
+        for region in &self.parts.regions {
+            let mut nodes = self.parts.peers.iter().filter(|peer| peer.region == *region);
+            let is_up = *region == self.parts.own_region || nodes.any(|peer| is_heard(peer.node));
+            self.parts.outlook.link(region, is_up);
+        }
+        let elected = self.is_elected(is_heard);
+        let assessment = self.parts.outlook.assess(now, elected, self.unfit());
+        let is_news = match &self.told {
+            Some((at, told)) => *told != assessment || now.since_ms(*at) >= AT_LEAST_MS,
+            None => true,
+        };
+        if !is_news {
+            return None;
+        }
+        self.told = Some((now, assessment.clone()));
+        Some(assessment)
+    }
+
+    /// Whether no node of this region that is heard has a lower number.
+    fn is_elected(&self, is_heard: impl Fn(u8) -> bool) -> bool {
+        let Some(own) = self.parts.own_node else { return true };
+        let ours = self.parts.peers.iter().filter(|peer| peer.region == self.parts.own_region);
+        !ours.into_iter().any(|peer| peer.node < own && is_heard(peer.node))
+    }
+
+    /// A server that should get no traffic sends none to itself.
+    fn unfit(&self) -> Option<String> {
+        let reasons: Vec<&str> = self.parts.health.reasons().map(Reason::label).collect();
+        (!reasons.is_empty()).then(|| format!("this node is not fit: {}", reasons.join(", ")))
+    }
+
+    /// Looks at this server's own figures, once a second; the signals that were raised or lowered by them.
+    pub(super) fn look_at_figures(&mut self, now: UnixMs) -> Vec<SignalChange> {
+        if now < self.next_figures {
+            return Vec::new();
+        }
+        self.next_figures = now.after_ms(FIGURES_MS);
+        self.keep_history(now);
+        let vitals = self.parts.published.vitals.load();
+        let tokens = vitals.watched.iter();
+        let figures = OwnFigures {
+            tokens: tokens.map(|w| TokenShare { key: w.key.clone(), percent: 100.0 * w.share }).collect(),
+            requests_per_s: vitals.checks_per_s + vitals.errors_per_s,
+            errors_per_s: vitals.errors_per_s,
+            p99: vitals.p99,
+            is_stalled: vitals.is_stalled,
+            disk_free_percent: free_percent(&self.parts.state_directory),
+        };
+        let changes = self.signals.observe(now, &figures);
+        for change in &changes {
+            self.show(change);
+        }
+        changes
+    }
+
+    /// Shows in `/health` what makes this node one that should get no traffic, and what only needs a look.
+    fn show(&self, change: &SignalChange) {
+        let health = &self.parts.health;
+        match change.signal {
+            OwnSignal::Errors => health.set(Reason::Failing, change.is_raised),
+            OwnSignal::Slow => health.set(Reason::Slow, change.is_raised),
+            OwnSignal::DiskFull => health.warn(Warning::DiskFull, change.is_raised),
+            // The watchdog shows it; tokens are no fault of this node.
+            OwnSignal::StalledCore | OwnSignal::TokensLow | OwnSignal::TokensCritical => {}
+        }
+    }
+
+    fn keep_history(&mut self, now: UnixMs) {
+        let (vitals, peers) = (self.parts.published.vitals.load(), self.parts.published.peers.load());
+        let lag = peers.iter().filter(|peer| peer.is_present).map(|peer| peer.lag).max();
+        let moment = Instant::now();
+        let probe = |region: &Region| {
+            let (sight, age) = self.seen.telling(region, moment)?;
+            let fresh = age < Duration::from_secs(5);
+            fresh.then(|| (sight.is_good(), sight.timings.total.as_secs_f64() * 1e3))
+        };
+        let sample = Sample {
+            checks: Some(vitals.checks_per_s),
+            denials: Some(vitals.denied_per_s),
+            errors: Some(vitals.errors_per_s),
+            p99_us: vitals.p99.map(|p99| p99.as_secs_f64() * 1e6),
+            replication_lag_ms: lag.map(|lag| lag.as_secs_f64() * 1e3),
+            available: vitals.watched.iter().map(|watched| Some(watched.share)).collect(),
+            probes: self.parts.regions.iter().map(probe).collect(),
+        };
+        self.parts.history.push(now, &sample);
+    }
+}
+
+/// Percent of the file system of `directory` that this user may still fill; `None` where it cannot be asked.
+fn free_percent(directory: &std::path::Path) -> Option<f64> {
+    let space = rustix::fs::statvfs(directory).ok()?;
+    (space.f_blocks > 0).then(|| 100.0 * space.f_bavail as f64 / space.f_blocks as f64)
+}

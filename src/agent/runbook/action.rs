@@ -1,0 +1,164 @@
+//! What the runbook wants done.
+
+use crate::agent::pager::Severity;
+use crate::agent::types::{Entry, IncidentId, RecordState, Region, Step};
+
+/// What the runbook wants done, in the order in which it says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Append a line to the journal before anything that comes after it.
+    Journal {
+        /// The incident that the line is about.
+        incident: Option<IncidentId>,
+        /// The line.
+        entry: Entry,
+    },
+    /// Journal an `Intent`, perform the task, journal an `Outcome`, tell [`super::Event::Done`].
+    Perform(Task),
+}
+
+/// Names one task of one life of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub u64);
+
+/// One thing to do in the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// By which its end is told.
+    pub id: TaskId,
+    /// The incident that it belongs to.
+    pub incident: Option<IncidentId>,
+    /// Which time it is tried, from 1.
+    pub attempt: u32,
+    /// When it takes longer, it is counted as failed without an answer.
+    pub timeout_ms: u64,
+    /// Whether it is about the shadow record and its name: then the live record is not touched.
+    pub is_drill: bool,
+    /// What.
+    pub work: Work,
+}
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Wakes a person.
+    Page(Page),
+    /// Tells the pager that it is over.
+    ResolvePage {
+        /// As in the page.
+        dedup_key: String,
+        /// Why.
+        summary: String,
+    },
+    /// Looks at the target: health, tokens, replication.
+    Preflight {
+        /// The region that is to take over.
+        target: Region,
+    },
+    /// Reads the record.
+    ReadRecord,
+    /// Changes the record.
+    WriteRecord {
+        /// As it must be before; else [`super::Failure::Conflict`].
+        expected: RecordState,
+        /// As it is to become.
+        wanted: RecordState,
+    },
+    /// Looks once whether resolvers show the record; [`super::Failure::NotDone`] while they do not.
+    AwaitVisible {
+        /// What they are to show.
+        wanted: RecordState,
+    },
+    /// Tries the target through the public name: health, synthetic load.
+    Validate {
+        /// The region that took over.
+        target: Region,
+        /// The record that leads there.
+        record: RecordState,
+    },
+    /// Puts the record back.
+    RestoreRecord {
+        /// As the run left it; else [`super::Failure::Conflict`].
+        expected: RecordState,
+        /// As it was before.
+        wanted: RecordState,
+    },
+    /// Tells the chat rooms.
+    Notify {
+        /// One line: what is so now.
+        headline: String,
+        /// More lines.
+        lines: Vec<String>,
+        /// Whether nothing will follow.
+        is_last: bool,
+        /// In a dry run, the change that would be made: the calls of it are worth telling.
+        would_change: Option<(RecordState, RecordState)>,
+    },
+    /// Asks for more of the standby.
+    Scale,
+    /// Commits the region that serves now to the values file.
+    CommitRegion {
+        /// That region.
+        region: Region,
+    },
+    /// Writes the report of the incident.
+    WriteReport,
+}
+
+/// A page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The same for the same trouble on all nodes.
+    pub dedup_key: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line that is read at night.
+    pub summary: String,
+    /// Named facts.
+    pub details: Vec<(String, String)>,
+}
+
+impl Work {
+    /// Its name in the journal.
+    #[must_use]
+    pub const fn step(&self) -> Step {
+        match self {
+            Self::Page(_) => Step::Page,
+            Self::ResolvePage { .. } => Step::ResolvePage,
+            Self::Preflight { .. } => Step::Preflight,
+            Self::ReadRecord => Step::ReadRecord,
+            Self::WriteRecord { .. } => Step::WriteRecord,
+            Self::AwaitVisible { .. } => Step::AwaitVisible,
+            Self::Validate { .. } => Step::Validate,
+            Self::RestoreRecord { .. } => Step::RestoreRecord,
+            Self::Notify { .. } => Step::Notify,
+            Self::Scale => Step::Scale,
+            Self::CommitRegion { .. } => Step::CommitRegion,
+            Self::WriteReport => Step::WriteReport,
+        }
+    }
+
+    /// Whether it only informs people: it may go another way than what traffic waits for.
+    #[must_use]
+    pub const fn informs(&self) -> bool {
+        matches!(
+            self,
+            Self::Page(_)
+                | Self::ResolvePage { .. }
+                | Self::Notify { .. }
+                | Self::CommitRegion { .. }
+                | Self::WriteReport
+        )
+    }
+
+    /// The public record before and after, as an `Intent` has them.
+    #[must_use]
+    pub const fn change(&self) -> Option<(&RecordState, &RecordState)> {
+        match self {
+            Self::WriteRecord { expected, wanted } | Self::RestoreRecord { expected, wanted } => {
+                Some((expected, wanted))
+            }
+            _ => None,
+        }
+    }
+}

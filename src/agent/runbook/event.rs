@@ -1,0 +1,119 @@
+//! What the runbook is told.
+
+use super::action::TaskId;
+use super::assessment::Assessment;
+use crate::agent::pager::Severity;
+use crate::agent::types::{RecordState, Region};
+
+/// What the runbook is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Time has passed: the deadline has come, or a quarter of a second.
+    Tick,
+    /// How the regions look now: at each change, and at least once a second.
+    Assessed(Assessment),
+    /// A person acknowledged the page of `region` at the pager.
+    PageAcknowledged {
+        /// The region that the acknowledged page is about.
+        region: Region,
+        /// Who, as the pager shows them.
+        by: String,
+    },
+    /// A task ended. Each task ends once; one that could not be journalled ends with [`Failure::NotDone`].
+    Done {
+        /// Which.
+        task: TaskId,
+        /// How.
+        ended: Ended,
+    },
+    /// Something that pages and moves no traffic was raised or went away.
+    Notice(Notice),
+    /// The journal cannot be written: from here on the runbook pages and does nothing else.
+    JournalFailed {
+        /// What the system said.
+        why: String,
+    },
+    /// The journal can be written again.
+    JournalBack,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It is done: the check passed, the record is as wanted, resolvers show it (or the provider hides it).
+    Done {
+        /// What was seen, for a person.
+        detail: String,
+    },
+    /// The record as it was read.
+    Found(RecordState),
+    /// It is not done, or that is not known.
+    Failed {
+        /// How it failed.
+        failure: Failure,
+        /// What happened and what to do, for the person on call.
+        why: String,
+    },
+}
+
+/// How a task failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It has had no effect, and may go better the next time.
+    NotDone,
+    /// It has had no effect, and will not go better by being repeated: a check that did not pass, a
+    /// credential that is refused, a record that does not fit.
+    Refused,
+    /// It may have had an effect. It is settled by reading, never repeated.
+    Unknown,
+    /// The record was neither as expected nor as wanted, and was left alone.
+    Conflict(RecordState),
+}
+
+/// Something that pages and moves no traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Its name: `tokens_low`, `tokens_critical`, `errors`, `alert`, ….
+    pub name: String,
+    /// What it is about; a part of the page's key. Empty when there is one only.
+    pub subject: String,
+    /// Whether it is raised now; else it is over.
+    pub raised: bool,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was seen, for a person.
+    pub detail: String,
+    /// Whether more of the standby is asked for. Once while it is raised, and once a cooldown.
+    pub scales: bool,
+}
+
+/// What a person orders. It is answered at once by [`super::Runbook::command`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Go on with the incident that waits.
+    Ack,
+    /// Do not move traffic in this incident.
+    Decline,
+    /// Withdraw a region though no signal says so. It skips detection, cooldown and cap, and no other rule.
+    Start {
+        /// The region to withdraw.
+        from: Region,
+        /// The region that takes over; as the runbook chooses when none is named.
+        to: Option<Region>,
+        /// The reason.
+        why: String,
+    },
+    /// Stop the run where it is, after the call that is on its way.
+    Abort,
+    /// Put the record back as it was before the run that is under way, or before the last one.
+    Rollback,
+    /// Change nothing in the world until thawed; paging and telling go on.
+    Freeze {
+        /// The reason.
+        why: String,
+    },
+    /// End a freeze.
+    Thaw,
+    /// Run the whole runbook against the shadow record.
+    Drill,
+}

@@ -1,0 +1,38 @@
+//! The failover runbook: events and time in, actions out. It knows no clock, no disk, no network.
+//!
+//! [`Runbook`] takes an [`Event`] and says what to do by [`Action`]s. [`Outlook`] makes an [`Assessment`] of
+//! probes and votes. The incident is in one of the states of `incident`; how it goes on from each is in `detect`
+//! (until it is approved), `switch`, `restore` and `tell` (its end). `guard` has the rules of safety, one a
+//! function; `resume` gets from the journal's lines to the same state.
+
+mod action;
+mod assessment;
+mod command;
+mod config;
+mod detect;
+mod errand;
+mod event;
+mod guard;
+mod incident;
+mod ledger;
+mod machine;
+mod notice;
+mod quorum;
+mod record_set;
+mod restore;
+mod resume;
+mod status;
+mod switch;
+mod tell;
+#[cfg(test)]
+mod test_support;
+mod tries;
+
+pub use action::{Action, Page, Task, TaskId, Work};
+pub use assessment::{Assessment, RegionView, Standing, Votes};
+pub use command::Accepted;
+pub use config::{Failback, RegionRecord, RunbookConfig, Timing};
+pub use event::{Command, Ended, Event, Failure, Notice};
+pub use machine::Runbook;
+pub use quorum::{Glimpse, Hysteresis, Outlook};
+pub use status::{RunbookPlan, RunbookStatus};

@@ -1,0 +1,126 @@
+//! What pages and moves no traffic (tokens, own figures, alerts), and the journal's own trouble.
+
+use super::action::{Page, Work};
+use super::event::Notice;
+use super::machine::Runbook;
+use crate::agent::orders::AgentMode;
+use crate::agent::pager::Severity;
+use crate::agent::types::{Entry, Phase, UnixMs};
+
+/// More notices at a time are not told apart.
+const MAX_RAISED: usize = 256;
+
+/// A notice that is raised.
+#[derive(Clone, Debug)]
+pub(super) struct Raised {
+    since: UnixMs,
+}
+
+impl Runbook {
+    pub(super) fn notice(&mut self, notice: Notice) {
+        let key = (notice.name.clone(), notice.subject.clone());
+        let was_raised = self.raised.contains_key(&key);
+        if was_raised == notice.raised || (notice.raised && self.raised.len() >= MAX_RAISED) {
+            return;
+        }
+        let signal = if notice.subject.is_empty() {
+            notice.name.clone()
+        } else {
+            format!("{}/{}", notice.name, notice.subject)
+        };
+        let detail = notice.detail.clone();
+        self.journal(None, Entry::Signal { signal: signal.clone(), raised: notice.raised, detail });
+        let own = &self.config.own_region.0;
+        let dedup_key = format!("openclaw-rating:{}:{own}:{signal}", self.config.cluster);
+        if notice.raised {
+            self.raised.insert(key, Raised { since: self.now });
+            let summary = format!("{} {own}: {}", self.config.cluster, notice.detail);
+            let details = vec![("signal".to_owned(), signal), ("region".to_owned(), own.clone())];
+            self.send(None, Work::Page(Page { dedup_key, severity: notice.severity, summary, details }));
+            if notice.scales {
+                self.scale();
+            }
+        } else {
+            let since = self.raised.remove(&key).map_or(self.now, |raised| raised.since);
+            let summary = format!("over after {} s: {}", self.now.since_ms(since) / 1000, notice.detail);
+            self.send(None, Work::ResolvePage { dedup_key, summary });
+        }
+    }
+
+    /// More of the standby: once for what raised it, and once a cooldown, since it only ever raises.
+    fn scale(&mut self) {
+        let cooldown_ms = self.config.timing.cooldown_ms;
+        let is_rested = self.scaled_at.is_none_or(|at| self.now.since_ms(at) >= cooldown_ms);
+        let may_act = self.config.mode != AgentMode::Observe
+            && !self.config.dry_run
+            && self.frozen.is_none()
+            && self.journal_fails.is_none()
+            && self.assessment.elected;
+        if self.config.can_scale && may_act && is_rested {
+            self.scaled_at = Some(self.now);
+            self.send(None, Work::Scale);
+        }
+    }
+
+    fn journal_key(&self) -> String {
+        format!("openclaw-rating:{}:{}:journal", self.config.cluster, self.config.own_region.0)
+    }
+
+    pub(super) fn journal_failed(&mut self, why: String) {
+        if self.journal_fails.is_none() {
+            let summary = format!(
+                "{} {}: the journal cannot be written, so the agent pages and does nothing else: {why}. Free the \
+                 disk of the state directory",
+                self.config.cluster, self.config.own_region.0
+            );
+            let page =
+                Page { dedup_key: self.journal_key(), severity: Severity::Error, summary, details: vec![] };
+            self.send(None, Work::Page(page));
+        }
+        self.journal_fails = Some(why);
+    }
+
+    /// Lines may have been lost: what a restart must know is written again.
+    pub(super) fn journal_back(&mut self) {
+        if self.journal_fails.take().is_none() {
+            return;
+        }
+        let dedup_key = self.journal_key();
+        self.send(None, Work::ResolvePage { dedup_key, summary: "the journal is written again".to_owned() });
+        let (raised, detail) = (self.frozen.is_some(), self.frozen.clone().unwrap_or_default());
+        self.journal(None, Entry::Signal { signal: FROZEN.to_owned(), raised, detail });
+        if let Some((_, state)) = self.record.clone() {
+            self.journal(None, Entry::Record { state });
+        }
+        let regions: Vec<_> = self.config.regions.iter().map(|record| record.region.clone()).collect();
+        for region in regions {
+            let (signal, raised) =
+                (format!("{}{}", super::detect::DOWN_PREFIX, region.0), self.down.contains(&region));
+            self.journal(None, Entry::Signal { signal, raised, detail: "the journal is back".to_owned() });
+        }
+        self.journal_incident_again();
+    }
+
+    fn journal_incident_again(&mut self) {
+        let why = "the journal is written again".to_owned();
+        match self.incident.take() {
+            Some(incident) => {
+                let to = incident.state.phase();
+                let (target, approved_by) = incident.state.plan(&incident.head);
+                self.journal_plan(&incident.head, target.as_ref(), approved_by);
+                self.journal(Some(&incident.head.id), Entry::Moved { from: to, to, why });
+                self.incident = Some(incident);
+            }
+            None => {
+                let last = self.last_incident.clone();
+                if let Some(id) = last {
+                    let (from, to) = (Phase::Watching, Phase::Watching);
+                    self.journal(Some(&id), Entry::Moved { from, to, why });
+                }
+            }
+        }
+    }
+}
+
+/// A freeze is journalled as this signal, with its reason.
+pub(super) const FROZEN: &str = "frozen";

@@ -1,0 +1,354 @@
+//! From the lines of a journal to the runbook that wrote them.
+//!
+//! A write that was announced and has no outcome is settled by reading the record, never repeated blindly;
+//! a page has its key, so telling it again is harmless.
+
+use super::config::RunbookConfig;
+use super::detect::DOWN_PREFIX;
+use super::incident::{Approval, BackStage, Change, Ending, Head, Incident, Pass, Run, Stage, State, Stop};
+use super::ledger::{Switch, is_same};
+use super::machine::{Owed, Runbook};
+use super::notice::FROZEN;
+use super::tries::Tries;
+use crate::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Region, Step, UnixMs};
+
+/// The incident as the lines so far tell it.
+#[derive(Clone, Debug)]
+struct Open {
+    id: IncidentId,
+    region: Region,
+    target: Option<Region>,
+    cause: Cause,
+    approved_by: String,
+    opened_at: UnixMs,
+    phase: Phase,
+    since: UnixMs,
+    /// The run was approved then.
+    run_since: UnixMs,
+    write: Option<Announced>,
+    restores: u32,
+    undoes: Option<Change>,
+    is_paged: bool,
+    stop: Option<Stop>,
+}
+
+/// The last write that was announced.
+#[derive(Clone, Debug)]
+struct Announced {
+    at: UnixMs,
+    attempt: u32,
+    expected: RecordState,
+    wanted: RecordState,
+    is_done: bool,
+}
+
+struct Replay {
+    runbook: Runbook,
+    open: Option<Open>,
+}
+
+impl Runbook {
+    /// The runbook as the lines of its journal left it. Nothing is done until the first [`Self::handle`].
+    #[must_use]
+    pub fn resume(
+        config: RunbookConfig,
+        now: UnixMs,
+        lines: impl IntoIterator<Item = (UnixMs, Option<IncidentId>, Entry)>,
+    ) -> Self {
+        let mut replay = Replay { runbook: Self::new(config, now), open: None };
+        for (at, incident, entry) in lines {
+            replay.see(at, incident, entry);
+        }
+        replay.finish(now)
+    }
+}
+
+impl Replay {
+    fn see(&mut self, at: UnixMs, incident: Option<IncidentId>, entry: Entry) {
+        self.runbook.now = self.runbook.now.max(at);
+        match entry {
+            Entry::Signal { signal, raised, detail } => self.see_signal(&signal, raised, detail),
+            Entry::Record { state } => self.see_record(at, state),
+            Entry::Planned { region, target, cause, approved_by } => {
+                let Some(id) = incident else { return };
+                self.see_plan(at, id, (region, target, cause, approved_by));
+            }
+            Entry::Moved { to, .. } => self.see_move(at, incident.as_ref(), to),
+            Entry::Intent { step, attempt, expected: Some(expected), wanted: Some(wanted), .. } => {
+                self.see_write(
+                    at,
+                    incident.as_ref(),
+                    step,
+                    Announced { at, attempt, expected, wanted, is_done: false },
+                );
+            }
+            Entry::Intent { step: Step::Scale, .. } => self.runbook.scaled_at = Some(at),
+            Entry::Outcome { step, attempt, done, .. } => {
+                self.see_outcome(at, incident.as_ref(), step, attempt, done)
+            }
+            Entry::Command { command, who } => self.see_stop(incident.as_ref(), &command, who),
+            _ => {}
+        }
+    }
+
+    /// A person wanted it stopped after the call that was on its way.
+    fn see_stop(&mut self, incident: Option<&IncidentId>, command: &str, who: String) {
+        let Some(open) = self.of(incident) else { return };
+        let is_on_its_way =
+            open.phase == Phase::Switching && open.write.as_ref().is_some_and(|write| !write.is_done);
+        open.stop = match command {
+            "abort" if is_on_its_way => Some(Stop::Abort(who)),
+            "rollback" if is_on_its_way => Some(Stop::Rollback(who)),
+            _ => open.stop.take(),
+        };
+    }
+
+    fn see_signal(&mut self, signal: &str, raised: bool, detail: String) {
+        if signal == FROZEN {
+            self.runbook.frozen = raised.then_some(detail);
+        } else if let Some(region) = signal.strip_prefix(DOWN_PREFIX) {
+            let region = Region(region.to_owned());
+            if raised {
+                self.runbook.down.insert(region);
+            } else {
+                self.runbook.down.remove(&region);
+                self.runbook.spent.remove(&region);
+            }
+        }
+    }
+
+    fn see_record(&mut self, at: UnixMs, found: RecordState) {
+        let known = self.runbook.record.as_ref().map(|(_, record)| record);
+        if known.is_some_and(|known| !is_same(known, &found)) && !self.runbook.ledger.explains(&found) {
+            self.runbook.ledger.note_change(at);
+        }
+        if self.runbook.owed.as_ref().is_some_and(|owed| !is_same(&owed.change.wanted, &found)) {
+            self.runbook.owed = None;
+        }
+        self.runbook.record = Some((at, found));
+    }
+
+    fn see_plan(
+        &mut self,
+        at: UnixMs,
+        id: IncidentId,
+        (region, target, cause, approved_by): (Region, Option<Region>, Cause, String),
+    ) {
+        self.runbook.last_incident = Some(id.clone());
+        if let Some(open) = self.open.as_mut().filter(|open| open.id == id) {
+            (open.region, open.target, open.cause, open.approved_by) = (region, target, cause, approved_by);
+            return;
+        }
+        let undoes =
+            if cause == Cause::Failback { self.runbook.owed.take().map(|owed| owed.change) } else { None };
+        self.open = Some(Open {
+            id,
+            region,
+            target,
+            cause,
+            approved_by,
+            opened_at: at,
+            phase: Phase::Watching,
+            since: at,
+            run_since: at,
+            write: None,
+            restores: 0,
+            undoes,
+            is_paged: false,
+            stop: None,
+        });
+    }
+
+    fn of(&mut self, incident: Option<&IncidentId>) -> Option<&mut Open> {
+        self.open.as_mut().filter(|open| Some(&open.id) == incident)
+    }
+
+    fn see_move(&mut self, at: UnixMs, incident: Option<&IncidentId>, to: Phase) {
+        let Some(open) = self.of(incident) else { return };
+        if to == Phase::Preflight && open.phase != Phase::Switching {
+            open.run_since = at;
+        }
+        if to != open.phase {
+            (open.phase, open.since) = (to, at);
+        }
+        if matches!(to, Phase::Reported | Phase::Watching) {
+            self.see_end();
+        } else if to == Phase::Recovered {
+            self.see_recovered();
+        }
+    }
+
+    /// As [`Runbook::close`] leaves it.
+    fn see_end(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let is_about_health = matches!(open.cause, Cause::Signal | Cause::Person);
+        if is_about_health && self.runbook.down.contains(&open.region) {
+            self.runbook.spent.insert(open.region.clone());
+            if open.is_paged {
+                self.runbook.paged.insert(open.region);
+            }
+        }
+    }
+
+    fn see_recovered(&mut self) {
+        let Some(open) = &self.open else { return };
+        let change = open.write.as_ref().and_then(|write| change_of(&self.runbook, open.cause, write));
+        let region = open.region.clone();
+        let is_switch = matches!(open.cause, Cause::Signal | Cause::Person);
+        self.runbook.owed =
+            change.filter(|_| is_switch).map(|change| Owed { region, change, healthy_since: None });
+    }
+
+    fn see_write(&mut self, at: UnixMs, incident: Option<&IncidentId>, step: Step, write: Announced) {
+        let Some(open) = self.of(incident) else { return };
+        let (id, is_live) = (open.id.clone(), open.cause != Cause::Drill);
+        if step == Step::RestoreRecord {
+            open.restores = write.attempt;
+            if is_live {
+                self.runbook.ledger.announce_restore(at, write.wanted);
+            }
+            return;
+        }
+        if is_live {
+            let (expected, wanted) = (write.expected.clone(), write.wanted.clone());
+            self.runbook.ledger.announce(Switch { at, incident: id, expected, wanted });
+        }
+        if let Some(open) = self.of(incident) {
+            open.write = Some(write);
+        }
+    }
+
+    fn see_outcome(
+        &mut self,
+        at: UnixMs,
+        incident: Option<&IncidentId>,
+        step: Step,
+        attempt: u32,
+        done: bool,
+    ) {
+        let Some(open) = self.of(incident).filter(|_| done) else { return };
+        let is_live = open.cause != Cause::Drill;
+        let mut record = None;
+        match (step, &mut open.write) {
+            (Step::Page, _) => open.is_paged = true,
+            (Step::WriteRecord, Some(write)) if write.attempt == attempt => {
+                write.is_done = true;
+                record = Some(write.wanted.clone());
+            }
+            (Step::RestoreRecord, Some(write)) => record = Some(write.expected.clone()),
+            _ => {}
+        }
+        if let Some(record) = record.filter(|_| is_live) {
+            self.runbook.record = Some((at, record));
+        }
+    }
+
+    fn finish(self, now: UnixMs) -> Runbook {
+        let Self { mut runbook, open } = self;
+        runbook.now = runbook.now.max(now);
+        runbook.refresh = Tries::first(runbook.now);
+        let Some(open) = open else { return runbook };
+        let head = Head {
+            id: open.id.clone(),
+            region: open.region.clone(),
+            cause: open.cause,
+            opened_at: open.opened_at,
+            since: open.since,
+            paged: None,
+            asked: open.target.clone().filter(|_| open.phase == Phase::Acknowledged),
+            undoes: open.undoes.clone(),
+            stop: open.stop.clone(),
+        };
+        if let Some(state) = state_of(&runbook, &open) {
+            let mut head = head;
+            runbook.retell(&mut head, &state, open.is_paged);
+            runbook.incident = Some(Incident { head, state });
+        }
+        runbook
+    }
+}
+
+impl Runbook {
+    /// What may not have got through before the restart is told again.
+    fn retell(&mut self, head: &mut Head, state: &State, is_paged: bool) {
+        let why = "the agent was restarted, and goes on with this incident";
+        match state.phase() {
+            Phase::Suspect => {}
+            Phase::Recovered | Phase::RolledBack | Phase::HandedOver => self.tell(head, state, why),
+            _ if is_paged => {
+                self.paged.insert(head.region.clone());
+                head.paged = Some(crate::agent::pager::Severity::Warning);
+            }
+            _ => self.page(head, why),
+        }
+    }
+}
+
+fn change_of(runbook: &Runbook, cause: Cause, write: &Announced) -> Option<Change> {
+    let layout = if cause == Cause::Drill { &runbook.shadow } else { &runbook.live };
+    let (expected, wanted) = (write.expected.clone(), write.wanted.clone());
+    let (before, after) = (layout.set_of(&expected)?, layout.set_of(&wanted)?);
+    Some(Change { expected, wanted, before, after })
+}
+
+/// The state as it was written down; `None` when the incident had only been named.
+fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
+    let (timing, since, now) = (&runbook.config.timing, open.since, runbook.now);
+    let waits_until = since.after_ms(timing.ack_timeout_ms);
+    let tries = Tries::first(now);
+    let run = open.target.clone().map(|target| Run {
+        target,
+        approval: Approval::parse(&open.approved_by),
+        until: open.run_since.after_ms(timing.run_ms),
+    });
+    let ended = |ending| State::Ended { ending, until: now.after_ms(timing.report_ms), tries };
+    let change = open.write.as_ref().and_then(|write| change_of(runbook, open.cause, write));
+    // What was lost of a run that had begun is for a person.
+    let lost = || Some(ended(Ending::HandedOver));
+    match open.phase {
+        Phase::Watching | Phase::Reported => None,
+        Phase::Suspect => Some(State::Suspect { page_at: since.after_ms(timing.confirm_ms) }),
+        Phase::Paged => Some(State::Paged { until: waits_until, act_at: since.after_ms(timing.hold_off_ms) }),
+        Phase::Acknowledged => {
+            Some(State::Acknowledged { approval: Approval::parse(&open.approved_by), until: waits_until })
+        }
+        Phase::AutoApproved => Some(State::AutoApproved { until: since.after_ms(timing.run_ms) }),
+        Phase::Declined => Some(State::Declined { until: waits_until }),
+        Phase::Preflight => run.map(|run| State::Preflight { run, tries }).or_else(lost),
+        Phase::Switching => run
+            .map(|run| State::Switching { stage: stage_of(runbook, open, &run, change), run })
+            .or_else(lost),
+        Phase::Validating => match (run, change) {
+            (Some(run), Some(change)) => Some(State::Validating { run, change, tries }),
+            _ => lost(),
+        },
+        Phase::RollingBack => change.map_or_else(lost, |change| {
+            let until = since.after_ms(timing.rollback_ms);
+            Some(State::RollingBack {
+                change,
+                until,
+                stage: BackStage::Reading { attempt: open.restores + 1, tries },
+            })
+        }),
+        Phase::Recovered => Some(ended(Ending::Recovered)),
+        Phase::RolledBack => Some(ended(Ending::RolledBack)),
+        Phase::HandedOver => Some(ended(Ending::HandedOver)),
+    }
+}
+
+fn stage_of(runbook: &Runbook, open: &Open, run: &Run, change: Option<Change>) -> Stage {
+    let (timing, now) = (&runbook.config.timing, runbook.now);
+    let tries = Tries::first(now);
+    match (&open.write, change) {
+        (Some(write), Some(change)) if write.is_done => {
+            Stage::Showing { change, until: write.at.after_ms(timing.visible_ms), tries }
+        }
+        (Some(write), Some(change)) => {
+            Stage::Settling { change, attempt: write.attempt, until: now.after_ms(timing.run_ms), tries }
+        }
+        _ => {
+            let pass = Pass { target: run.target.clone(), at: open.since };
+            Stage::Reading { pass, tries, attempt: 1 }
+        }
+    }
+}

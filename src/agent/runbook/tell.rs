@@ -1,0 +1,157 @@
+//! Whom an incident wakes and what it says, and its last state: Recovered, RolledBack, HandedOver.
+
+use super::action::{Page, Work};
+use super::event::Ended;
+use super::incident::{Arrived, Change, Ending, Head, Next, State};
+use super::machine::Runbook;
+use super::tries::Tries;
+use crate::agent::pager::Severity;
+use crate::agent::types::{Cause, Phase, Region, UnixMs};
+
+impl Runbook {
+    /// The key of the page of `region`'s failover; the same on all nodes, so that it is one page.
+    #[must_use]
+    pub fn failover_key(&self, region: &Region) -> String {
+        self.key("failover", region)
+    }
+
+    fn key(&self, what: &str, region: &Region) -> String {
+        format!("openclaw-rating:{}:{what}:{}", self.config.cluster, region.0)
+    }
+
+    /// Health that comes back resolves a failover's page on every node; what a person must see to has a key
+    /// that only a person resolves.
+    fn key_of(&self, head: &Head) -> String {
+        let what = match head.cause {
+            Cause::Signal | Cause::Person => "failover",
+            Cause::Failback => "failback",
+            Cause::Drill => "drill",
+        };
+        self.key(what, &head.region)
+    }
+
+    /// An incident that most agree on wakes people.
+    pub(super) fn severity(&self, head: &Head) -> Severity {
+        let serves = self.in_service().is_none_or(|set| set.contains(&head.region));
+        match head.cause {
+            Cause::Drill | Cause::Failback => Severity::Info,
+            Cause::Person => Severity::Warning,
+            Cause::Signal if serves && self.assessment.is_down_by_majority(&head.region) => {
+                Severity::Critical
+            }
+            Cause::Signal => Severity::Warning,
+        }
+    }
+
+    pub(super) fn page(&mut self, head: &mut Head, why: &str) {
+        let severity = self.severity(head);
+        let dedup_key = self.key_of(head);
+        self.paged.insert(head.region.clone());
+        head.paged = Some(severity);
+        self.send_page(head, dedup_key, severity, why);
+    }
+
+    fn send_page(&mut self, head: &Head, dedup_key: String, severity: Severity, why: &str) {
+        let drill = if head.is_drill() { "[drill] " } else { "" };
+        let dry = if self.config.dry_run { "[dry run] " } else { "" };
+        let details = vec![
+            ("incident".to_owned(), head.id.0.clone()),
+            ("region".to_owned(), head.region.0.clone()),
+            ("seen by".to_owned(), self.config.own_region.0.clone()),
+            ("mode".to_owned(), self.config.mode.name().to_owned()),
+            ("record leads to".to_owned(), Self::leads_to(self.in_service().as_ref())),
+            ("what to do".to_owned(), "openclaw-rating failover status".to_owned()),
+        ];
+        let summary = format!("{drill}{dry}{}: {why}", self.config.cluster);
+        let page = Page { dedup_key, severity, summary, details };
+        self.send(Some((&head.id, head.is_drill())), Work::Page(page));
+    }
+
+    pub(super) fn resolve_page(&mut self, head: Option<&Head>, region: &Region, why: &str) {
+        let dedup_key = head.map_or_else(|| self.failover_key(region), |head| self.key_of(head));
+        let summary = format!("{}: {why}", region.0);
+        let incident = head.map(|head| (&head.id, head.is_drill()));
+        self.send(incident, Work::ResolvePage { dedup_key, summary });
+    }
+
+    /// The incident has moved into `state`: people are told.
+    pub(super) fn tell(&mut self, head: &mut Head, state: &State, why: &str) {
+        let phase = state.phase();
+        match phase {
+            Phase::Watching | Phase::Suspect | Phase::Reported => return,
+            Phase::Paged => self.page(head, why),
+            Phase::Recovered => self.tell_recovered(head, why),
+            Phase::RolledBack if head.is_drill() => self.resolve_page(Some(head), &head.region.clone(), why),
+            Phase::RolledBack | Phase::HandedOver => {
+                let key = self.key("handover", &head.region);
+                let severity = if head.is_drill() { Severity::Info } else { Severity::Critical };
+                self.send_page(head, key, severity, why);
+            }
+            _ => {}
+        }
+        self.notify(head, phase, why, None);
+    }
+
+    fn tell_recovered(&mut self, head: &Head, why: &str) {
+        self.paged.remove(&head.region);
+        self.resolve_page(Some(head), &head.region.clone(), why);
+        if self.config.commits_region && !self.config.dry_run && self.frozen.is_none() {
+            let region = self.config.own_region.clone();
+            let region = if head.cause == Cause::Failback { head.region.clone() } else { region };
+            self.send(Some((&head.id, false)), Work::CommitRegion { region });
+        }
+    }
+
+    pub(super) fn tell_closed(&mut self, head: &Head, from: Phase, why: &str) {
+        if from == Phase::Reported || from == Phase::Suspect {
+            return;
+        }
+        let is_over = head.cause != Cause::Signal || self.assessment.is_healthy(&head.region);
+        if is_over {
+            self.paged.remove(&head.region);
+            self.resolve_page(Some(head), &head.region.clone(), why);
+        }
+        self.notify(head, Phase::Watching, why, None);
+    }
+
+    pub(super) fn tell_would_change(&mut self, head: &Head, why: &str, change: &Change) {
+        self.notify(head, Phase::Switching, why, Some(change));
+    }
+
+    fn notify(&mut self, head: &Head, phase: Phase, why: &str, would_change: Option<&Change>) {
+        let drill = if head.is_drill() { "[drill] " } else { "" };
+        let is_last =
+            matches!(phase, Phase::Watching | Phase::Recovered | Phase::RolledBack | Phase::HandedOver);
+        let work = Work::Notify {
+            headline: format!("{drill}{} ({}): {}", head.region.0, head.id.0, phase.in_words()),
+            lines: vec![why.to_owned()],
+            is_last,
+            would_change: would_change.map(|change| (change.expected.clone(), change.wanted.clone())),
+        };
+        self.send(Some((&head.id, head.is_drill())), work);
+    }
+
+    /// It is over: the report is written, or its time passes.
+    pub(super) fn ended(
+        &mut self,
+        head: &mut Head,
+        ending: Ending,
+        until: UnixMs,
+        mut tries: Tries,
+        arrived: &mut Arrived,
+    ) -> Next {
+        let timeout_ms = self.config.timing.errand_timeout_ms;
+        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::WriteReport);
+        match ended {
+            Some(Ended::Done { detail }) => {
+                Next::To(State::Reported, format!("the report is written: {detail}"))
+            }
+            _ if self.now >= until => {
+                let why = "the report could not be written in time: `openclaw-rating report` writes it later";
+                Next::To(State::Reported, why.to_owned())
+            }
+            Some(_) => Next::Stay(State::Ended { ending, until, tries: self.again(tries) }),
+            None => Next::Stay(State::Ended { ending, until, tries }),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The agent's settings in words, with what each provider can and cannot do.
+
+use super::providers::{client, provider_name, traffic};
+use crate::agent::secret::SecretSource;
+use crate::config::{AgentConfig, Failback, ProviderConfig, ScaleHow, SlackConfig, TrafficConfig};
+
+/// Lines for `check-config`, each with a name or without one.
+pub(in crate::cli) fn explain(agent: &AgentConfig) -> Vec<(&'static str, String)> {
+    let names: Vec<&str> = agent.regions.iter().map(|region| region.name.0.as_str()).collect();
+    let dry_run = if agent.dry_run { ", dry run: writes nothing" } else { "" };
+    let mode = agent.mode.name();
+    let mut lines =
+        vec![("agent", format!("{mode}, region {} of {}{dry_run}", agent.own_region.0, names.join(", ")))];
+    let failback = match agent.pace.failback {
+        Failback::Manual => "by hand".to_owned(),
+        Failback::After(after) => format!("after {after:?} without a fault"),
+    };
+    let pace = &agent.pace;
+    lines.push((
+        "",
+        format!(
+            "at most one switch in {:?} and {} a day without a person; back {failback}",
+            pace.cooldown, pace.max_switches_per_day
+        ),
+    ));
+    lines.push(("", format!("{} witnesses; the public name is {}", agent.witnesses.len(), agent.public.url)));
+    lines.extend(people(agent).into_iter().map(|line| ("", line)));
+    lines.extend(record("traffic", &agent.traffic, agent));
+    if let Some(drill) = &agent.drill {
+        lines.extend(record("drill", &drill.traffic, agent));
+    }
+    lines.extend(unusable(agent).into_iter().map(|line| ("note", line)));
+    lines
+}
+
+fn people(agent: &AgentConfig) -> Vec<String> {
+    let mut lines = Vec::new();
+    match &agent.pagerduty {
+        None => lines.push("nobody is paged: there is no [agent.pagerduty]".to_owned()),
+        Some(pager) => {
+            let asks = if pager.rest_key.is_some() {
+                "asks for acknowledgements"
+            } else {
+                "does not ask for acknowledgements (no rest_key_file)"
+            };
+            lines.push(format!("pages by {}, {asks}", pager.events_base));
+        }
+    }
+    let rooms = [
+        agent.slack.as_ref().map(|slack| match slack {
+            SlackConfig::Webhook(_) => "Slack (webhook: a message for each update)",
+            SlackConfig::Bot { .. } => "Slack",
+        }),
+        agent.telegram.as_ref().map(|_| "Telegram"),
+        agent.webhook.as_ref().map(|_| "a webhook"),
+    ];
+    let rooms: Vec<&str> = rooms.into_iter().flatten().collect();
+    if !rooms.is_empty() {
+        lines.push(format!("tells {}", rooms.join(", ")));
+    }
+    lines
+}
+
+/// A record, and what its provider can and cannot do.
+fn record(name: &'static str, config: &TrafficConfig, agent: &AgentConfig) -> Vec<(&'static str, String)> {
+    let mut lines =
+        vec![(name, format!("{} {} {}", provider_name(&config.provider), config.kind, config.name))];
+    match client(&agent.http, |_| {}) {
+        Ok(client) => {
+            let limits = traffic(config, &client).limits(config.ttl_s);
+            lines.extend(limits.into_iter().map(|limit| ("", format!("  {limit}"))));
+        }
+        Err(error) => lines.push(("note", error.to_string())),
+    }
+    lines
+}
+
+/// Secrets that cannot be read now. They are read when they are used, so this hinders nobody from serving.
+fn unusable(agent: &AgentConfig) -> Vec<String> {
+    let problems = secrets(agent).into_iter().filter_map(|secret| secret.read().err());
+    problems.map(|error| format!("a secret cannot be used now: {error}")).collect()
+}
+
+fn secrets(agent: &AgentConfig) -> Vec<&SecretSource> {
+    let mut list: Vec<&SecretSource> =
+        agent.witnesses.iter().filter_map(|witness| witness.token.as_ref()).collect();
+    for config in std::iter::once(&agent.traffic).chain(agent.drill.as_ref().map(|drill| &drill.traffic)) {
+        match &config.provider {
+            ProviderConfig::Cloudflare(access) | ProviderConfig::CloudflareLb { access, .. } => {
+                list.push(&access.token)
+            }
+            ProviderConfig::Route53 { secret_access_key, session_token, .. } => {
+                list.push(secret_access_key);
+                list.extend(session_token);
+            }
+            ProviderConfig::Rfc2136 { key, .. } => list.push(key),
+            ProviderConfig::Exec { .. } => {}
+        }
+    }
+    if let Some(pager) = &agent.pagerduty {
+        list.push(&pager.routing_key);
+        list.extend(&pager.rest_key);
+    }
+    list.extend(agent.slack.iter().map(|slack| match slack {
+        SlackConfig::Webhook(secret) | SlackConfig::Bot { token: secret, .. } => secret,
+    }));
+    list.extend(agent.telegram.iter().map(|telegram| &telegram.token));
+    list.extend(agent.webhook.iter().filter_map(|webhook| webhook.token.as_ref()));
+    list.extend(agent.summary.iter().filter_map(|summary| summary.key.as_ref()));
+    list.extend(agent.prometheus.iter().filter_map(|prometheus| prometheus.token.as_ref()));
+    list.extend(agent.scale.iter().filter_map(|scale| match &scale.how {
+        ScaleHow::Kubernetes { token, .. } => Some(token),
+        ScaleHow::Command { .. } => None,
+    }));
+    list.extend(&agent.http.proxy_secret);
+    list
+}

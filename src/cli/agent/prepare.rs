@@ -1,0 +1,279 @@
+//! What the agent is made of, from the configuration.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crossbeam::channel::Receiver;
+use rustls::ClientConfig;
+
+use super::providers::{self, PartError};
+use crate::agent::engine::{
+    AgentParts, Caller, DeedParts, Hands, Informer, PeerPlace, Planners, Record, TargetBars, Trial,
+    WatchParts,
+};
+use crate::agent::history::{History, Prometheus, Queries, Subjects};
+use crate::agent::https::Client;
+use crate::agent::orders::OrderRequest;
+use crate::agent::runbook::{Failback, Hysteresis, Outlook, RegionRecord, RunbookConfig, Timing};
+use crate::agent::signals::{OwnLimits, Probe, ProbeUrl, Resolver, Watched, trust};
+use crate::agent::types::Region;
+use crate::api::Health;
+use crate::config::{self, AgentConfig, Config, TrafficConfig, VALIDATION_KEY_PREFIX};
+use crate::metrics::Published;
+
+const JOURNAL: &str = "journal";
+const REPORTS: &str = "reports";
+const SPOOL: &str = "pages";
+/// One look at the public name in a trial.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Resolvers may show the past for a TTL and a little more, but nobody waits longer than this.
+const MAX_PATIENCE: Duration = Duration::from_secs(120);
+const BEYOND_TTL: Duration = Duration::from_secs(5);
+/// What a trial takes beside patience and load.
+const TRIAL_MARGIN: Duration = Duration::from_secs(15);
+
+/// The agent's parts, apart from threads.
+pub(in crate::cli) fn prepare(
+    config: &Config,
+    agent: &AgentConfig,
+    state: &Path,
+    published: &Arc<Published>,
+    health: &Arc<Health>,
+    orders: Receiver<OrderRequest>,
+) -> Result<AgentParts, PartError> {
+    let client = providers::client(&agent.http, |_| {})?;
+    let looks = Looks { agent, tls: trust(agent.http.ca_file.as_deref())? };
+    let pager = agent.pagerduty.as_ref();
+    let pager = pager.map(|pager| providers::pager(pager, &agent.http, &state.join(SPOOL))).transpose()?;
+    let summariser =
+        agent.summary.as_ref().map(|summary| providers::summariser(summary, &agent.http)).transpose()?;
+    Ok(AgentParts {
+        runbook: runbook(agent),
+        watch: watch(config, agent, state, published, health)?,
+        probes: looks.probes(),
+        probe_interval: agent.probe.interval,
+        hands: hands(agent, &looks, &client, published)?,
+        caller: Caller { pager },
+        informer: Informer { notifiers: providers::notifiers(agent, &client), summariser },
+        deeds: deeds(config, agent, state, &client)?,
+        journal: state.join(JOURNAL),
+        orders,
+        published: Arc::clone(published),
+    })
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn names(agent: &AgentConfig) -> Vec<Region> {
+    agent.regions.iter().map(|region| region.name.clone()).collect()
+}
+
+/// How long resolvers may show the past.
+fn patience(record: &TrafficConfig) -> Duration {
+    (Duration::from_secs(u64::from(record.ttl_s)) + BEYOND_TTL).min(MAX_PATIENCE)
+}
+
+fn runbook(agent: &AgentConfig) -> RunbookConfig {
+    let record = |region: &config::RegionConfig| RegionRecord {
+        region: region.name.clone(),
+        values: region.values.clone(),
+        drill_values: region.drill_values.clone(),
+        weight: region.weight,
+    };
+    let usual = Timing::default();
+    let trial = ms(patience(&agent.traffic) + agent.validation.duration + TRIAL_MARGIN);
+    let timing = Timing {
+        hold_off_ms: ms(agent.pace.hold_off),
+        ack_timeout_ms: ms(agent.pace.ack_timeout),
+        cooldown_ms: ms(agent.pace.cooldown),
+        validate_timeout_ms: usual.validate_timeout_ms.max(trial),
+        ..usual
+    };
+    RunbookConfig {
+        cluster: agent.cluster.clone(),
+        own_region: agent.own_region.clone(),
+        regions: agent.regions.iter().map(record).collect(),
+        mode: agent.mode,
+        dry_run: agent.dry_run,
+        max_switches_per_day: agent.pace.max_switches_per_day,
+        failback: match agent.pace.failback {
+            config::Failback::Manual => Failback::Manual,
+            config::Failback::After(after) => Failback::AfterMs(ms(after)),
+        },
+        can_scale: agent.scale.is_some(),
+        commits_region: agent.gitops.is_some(),
+        can_drill: agent.drill.is_some(),
+        timing,
+    }
+}
+
+fn watch(
+    config: &Config,
+    agent: &AgentConfig,
+    state: &Path,
+    published: &Arc<Published>,
+    health: &Arc<Health>,
+) -> Result<WatchParts, PartError> {
+    let probe = &agent.probe;
+    let hysteresis = Hysteresis {
+        down_after: probe.down_after,
+        down_for_ms: ms(probe.down_for),
+        up_after: probe.up_after,
+        // Two looks that are missed and one that is late.
+        stale_after_ms: ms((probe.interval + probe.timeout) * 3),
+    };
+    let nodes: Vec<(Region, usize)> =
+        agent.regions.iter().map(|region| (region.name.clone(), region.health.len())).collect();
+    let keys = config.watched.iter().map(|watched| format!("{}/{}", watched.policy, watched.key));
+    let subjects = Subjects {
+        keys: keys.take(Subjects::MAX_KEYS).collect(),
+        regions: names(agent),
+        ..Subjects::default()
+    };
+    let peers = config.cluster.iter().flat_map(|cluster| &cluster.peers);
+    let place = |peer: &config::PeerConfig| {
+        peer.region.clone().map(|region| PeerPlace { node: peer.id.get(), region: Region(region) })
+    };
+    let signals = &agent.signals;
+    Ok(WatchParts {
+        outlook: Outlook::new(hysteresis, &nodes, agent.witnesses.len()),
+        regions: names(agent),
+        own_region: agent.own_region.clone(),
+        own_node: config.cluster.as_ref().map(|cluster| cluster.node.get()),
+        peers: peers.filter_map(place).collect(),
+        limits: OwnLimits {
+            tokens_low_percent: f64::from(signals.tokens_low_percent),
+            tokens_low_for: signals.tokens_low_for,
+            tokens_critical_percent: f64::from(signals.tokens_critical_percent),
+            tokens_critical_for: signals.tokens_critical_for,
+            error_percent: f64::from(signals.error_percent),
+            errors_for: signals.errors_for,
+            p99: signals.p99,
+            p99_for: signals.p99_for,
+            disk_free_percent: f64::from(signals.disk_free_percent),
+        },
+        history: History::new(subjects)?,
+        published: Arc::clone(published),
+        health: Arc::clone(health),
+        state_directory: state.to_owned(),
+    })
+}
+
+/// How things are looked at.
+struct Looks<'a> {
+    agent: &'a AgentConfig,
+    tls: Arc<ClientConfig>,
+}
+
+impl Looks<'_> {
+    fn probe(&self, url: &ProbeUrl, resolver: Resolver, timeout: Duration) -> Probe {
+        Probe { url: url.clone(), resolver, tls: Arc::clone(&self.tls), token: None, timeout }
+    }
+
+    fn health(&self) -> BTreeMap<Region, Vec<Probe>> {
+        let probe = |url: &ProbeUrl| self.probe(url, Resolver::Host, self.agent.probe.timeout);
+        let of =
+            |region: &config::RegionConfig| (region.name.clone(), region.health.iter().map(probe).collect());
+        self.agent.regions.iter().map(of).collect()
+    }
+
+    fn public(&self, url: &ProbeUrl, timeout: Duration) -> Probe {
+        self.probe(url, Resolver::of(&self.agent.public.resolvers), timeout)
+    }
+
+    fn probes(&self) -> Vec<(Watched, Probe)> {
+        let timeout = self.agent.probe.timeout;
+        let mut list = vec![(Watched::Public, self.public(&self.agent.public.url, timeout))];
+        for (region, probes) in self.health() {
+            list.extend(
+                (0..).zip(probes).map(|(node, probe)| (Watched::Health(region.clone(), node), probe)),
+            );
+        }
+        for (at, witness) in self.agent.witnesses.iter().enumerate() {
+            for (region, url) in names(self.agent).into_iter().zip(&witness.urls) {
+                let probe =
+                    Probe { token: witness.token.clone(), ..self.probe(url, Resolver::Host, timeout) };
+                list.push((Watched::Witness(region, at), probe));
+            }
+        }
+        list
+    }
+
+    fn trial(&self, record: &TrafficConfig, url: &ProbeUrl) -> Trial {
+        let validation = &self.agent.validation;
+        Trial {
+            probe: self.public(url, TRIAL_TIMEOUT),
+            policy: validation.policy.clone(),
+            key_prefix: VALIDATION_KEY_PREFIX.to_owned(),
+            rate_per_s: validation.rate_per_s,
+            duration: validation.duration,
+            patience: patience(record),
+        }
+    }
+}
+
+fn hands(
+    agent: &AgentConfig,
+    looks: &Looks<'_>,
+    client: &Client,
+    published: &Arc<Published>,
+) -> Result<Hands, PartError> {
+    let record = |record: &TrafficConfig, url| Record {
+        provider: providers::traffic(record, client),
+        trial: looks.trial(record, url),
+    };
+    let validation = &agent.validation;
+    Ok(Hands {
+        live: record(&agent.traffic, &agent.public.url),
+        shadow: agent.drill.as_ref().map(|drill| record(&drill.traffic, &drill.url)),
+        health: looks.health(),
+        bars: TargetBars {
+            min_tokens_percent: f64::from(validation.min_tokens_percent),
+            max_lag: validation.max_lag,
+            max_error_percent: f64::from(validation.max_error_percent),
+            max_p99: validation.max_p99,
+        },
+        published: Arc::clone(published),
+        scaler: scaler(agent)?,
+        cut_short: Arc::new(AtomicBool::new(false)),
+    })
+}
+
+type ScalerAndCount = (Box<dyn crate::agent::scale::Scaler + Send>, u32);
+
+fn scaler(agent: &AgentConfig) -> Result<Option<ScalerAndCount>, PartError> {
+    let made = agent.scale.as_ref().map(|scale| Ok((providers::scaler(scale, &agent.http)?, scale.replicas)));
+    made.transpose()
+}
+
+fn deeds(
+    config: &Config,
+    agent: &AgentConfig,
+    state: &Path,
+    client: &Client,
+) -> Result<DeedParts, PartError> {
+    let shadow = agent.drill.as_ref().map(|drill| providers::traffic(&drill.traffic, client));
+    let planners =
+        Planners { live: providers::traffic(&agent.traffic, client), shadow, scaler: scaler(agent)? };
+    let prometheus = agent.prometheus.as_ref().map(|prometheus| {
+        let client = providers::client(&agent.http, |options| {
+            options.max_response_bytes = Prometheus::MAX_ANSWER_BYTES;
+        })?;
+        let (base, token) = (prometheus.base.clone(), prometheus.token.clone());
+        Ok::<_, PartError>(Arc::new(Prometheus { client, base, token, queries: Queries::default() }))
+    });
+    Ok(DeedParts {
+        planners,
+        source: format!("{} ({})", config.node.name, agent.own_region.0),
+        links: agent.links.clone(),
+        checkout: agent.gitops.as_ref().map(providers::checkout),
+        regions: names(agent),
+        reports: state.join(REPORTS),
+        prometheus: prometheus.transpose()?,
+    })
+}

@@ -1,0 +1,203 @@
+//! `audit`: what the agent wrote down, and whether it is still what it wrote.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::agent::journal::{self, Line, Logged, ReadError, Reader, printable, utc, words_of};
+use crate::agent::types::UnixMs;
+use crate::config::{self, Sources};
+
+const JOURNAL: &str = "journal";
+/// Where the unit file puts it.
+const USUAL_DIRECTORY: &str = "/var/lib/openclaw-rating/journal";
+
+#[derive(Debug, Args)]
+pub(super) struct AuditArguments {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check that no line was changed, taken out or put in
+    Verify(Where),
+    /// Print what was seen, decided and done
+    Show(ShowArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Where {
+    /// The journal's directory; else `journal` in the state directory of the configuration, else
+    /// /var/lib/openclaw-rating/journal
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ShowArguments {
+    #[command(flatten)]
+    place: Where,
+    /// Only what belongs to this incident
+    #[arg(long, value_name = "ID")]
+    incident: Option<String>,
+    /// Only from this time on: `2026-03-04T05:06:07Z`, or an age like `90s`, `15m`, `2h`, `7d`
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Since>,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    Time(UnixMs),
+    AgeMs(u64),
+}
+
+pub(super) fn run(arguments: &AuditArguments, sources: &Sources) -> ExitCode {
+    match &arguments.command {
+        AuditCommand::Verify(place) => verify(&place.directory(sources)),
+        AuditCommand::Show(arguments) => show(arguments, &arguments.place.directory(sources)),
+    }
+}
+
+impl Where {
+    /// A configuration that cannot be read here, for want of permission, does not stop who knows the usual
+    /// place.
+    pub(super) fn directory(&self, sources: &Sources) -> PathBuf {
+        let configured = || config::load(sources).ok().and_then(|config| config.state);
+        self.dir
+            .clone()
+            .or_else(|| configured().map(|state| state.directory.join(JOURNAL)))
+            .unwrap_or_else(|| PathBuf::from(USUAL_DIRECTORY))
+    }
+}
+
+fn verify(directory: &Path) -> ExitCode {
+    let checked = match journal::check(directory) {
+        Ok(checked) => checked,
+        Err(error) => return fail(&error),
+    };
+    if checked.files == 0 && checked.fault.is_none() {
+        eprintln!("there is no journal in {}", directory.display());
+        return ExitCode::FAILURE;
+    }
+    println!("{}: {} lines in {} files are sound", directory.display(), checked.lines, checked.files);
+    if let Some((path, bytes)) = &checked.unfinished {
+        println!(
+            "{}: the last line is unfinished ({bytes} bytes): it is being written, or a crash tore it; the next \
+             start sets it aside",
+            path.display()
+        );
+    }
+    if !checked.has_head {
+        println!("there is no file `head`: whether lines were taken from the end cannot be told");
+    }
+    checked.fault.map_or(ExitCode::SUCCESS, |fault| fail(&fault))
+}
+
+fn show(arguments: &ShowArguments, directory: &Path) -> ExitCode {
+    let reader = match Reader::open(directory) {
+        Ok(reader) => reader,
+        Err(error) => return fail(&error),
+    };
+    let since = arguments.since.map_or(UnixMs(0), Since::time);
+    let is_wanted = |line: &Line| {
+        let incident = line.incident.as_ref().map(|incident| incident.0.as_str());
+        line.at >= since && (arguments.incident.is_none() || arguments.incident.as_deref() == incident)
+    };
+    let mut code = ExitCode::SUCCESS;
+    let mut shown = 0_u64;
+    for item in reader {
+        match item {
+            Ok((_, line)) if is_wanted(&line) => {
+                shown += 1;
+                if !print(&if arguments.json { json_of(&line) } else { text_of(&line) }) {
+                    return ExitCode::SUCCESS;
+                }
+            }
+            Ok(_) => {}
+            // What follows is shown all the same: on a bad night some of it is better than nothing.
+            Err(error) => code = fail(&error),
+        }
+    }
+    if shown == 0 {
+        eprintln!("{} has no such lines", directory.display());
+    }
+    code
+}
+
+/// Whether somebody still reads it: `| head` ends it, and that is no error.
+fn print(text: &str) -> bool {
+    use std::io::Write as _;
+    writeln!(std::io::stdout(), "{text}").is_ok()
+}
+
+fn text_of(line: &Line) -> String {
+    let incident = line.incident.as_ref().map_or_else(|| "-".to_owned(), |incident| printable(&incident.0));
+    format!("{}Z  #{}  {incident}  {}", utc(line.at), line.sequence, words_of(&line.logged))
+}
+
+fn json_of(line: &Line) -> String {
+    let entry = match &line.logged {
+        Logged::Known(entry) => serde_json::to_value(entry).ok(),
+        Logged::Unknown { json, .. } => serde_json::from_str(json).ok(),
+    };
+    let incident = line.incident.as_ref().map(|incident| &incident.0);
+    json!({"seq": line.sequence, "at": line.at.0, "incident": incident, "entry": entry}).to_string()
+}
+
+impl Since {
+    fn time(self) -> UnixMs {
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+        match self {
+            Self::Time(at) => at,
+            Self::AgeMs(age_ms) => UnixMs(now.saturating_sub(age_ms)),
+        }
+    }
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    let age = |unit: char| match unit {
+        's' => Some(1_000),
+        'm' => Some(60_000),
+        'h' => Some(3_600_000),
+        'd' => Some(86_400_000),
+        _ => None,
+    };
+    let unit_ms = text.chars().last().and_then(age);
+    let count = text.get(..text.len().saturating_sub(1)).and_then(|count| count.parse::<u64>().ok());
+    if let (Some(unit_ms), Some(count)) = (unit_ms, count) {
+        return Ok(Since::AgeMs(count.saturating_mul(unit_ms)));
+    }
+    let timestamp: Result<Timestamp, _> = text.parse();
+    let at = timestamp.ok().and_then(|timestamp| u64::try_from(timestamp.as_millisecond()).ok());
+    at.map(|at| Since::Time(UnixMs(at)))
+        .ok_or_else(|| "give a time like 2026-03-04T05:06:07Z, or an age like 90s, 15m, 2h, 7d".to_owned())
+}
+
+fn fail(error: &ReadError) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_date_or_an_age() {
+        for (text, expected) in [("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000), ("7d", 604_800_000)] {
+            assert!(matches!(since(text), Ok(Since::AgeMs(age)) if age == expected), "{text}");
+        }
+        let time = since("2026-03-04T05:06:07.089Z");
+        assert!(matches!(time, Ok(Since::Time(UnixMs(1_772_600_767_089)))), "{time:?}");
+        for bad in ["", "h", "-1h", "1.5h", "yesterday", "2026-03-04", "ü"] {
+            assert!(since(bad).is_err(), "{bad}");
+        }
+    }
+}

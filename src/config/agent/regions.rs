@@ -1,0 +1,229 @@
+//! `[[agent.region]]`, `[agent.public]` and `[[agent.witness]]`: what is watched, from where.
+
+use super::super::policy;
+use super::super::problem::{Findings, Place};
+use super::super::section::{Section, Text};
+use super::super::value::Value;
+use super::source::{probe_url, secret};
+use super::traffic::TrafficConfig;
+use crate::agent::secret::SecretSource;
+use crate::agent::signals::ProbeUrl;
+use crate::agent::types::Region;
+
+const MAX_REGIONS: usize = 8;
+const MAX_VALUES: usize = 16;
+const MAX_HEALTH_URLS: usize = 16;
+const MAX_WITNESSES: usize = 16;
+const MAX_RESOLVERS: usize = 4;
+/// What a witness's URL has in place of a region's name.
+const PLACEHOLDER: &str = "{region}";
+
+/// A region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionConfig {
+    /// Its name, as in `[node]` of its nodes.
+    pub name: Region,
+    /// What the public record holds for it.
+    pub values: Vec<String>,
+    /// What the shadow record holds for it.
+    pub drill_values: Vec<String>,
+    /// Its share where the record has weights.
+    pub weight: u32,
+    /// `/health` of its nodes.
+    pub health: Vec<ProbeUrl>,
+}
+
+/// The name that clients use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicConfig {
+    /// Scheme, name and port, and `/health`.
+    pub url: ProbeUrl,
+    /// Who resolves it; the host's resolvers when there are none.
+    pub resolvers: Vec<String>,
+}
+
+/// Somebody else who looks at the regions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessConfig {
+    /// One URL for each region, in their order.
+    pub urls: Vec<ProbeUrl>,
+    /// A bearer token.
+    pub token: Option<SecretSource>,
+}
+
+struct Written {
+    region: RegionConfig,
+    place: Place,
+    values: Vec<(String, Place)>,
+    drill_values: Vec<(String, Place)>,
+}
+
+/// The regions in order of preference, their values checked against the records that hold them.
+pub(super) fn read_regions(
+    agent: &mut Section<'_>,
+    traffic: Option<&TrafficConfig>,
+    drill: Option<&TrafficConfig>,
+    findings: &mut Findings,
+) -> Vec<RegionConfig> {
+    let help = "begin each region with a line `[[agent.region]]`";
+    let items = agent.array("region", MAX_REGIONS, help, findings);
+    if items.len() < 2 {
+        let what = format!("{} has {} regions; failing over takes two", agent.label(), items.len());
+        findings.missing(agent.place(), what, help);
+    }
+    let written: Vec<Written> = items.iter().filter_map(|item| read_region(item, findings)).collect();
+    check_apart(&written, findings);
+    for (record, is_drill) in [(traffic, false), (drill, true)] {
+        let Some(record) = record else { continue };
+        for one in &written {
+            let values =
+                if is_drill && !one.drill_values.is_empty() { &one.drill_values } else { &one.values };
+            check_values(record, one, values, findings);
+        }
+    }
+    written.into_iter().map(|written| written.region).collect()
+}
+
+fn read_region(item: &Value, findings: &mut Findings) -> Option<Written> {
+    let mut section = Section::of("[[agent.region]]", item, findings);
+    let name = section.required("name", "eu-central", findings);
+    if let Some(Text { text, place }) = name {
+        section.name(text);
+        if !policy::is_name(text) || text.eq_ignore_ascii_case("unknown") {
+            let what = format!("{text:?} cannot be the name of a region");
+            findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
+        }
+    }
+    let values = read_values(&mut section, "values", findings);
+    let drill_values = read_values(&mut section, "drill_values", findings);
+    if section.get("values").is_none() {
+        let what = format!("{} has no `values`", section.label());
+        findings.missing(
+            item.place,
+            what,
+            "write values = [\"192.0.2.1\"], what the public record holds for it",
+        );
+    }
+    let health = read_health(&mut section, findings);
+    let weight = section.integer("weight", 1..=255, findings).and_then(|weight| u32::try_from(weight).ok());
+    section.finish(findings);
+    let only = |values: &[(String, Place)]| values.iter().map(|(value, _)| value.clone()).collect::<Vec<_>>();
+    let region = RegionConfig {
+        name: Region(name?.text.to_owned()),
+        drill_values: only(if drill_values.is_empty() { &values } else { &drill_values }),
+        values: only(&values),
+        weight: weight.unwrap_or(1),
+        health,
+    };
+    Some(Written { region, place: item.place, values, drill_values })
+}
+
+fn read_values(
+    section: &mut Section<'_>,
+    key: &'static str,
+    findings: &mut Findings,
+) -> Vec<(String, Place)> {
+    let help = "write values = [\"192.0.2.1\"]";
+    let texts = section.texts(key, MAX_VALUES, help, findings);
+    if texts.is_empty()
+        && let Some(value) = section.get(key)
+    {
+        findings.wrong(value.place, format!("`{key}` in {} is empty", section.label()), help);
+    }
+    texts.iter().map(|text| (text.text.to_owned(), text.place)).collect()
+}
+
+fn read_health(section: &mut Section<'_>, findings: &mut Findings) -> Vec<ProbeUrl> {
+    let help = "write health = [\"http://192.0.2.1:8080/health\"], one for each of its nodes";
+    let texts = section.texts("health", MAX_HEALTH_URLS, help, findings);
+    if texts.is_empty() {
+        findings.missing(section.place(), format!("{} has no `health`", section.label()), help);
+    }
+    texts.into_iter().filter_map(|text| probe_url(text, findings)).collect()
+}
+
+/// A value must tell which region it belongs to.
+fn check_apart(written: &[Written], findings: &mut Findings) {
+    for (at, one) in written.iter().enumerate() {
+        for other in &written[..at] {
+            if one.region.name == other.region.name {
+                let what = format!("the region {:?} is there twice", one.region.name.0);
+                findings.wrong(one.place, what, "give each region a name of its own");
+            }
+            for (value, place) in &one.values {
+                if other.values.iter().any(|(theirs, _)| theirs == value) {
+                    let what = format!(
+                        "{value:?} is a value of both {:?} and {:?}",
+                        other.region.name.0, one.region.name.0
+                    );
+                    findings.wrong(*place, what, "a value must say which region is served");
+                }
+            }
+        }
+    }
+}
+
+fn check_values(record: &TrafficConfig, one: &Written, values: &[(String, Place)], findings: &mut Findings) {
+    for (value, place) in values {
+        if !record.takes(value) {
+            let what = format!("{value:?} is not the value of a record of type {}", record.kind);
+            findings.wrong(
+                *place,
+                what,
+                "write addresses for A and AAAA, a name for CNAME, pool ids for POOLS",
+            );
+        }
+    }
+    if (record.is_single() || record.is_weighted()) && values.len() > 1 {
+        let name = &one.region.name.0;
+        let what = format!("the record {} takes one value of {name:?}, not {}", record.name, values.len());
+        findings.wrong(one.place, what, "leave one, or choose a provider whose records hold several");
+    }
+}
+
+pub(super) fn read_public(agent: &mut Section<'_>, findings: &mut Findings) -> Option<PublicConfig> {
+    if agent.get("public").is_none() {
+        let help = "write [agent.public] and below it url = \"https://rates.example.com\"";
+        findings.missing(agent.place(), "[agent] has no section `public`", help);
+        return None;
+    }
+    let mut section = agent.section("public", findings);
+    let url = section.required("url", "https://rates.example.com", findings);
+    let url = url.and_then(|text| probe_url(text, findings));
+    let resolvers = section.texts("resolvers", MAX_RESOLVERS, "write resolvers = [\"10.0.0.53\"]", findings);
+    section.finish(findings);
+    let resolvers = resolvers.iter().map(|resolver| resolver.text.to_owned()).collect();
+    Some(PublicConfig { url: url?, resolvers })
+}
+
+pub(super) fn read_witnesses(
+    agent: &mut Section<'_>,
+    regions: &[RegionConfig],
+    findings: &mut Findings,
+) -> Vec<WitnessConfig> {
+    let items =
+        agent.array("witness", MAX_WITNESSES, "begin each witness with a line `[[agent.witness]]`", findings);
+    items.iter().filter_map(|item| read_witness(item, regions, findings)).collect()
+}
+
+fn read_witness(item: &Value, regions: &[RegionConfig], findings: &mut Findings) -> Option<WitnessConfig> {
+    let mut section = Section::of("[[agent.witness]]", item, findings);
+    let example = "https://iad-1.example.com:9443/v1/witness/{region}";
+    let url = section.required("url", example, findings);
+    let token = secret(&mut section, ["token_file", "token_credential"], findings);
+    section.finish(findings);
+    let Text { text, place } = url?;
+    if !text.contains(PLACEHOLDER) {
+        let what = format!("{text:?} does not say which region is asked about");
+        findings.wrong(
+            place,
+            what,
+            format!("put {PLACEHOLDER} where the region's name belongs: \"{example}\""),
+        );
+        return None;
+    }
+    let names = regions.iter().map(|region| text.replace(PLACEHOLDER, &region.name.0));
+    let urls: Option<Vec<ProbeUrl>> =
+        names.map(|text| probe_url(Text { text: &text, place }, findings)).collect();
+    Some(WitnessConfig { urls: urls?, token })
+}

@@ -1,0 +1,228 @@
+//! How the agent decides: probes, thresholds of signals, pauses and caps, what a target must show.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::super::problem::Findings;
+use super::super::section::{Section, Text, did_you_mean};
+use super::super::units::parse_duration;
+use crate::bucket::policy::PolicySpec;
+
+const SHORT: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
+const LONG: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
+const PERCENT: RangeInclusive<u64> = 0..=100;
+const MAX_LOAD_PER_S: u64 = 1000;
+const MAX_LOAD: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(30);
+/// Keys of the synthetic load begin so; no client's key should.
+pub const VALIDATION_KEY_PREFIX: &str = "openclaw-validation-";
+
+/// `[agent.probe]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// Between two probes of one URL.
+    pub interval: Duration,
+    /// From the look-up of the name to the end of the answer.
+    pub timeout: Duration,
+    /// Failures in a row, and
+    pub down_after: u32,
+    /// this long since the last success, whichever is later, and it cannot be seen.
+    pub down_for: Duration,
+    /// Successes in a row until it is seen again.
+    pub up_after: u32,
+}
+
+/// `[agent.signals]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignalConfig {
+    /// Percent of a watched bucket below which it is low.
+    pub tokens_low_percent: u8,
+    /// After this long.
+    pub tokens_low_for: Duration,
+    /// Percent of a watched bucket below which it is critical.
+    pub tokens_critical_percent: u8,
+    /// After this long.
+    pub tokens_critical_for: Duration,
+    /// Percent of requests that fail on this server's account.
+    pub error_percent: u8,
+    /// For this long.
+    pub errors_for: Duration,
+    /// The slowest hundredth of requests.
+    pub p99: Duration,
+    /// For this long.
+    pub p99_for: Duration,
+    /// Percent of the state directory's file system that must be free.
+    pub disk_free_percent: u8,
+}
+
+/// What follows by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failback {
+    /// Only a person moves traffic back.
+    Manual,
+    /// After so long without a fault.
+    After(Duration),
+}
+
+/// Pauses and caps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaceConfig {
+    /// In automatic mode, between the page and the act.
+    pub hold_off: Duration,
+    /// In manual mode, between the page and giving up on an answer.
+    pub ack_timeout: Duration,
+    /// Between two switches.
+    pub cooldown: Duration,
+    /// Switches a day that need no person.
+    pub max_switches_per_day: u32,
+    /// How traffic goes back.
+    pub failback: Failback,
+}
+
+/// `[agent.validation]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidationConfig {
+    /// Whose buckets the synthetic load asks for.
+    pub policy: String,
+    /// Requests a second.
+    pub rate_per_s: u32,
+    /// For this long.
+    pub duration: Duration,
+    /// Percent of its requests that may fail.
+    pub max_error_percent: u8,
+    /// The slowest hundredth of its requests.
+    pub max_p99: Duration,
+    /// Mean percent of watched buckets in the target.
+    pub min_tokens_percent: u8,
+    /// Age of what peers have not acknowledged.
+    pub max_lag: Duration,
+}
+
+fn seconds(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+fn percent(section: &mut Section<'_>, key: &'static str, usual: u8, findings: &mut Findings) -> u8 {
+    let value = section.integer(key, PERCENT, findings);
+    value.and_then(|value| u8::try_from(value).ok()).unwrap_or(usual)
+}
+
+fn number(
+    section: &mut Section<'_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    usual: u32,
+    findings: &mut Findings,
+) -> u32 {
+    section.integer(key, range, findings).and_then(|value| u32::try_from(value).ok()).unwrap_or(usual)
+}
+
+pub(super) fn read_probe(agent: &mut Section<'_>, findings: &mut Findings) -> ProbeConfig {
+    let mut section = agent.section("probe", findings);
+    let probe = ProbeConfig {
+        interval: section.duration("interval", SHORT, findings).unwrap_or(Duration::from_millis(400)),
+        timeout: section.duration("timeout", SHORT, findings).unwrap_or(Duration::from_millis(800)),
+        down_after: number(&mut section, "down_after", 1..=100, 3, findings),
+        down_for: section.duration("down_for", LONG, findings).unwrap_or(seconds(1)),
+        up_after: number(&mut section, "up_after", 1..=1000, 5, findings),
+    };
+    section.finish(findings);
+    probe
+}
+
+pub(super) fn read_signals(agent: &mut Section<'_>, findings: &mut Findings) -> SignalConfig {
+    let mut section = agent.section("signals", findings);
+    let mut time = |key, usual| section.duration(key, LONG, findings).unwrap_or(usual);
+    let tokens_low_for = time("tokens_low_for", seconds(120));
+    let tokens_critical_for = time("tokens_critical_for", seconds(30));
+    let errors_for = time("errors_for", seconds(30));
+    let p99 = time("p99", Duration::from_millis(50));
+    let p99_for = time("p99_for", seconds(60));
+    let config = SignalConfig {
+        tokens_low_percent: percent(&mut section, "tokens_low_percent", 10, findings),
+        tokens_low_for,
+        tokens_critical_percent: percent(&mut section, "tokens_critical_percent", 5, findings),
+        tokens_critical_for,
+        error_percent: percent(&mut section, "error_percent", 5, findings),
+        errors_for,
+        p99,
+        p99_for,
+        disk_free_percent: percent(&mut section, "disk_free_percent", 5, findings),
+    };
+    if config.tokens_critical_percent > config.tokens_low_percent
+        && let Some(value) =
+            section.get("tokens_critical_percent").or_else(|| section.get("tokens_low_percent"))
+    {
+        let what = format!(
+            "a bucket would be critical below {} % and low only below {} %",
+            config.tokens_critical_percent, config.tokens_low_percent
+        );
+        findings.wrong(value.place, what, "make tokens_low_percent the larger one");
+    }
+    section.finish(findings);
+    config
+}
+
+/// The keys stand in `[agent]` itself.
+pub(super) fn read_pace(agent: &mut Section<'_>, findings: &mut Findings) -> PaceConfig {
+    let mut time = |key, usual| agent.duration(key, LONG, findings).unwrap_or(usual);
+    let hold_off = time("hold_off", Duration::from_millis(500));
+    let ack_timeout = time("ack_timeout", seconds(1800));
+    let cooldown = time("cooldown", seconds(600));
+    PaceConfig {
+        hold_off,
+        ack_timeout,
+        cooldown,
+        max_switches_per_day: number(agent, "max_switches_per_day", 1..=1000, 3, findings),
+        failback: read_failback(agent, findings),
+    }
+}
+
+fn read_failback(agent: &mut Section<'_>, findings: &mut Findings) -> Failback {
+    let Some(Text { text, place }) = agent.text("failback", "manual", findings) else {
+        return Failback::Manual;
+    };
+    if text == "manual" {
+        return Failback::Manual;
+    }
+    let after = text.strip_prefix("after:").map(parse_duration);
+    match after {
+        Some(Ok(after)) if !after.is_zero() && after <= *LONG.end() => Failback::After(after),
+        _ => {
+            let what = format!("{text:?} does not say how traffic goes back");
+            findings.wrong(place, what, "write failback = \"manual\" or \"after:30min\", up to a day");
+            Failback::Manual
+        }
+    }
+}
+
+pub(super) fn read_validation(
+    agent: &mut Section<'_>,
+    policies: &[PolicySpec],
+    findings: &mut Findings,
+) -> ValidationConfig {
+    let mut section = agent.section("validation", findings);
+    let policy = section.text("policy", "default", findings);
+    let names = || policies.iter().map(|policy| policy.name.as_str());
+    if let Some(Text { text, place }) = policy
+        && !names().any(|name| name == text)
+    {
+        let known = format!("the policies are {}", names().take(8).collect::<Vec<_>>().join(", "));
+        findings.missing(
+            place,
+            format!("there is no policy {text:?} to validate by"),
+            did_you_mean(text, names()).unwrap_or(known),
+        );
+    }
+    let first = names().next().unwrap_or_default();
+    let config = ValidationConfig {
+        policy: policy.map_or(first, |policy| policy.text).to_owned(),
+        rate_per_s: number(&mut section, "rate", 1..=MAX_LOAD_PER_S, 50, findings),
+        duration: section.duration("duration", MAX_LOAD, findings).unwrap_or(seconds(2)),
+        max_error_percent: percent(&mut section, "max_error_percent", 1, findings),
+        max_p99: section.duration("max_p99", SHORT, findings).unwrap_or(Duration::from_millis(250)),
+        min_tokens_percent: percent(&mut section, "min_tokens_percent", 80, findings),
+        max_lag: section.duration("max_lag", LONG, findings).unwrap_or(seconds(2)),
+    };
+    section.finish(findings);
+    config
+}

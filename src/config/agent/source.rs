@@ -1,0 +1,111 @@
+//! What sections of the agent have in common: secrets by name of their place, URLs, sockets.
+
+use std::path::PathBuf;
+
+use super::super::policy;
+use super::super::problem::Findings;
+use super::super::section::{Section, Text};
+use crate::agent::https::BaseUrl;
+use crate::agent::secret::SecretSource;
+use crate::agent::signals::ProbeUrl;
+
+/// The two keys by which a secret is named: its file, or its systemd credential.
+pub(super) type SecretKeys = [&'static str; 2];
+
+/// A secret that may be left out. It is not read here: it is when it is used.
+pub(super) fn secret(
+    section: &mut Section<'_>,
+    keys: SecretKeys,
+    findings: &mut Findings,
+) -> Option<SecretSource> {
+    let [file_key, credential_key] = keys;
+    let file = section.text(file_key, "/etc/openclaw-rating/token", findings);
+    let credential = section.text(credential_key, "token", findings);
+    match (file, credential) {
+        (Some(_), Some(Text { place, .. })) => {
+            let what = format!("{} has both `{file_key}` and `{credential_key}`", section.label());
+            findings.wrong(place, what, "keep one of them");
+            None
+        }
+        (Some(Text { text, place }), None) if text.is_empty() => {
+            findings.wrong(
+                place,
+                format!("`{file_key}` names no file"),
+                "write the path of the secret's file",
+            );
+            None
+        }
+        (Some(Text { text, .. }), None) => Some(SecretSource::File(PathBuf::from(text))),
+        (None, Some(Text { text, place })) => {
+            if !policy::is_name(text) {
+                let what = format!("{text:?} cannot be the name of a systemd credential");
+                findings.wrong(place, what, "use the name of a LoadCredential= line in the unit");
+            }
+            Some(SecretSource::Credential(text.to_owned()))
+        }
+        (None, None) => None,
+    }
+}
+
+/// A secret that must be there.
+pub(super) fn required_secret(
+    section: &mut Section<'_>,
+    keys: SecretKeys,
+    findings: &mut Findings,
+) -> Option<SecretSource> {
+    if keys.iter().all(|key| section.get(key).is_none()) {
+        let [file, credential] = keys;
+        let what = format!("{} has neither `{file}` nor `{credential}`", section.label());
+        let help =
+            format!("write {file} = \"/etc/openclaw-rating/…\"; a secret itself is never in this file");
+        findings.missing(section.place(), what, help);
+    }
+    secret(section, keys, findings)
+}
+
+/// A service's base URL, or the one where it is for everybody.
+pub(super) fn base_url(
+    section: &mut Section<'_>,
+    key: &'static str,
+    usual: &str,
+    findings: &mut Findings,
+) -> Option<BaseUrl> {
+    match section.get(key) {
+        Some(_) => section.text(key, usual, findings).and_then(|text| base_url_of(text, findings)),
+        None => BaseUrl::new(usual).ok(),
+    }
+}
+
+/// `text` as a base URL.
+pub(super) fn base_url_of(text: Text<'_>, findings: &mut Findings) -> Option<BaseUrl> {
+    let wrong = |error| {
+        findings.wrong(
+            text.place,
+            format!("{:?} {error}", text.text),
+            "write \"https://host\" or \"https://host/path\"",
+        );
+    };
+    BaseUrl::new(text.text).map_err(wrong).ok()
+}
+
+/// `text` as a URL that is probed.
+pub(super) fn probe_url(text: Text<'_>, findings: &mut Findings) -> Option<ProbeUrl> {
+    let wrong = |error| {
+        let help = "write \"http://192.0.2.1:8080/health\" or \"https://fra-1.example.com/health\"";
+        findings.wrong(text.place, format!("{:?} {error}", text.text), help);
+    };
+    ProbeUrl::new(text.text).map_err(wrong).ok()
+}
+
+/// Text that people read: one line of at most `max` characters.
+pub(super) fn line(text: Text<'_>, max: usize, findings: &mut Findings) -> String {
+    let count = text.text.chars().count();
+    if count == 0 || count > max || text.text.contains(char::is_control) {
+        findings.wrong(
+            text.place,
+            format!("{:?} does not fit here", text.text),
+            format!("write one line of 1 to {max} characters"),
+        );
+    }
+    text.text.to_owned()
+}

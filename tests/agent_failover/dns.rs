@@ -1,0 +1,100 @@
+//! A real BIND with one zone and a TSIG key.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::support::{is_there, until};
+
+pub(crate) const NAME: &str = "www.example.com";
+pub(crate) const KEY: &str = "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXM=";
+
+/// Killed when dropped.
+pub(crate) struct Dns {
+    child: Child,
+    pub(crate) port: u16,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Dns {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port free for TCP and UDP on every loopback address, out of those that the kernel does not give away.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let port = rand::random_range(20_000..30_000);
+        let both = TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok();
+        if both {
+            return port;
+        }
+    }
+}
+
+impl Dns {
+    /// Serves `www.example.com` at `address`; nothing when BIND is not installed.
+    pub(crate) fn start(address: &str) -> Option<Self> {
+        if !is_there("named") || !is_there("dig") {
+            return None;
+        }
+        let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
+        write_files(directory.path(), port, address);
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+        let child = Command::new("named")
+            .env("PATH", path)
+            .args(["-g", "-n", "1", "-c"])
+            .arg(directory.path().join("named.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let dns = Self { child, port, _directory: directory };
+        until("BIND", || dns.values() == [address]);
+        Some(dns)
+    }
+
+    /// What `dig` shows.
+    pub(crate) fn values(&self) -> Vec<String> {
+        self.dig(NAME, "A")
+    }
+
+    /// The zone's serial number: one more with each change.
+    pub(crate) fn serial(&self) -> String {
+        self.dig("example.com", "SOA")
+            .first()
+            .and_then(|soa| soa.split(' ').nth(2).map(str::to_owned))
+            .unwrap()
+    }
+
+    fn dig(&self, name: &str, kind: &str) -> Vec<String> {
+        let port = self.port.to_string();
+        let arguments =
+            ["+short", "+norecurse", "+time=1", "+tries=1", "@127.0.0.1", "-p", &port, name, kind];
+        let output = Command::new("dig").args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().filter(|line| !line.starts_with(';')).map(str::to_owned).collect()
+    }
+}
+
+fn write_files(directory: &Path, port: u16, address: &str) {
+    let path = directory.display();
+    let config = format!(
+        r#"options {{
+            directory "{path}"; pid-file none; session-keyfile "{path}/session.key"; managed-keys-directory "{path}";
+            listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
+            recursion no; dnssec-validation no; allow-query {{ any; }};
+        }};
+        controls {{ }};
+        key "failover" {{ algorithm hmac-sha256; secret "{KEY}"; }};
+        zone "example.com" {{ type primary; file "example.com.zone";
+            update-policy {{ grant failover name {NAME}. A; }}; }};"#
+    );
+    std::fs::write(directory.join("named.conf"), config).unwrap();
+    let zone = format!(
+        "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\nwww A {address}\n"
+    );
+    std::fs::write(directory.join("example.com.zone"), zone).unwrap();
+}

@@ -1,0 +1,90 @@
+//! A stand-in for PagerDuty: events in, incidents out, a person who acknowledges when told to.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::fake::{Answer, Asked, Fake, json as answer, text};
+
+#[derive(Default)]
+struct World {
+    events: Vec<(Instant, Value)>,
+    acknowledged_at: Option<String>,
+}
+
+pub(crate) struct Pager {
+    pub(crate) fake: Fake,
+    world: Arc<Mutex<World>>,
+}
+
+impl Pager {
+    pub(crate) fn start() -> Self {
+        let world: Arc<Mutex<World>> = Arc::default();
+        let theirs = Arc::clone(&world);
+        let fake = Fake::start(move |asked| theirs.lock().unwrap().answer(asked));
+        Self { fake, world }
+    }
+
+    /// Kinds, keys and times of the events so far.
+    pub(crate) fn events(&self) -> Vec<(String, String, Instant)> {
+        let world = self.world.lock().unwrap();
+        let event = |(at, event): &(Instant, Value)| {
+            let text = |key: &str| event[key].as_str().unwrap().to_owned();
+            (text("event_action"), text("dedup_key"), *at)
+        };
+        world.events.iter().map(event).collect()
+    }
+
+    /// The payload of the first page.
+    pub(crate) fn first_page(&self) -> Value {
+        let world = self.world.lock().unwrap();
+        world.events.iter().find(|(_, event)| event["event_action"] == "trigger").unwrap().1.clone()
+    }
+
+    /// Waits for an event of this kind.
+    pub(crate) fn until(&self, kind: &str) -> Instant {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some((.., at)) = self.events().into_iter().find(|(found, ..)| found == kind) {
+                return at;
+            }
+            assert!(Instant::now() < deadline, "no {kind} among {:?}", self.events());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A person takes it on.
+    pub(crate) fn acknowledge(&self) {
+        self.world.lock().unwrap().acknowledged_at = Some(jiff::Timestamp::now().to_string());
+    }
+}
+
+impl World {
+    fn answer(&mut self, asked: &Asked) -> Answer {
+        match (asked.method.as_str(), asked.target.split('?').next().unwrap()) {
+            ("POST", "/v2/enqueue") => {
+                let event = asked.json();
+                assert_eq!(event["routing_key"], "the-routing-key");
+                let key = event["dedup_key"].clone();
+                self.events.push((Instant::now(), event));
+                answer(202, &json!({"status": "success", "message": "Event processed", "dedup_key": key}))
+            }
+            ("GET", "/incidents") if asked.header("authorization") == "Token token=the-rest-key" => {
+                answer(200, &json!({ "incidents": self.incidents() }))
+            }
+            _ => text(404, &asked.line()),
+        }
+    }
+
+    fn incidents(&self) -> Vec<Value> {
+        if self.events.is_empty() {
+            return Vec::new();
+        }
+        let person = json!({"id": "P1", "type": "user_reference", "summary": "Ada"});
+        let acknowledgements: Vec<Value> =
+            self.acknowledged_at.iter().map(|at| json!({"at": at, "acknowledger": person})).collect();
+        let status = if acknowledgements.is_empty() { "triggered" } else { "acknowledged" };
+        vec![json!({"id": "Q1", "status": status, "acknowledgements": acknowledgements})]
+    }
+}

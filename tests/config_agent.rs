@@ -1,0 +1,273 @@
+//! Promises of the settings of the agent.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use openclaw_rating::agent::orders::AgentMode;
+use openclaw_rating::config::{self, Config, Failback, Problems, ProviderConfig, Sources};
+
+const EXAMPLE: &str = include_str!("../deploy/openclaw-rating.example.toml");
+
+const AROUND: &str = r#"
+[[policy]]
+name = "api"
+rate = "10/s"
+[node]
+region = "eu"
+[state]
+directory = "DIR/state"
+"#;
+
+const AGENT: &str = r#"
+[agent]
+cluster = "rates"
+[[agent.region]]
+name = "eu"
+values = ["192.0.2.1"]
+health = ["http://192.0.2.1:8080/health"]
+[[agent.region]]
+name = "us"
+values = ["192.0.2.2"]
+health = ["http://192.0.2.2:8080/health"]
+[agent.public]
+url = "https://rates.example.com"
+[agent.traffic]
+provider = "exec"
+command = ["/bin/true"]
+"#;
+
+fn load_text(text: &str) -> Result<Config, Problems> {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("secret"), "ab".repeat(32)).unwrap();
+    let file = directory.path().join("c.toml");
+    fs::write(&file, text.replace("DIR", directory.path().to_str().unwrap())).unwrap();
+    config::load(&Sources { file: Some(file), ..Sources::default() })
+}
+
+/// The base configuration with some text replaced, and some added.
+fn load(changes: &[(&str, &str)], more: &str) -> Result<Config, Problems> {
+    let mut text = format!("{AROUND}{AGENT}{more}");
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    load_text(&text)
+}
+
+fn refusal(changes: &[(&str, &str)], more: &str) -> String {
+    load(changes, more).expect_err("it has a mistake").to_string()
+}
+
+#[test]
+fn little_is_needed_and_the_rest_has_the_documented_defaults() {
+    let agent = load(&[], "").unwrap_or_else(|problems| panic!("{problems}")).agent.unwrap();
+    assert_eq!((agent.mode, agent.dry_run, agent.own_region.0.as_str()), (AgentMode::Manual, false, "eu"));
+    assert_eq!(agent.traffic.name, "rates.example.com");
+    assert_eq!((agent.traffic.kind.as_str(), agent.traffic.ttl_s), ("A", 30));
+    assert_eq!((agent.pace.cooldown, agent.pace.max_switches_per_day), (Duration::from_secs(600), 3));
+    assert_eq!(agent.pace.failback, Failback::Manual);
+    let signals = &agent.signals;
+    assert_eq!((signals.tokens_low_percent, signals.tokens_low_for), (10, Duration::from_secs(120)));
+    assert_eq!((signals.tokens_critical_percent, signals.tokens_critical_for), (5, Duration::from_secs(30)));
+    assert_eq!((agent.probe.down_after, agent.probe.down_for), (3, Duration::from_secs(1)));
+    assert_eq!((agent.validation.policy.as_str(), agent.validation.min_tokens_percent), ("api", 80));
+    assert_eq!(agent.regions[0].drill_values, ["192.0.2.1"]);
+    assert!(load_text(AROUND).unwrap().agent.is_none());
+}
+
+#[test]
+fn what_must_hold_between_the_parts_is_checked() {
+    for (changes, more, says) in [
+        (
+            vec![("region = \"eu\"", "region = \"asia\"")],
+            "",
+            vec!["\"asia\" is none of the agent's", "could not act", "eu, us"],
+        ),
+        (vec![("region = \"eu\"", "")], "", vec!["\"local\" is none of the agent's"]),
+        (
+            vec![("[state]\ndirectory = \"DIR/state\"", "")],
+            "",
+            vec!["needs a state directory", "journalled first"],
+        ),
+        (
+            vec![("[agent]", "[agent]\nmode = \"automatic\"")],
+            "",
+            vec!["automatic mode needs a witness", "cut off", ":11:8"],
+        ),
+        (vec![("name = \"us\"", "name = \"eu\"")], "", vec!["the region \"eu\" is there twice"]),
+        (vec![("\"192.0.2.2\"]", "\"192.0.2.1\"]")], "", vec!["a value of both \"eu\" and \"us\""]),
+        (
+            vec![("\"192.0.2.2\"]", "\"elsewhere\"]")],
+            "",
+            vec!["\"elsewhere\" is not the value of a record of type A"],
+        ),
+        (
+            vec![("health = [\"http://192.0.2.2:8080/health\"]", "")],
+            "",
+            vec!["[[agent.region]] \"us\" has no `health`"],
+        ),
+        (vec![("http://192.0.2.2:8080/health", "http://me@a/")], "", vec!["has a user name"]),
+        (vec![("cluster = \"rates\"", "")], "", vec!["[agent] has no `cluster`"]),
+        (vec![("[agent.public]\nurl = \"https://rates.example.com\"", "")], "", vec!["no section `public`"]),
+        (vec![("provider = \"exec\"", "provider = \"exce\"")], "", vec!["did you mean `exec`?"]),
+        (vec![("/bin/true", "true")], "", vec!["full path of a program"]),
+        (
+            vec![("provider = \"exec\"\ncommand = [\"/bin/true\"]", "provider = \"rfc2136\"")],
+            "",
+            vec!["no `server`", "no `zone`", "no `key_name`", "neither `key_file` nor `key_credential`"],
+        ),
+        (
+            vec![
+                (
+                    "provider = \"exec\"\ncommand = [\"/bin/true\"]",
+                    "provider = \"cloudflare\"\ntoken_file = \"/t\"\nzone = \"example.com\"",
+                ),
+                ("[\"192.0.2.2\"]", "[\"192.0.2.2\", \"192.0.2.3\"]"),
+            ],
+            "",
+            vec!["takes one value of \"us\", not 2"],
+        ),
+        (
+            vec![(
+                "provider = \"exec\"\ncommand = [\"/bin/true\"]",
+                "provider = \"route53\"\nzone_id = \"Z1\"\naccess_key_id = \"A\"\nsecret_access_key_file = \"/s\"\nset_identifiers = [\"eu\"]",
+            )],
+            "",
+            vec!["1 set identifiers stand for 2 regions"],
+        ),
+    ] {
+        let text = refusal(&changes, more);
+        for part in says {
+            assert!(text.contains(part), "{text} lacks {part}");
+        }
+    }
+}
+
+#[test]
+fn each_service_says_what_it_lacks() {
+    for (more, says) in [
+        ("[agent.pagerduty]\n", "neither `routing_key_file` nor `routing_key_credential`"),
+        ("[agent.pagerduty]\nrouting_key_file = \"/k\"\nrouting_key_credential = \"k\"\n", "has both"),
+        (
+            "[agent.pagerduty]\nrouting_key_file = \"/k\"\nrest_api = \"http://api.example.com\"\n",
+            "plain http is only for this machine",
+        ),
+        ("[agent.pagerduty]\nrouting_key_file = \"/k\"\nsite = \"uk\"\n", "must be one of \"us\", \"eu\""),
+        ("[agent.slack]\ntoken_file = \"/t\"\n", "names neither a webhook nor a bot"),
+        ("[agent.telegram]\ntoken_file = \"/t\"\n", "[agent.telegram] has no `chat_id`"),
+        ("[agent.webhook]\n", "[agent.webhook] has no `url`"),
+        ("[agent.summary]\napi = \"https://a/v1\"\n", "[agent.summary] has no `model`"),
+        ("[agent.scale]\nreplicas = 3\n", "[agent.scale] has no `provider`"),
+        (
+            "[agent.scale]\nprovider = \"kubernetes\"\nreplicas = 3\nceiling = 2\nnamespace = \"a\"\nname = \"b\"\n",
+            "ceiling 2 is below the 3",
+        ),
+        (
+            "[agent.gitops]\ndirectory = \"/d\"\nfile = \"../x\"\nkey = \"k\"\n",
+            "not a path inside the checkout",
+        ),
+        (
+            "[agent.gitops]\ndirectory = \"/d\"\nfile = \"x\"\nkey = \"k\"\nremote = \"origin\"\n",
+            "both `remote` and `branch`",
+        ),
+        ("[agent.prometheus]\nurl = \"ftp://a\"\n", "is not a URL"),
+        ("[agent.http]\nproxy = \"http://me:hunter2@proxy:1\"\n", "holds a password"),
+        ("[agent.http]\nca_file = \"/nonexistent.pem\"\n", "cannot read the CA file /nonexistent.pem"),
+        ("[agent.validation]\npolicy = \"apii\"\n", "did you mean `api`?"),
+        ("[agent.signals]\ntokens_critical_percent = 20\n", "critical below 20 % and low only below 10 %"),
+        ("[[agent.witness]]\nurl = \"https://a/b\"\n", "does not say which region"),
+        ("[agent.drill]\nprovider = \"exec\"\ncommand = [\"/bin/true\"]\n", "[agent.drill] has no `url`"),
+        ("[[agent.link]]\ntext = \"x\"\nhref = \"javascript:1\"\n", "is not a link"),
+        ("[agent.probe]\nintervall = \"1s\"\n", "did you mean `interval`?"),
+        ("[agent.paging]\nx = 1\n", "[agent] has no key `paging`"),
+    ] {
+        let text = refusal(&[], more);
+        assert!(text.contains(says), "{text} lacks {says}");
+        assert!(!text.contains("hunter2\"") || says.contains("password"), "{text}");
+    }
+    let text = refusal(&[("[agent]", "[agent]\nfailback = \"after:soon\"")], "");
+    assert!(text.contains("does not say how traffic goes back"), "{text}");
+}
+
+#[test]
+fn peers_must_say_where_they_are() {
+    let cluster = "[cluster]\nsecret_file = \"DIR/secret\"\nlisten = \"127.0.0.1:7946\"\n[[peer]]\nid = 2\naddress = \"127.0.0.1:7947\"\n";
+    let id = ("[node]", "[node]\nid = 1");
+    assert!(refusal(&[id], cluster).contains("the region of the peer \"node-2\" is not known"));
+    let elsewhere = format!("{cluster}region = \"asia\"\n");
+    assert!(refusal(&[id], &elsewhere).contains("\"asia\" of the peer \"node-2\" is none"));
+    let config = load(&[id], &format!("{cluster}region = \"us\"\n")).unwrap();
+    assert_eq!(config.cluster.unwrap().peers[0].region.as_deref(), Some("us"));
+}
+
+/// The example with its secrets in a directory of the test.
+fn example(directory: &Path) -> String {
+    for name in ["witness.token", "tsig.key", "pagerduty.key", "pagerduty-rest.key"] {
+        fs::write(directory.join(name), "c2VjcmV0").unwrap();
+    }
+    fs::write(directory.join("cluster.secret"), "ab".repeat(32)).unwrap();
+    EXAMPLE.replace("/etc/openclaw-rating/", &format!("{}/", directory.display()))
+}
+
+#[test]
+fn the_example_is_accepted_and_check_config_explains_its_provider() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("example.toml");
+    fs::write(&file, example(directory.path())).unwrap();
+    let config = config::load(&Sources { file: Some(file.clone()), ..Sources::default() });
+    let agent = config.unwrap_or_else(|problems| panic!("{problems}")).agent.unwrap();
+    assert!(matches!(agent.traffic.provider, ProviderConfig::Rfc2136 { .. }));
+    let program = env!("CARGO_BIN_EXE_openclaw-rating");
+    let output =
+        Command::new(program).env_clear().args(["check-config", "--config"]).arg(&file).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for part in [
+        "agent      manual, region eu-central of eu-central, us-east",
+        "rfc2136 A rates.example.com",
+        "clients keep the old address for up to its TTL (30 s",
+        "the server compares",
+        "drill",
+    ] {
+        assert!(text.contains(part), "{text} lacks {part}");
+    }
+    assert!(!text.contains("c2VjcmV0"));
+    fs::remove_file(directory.path().join("tsig.key")).unwrap();
+    let output =
+        Command::new(program).env_clear().args(["check-config", "--config"]).arg(&file).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && text.contains("cannot be used now: cannot read the secret in"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_line_of_the_example_that_is_commented_out_is_a_setting() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = example(directory.path());
+    let is_setting = |line: &str| {
+        let rest = line.strip_prefix("# ").unwrap_or("");
+        let is_key = rest.split_once(" = ").is_some_and(|(key, _)| {
+            key.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+        });
+        is_key || rest.starts_with("[agent.") && !rest.starts_with("[agent.traffic]")
+    };
+    // The other providers would be a second [agent.traffic].
+    let other_providers = text.find("# [agent.traffic]").unwrap()..text.find("# A shadow record").unwrap();
+    let mut open = text.clone();
+    open.replace_range(other_providers, "");
+    let open: Vec<&str> = open.lines().map(|line| if is_setting(line) { &line[2..] } else { line }).collect();
+    let open = open.join("\n").replace("/etc/ssl/certs/ca-certificates.crt", "DIR/ca.pem");
+    let open = open.replace("ca_file", "# ca_file");
+    let file = directory.path().join("open.toml");
+    fs::write(&file, open).unwrap();
+    let config = config::load(&Sources { file: Some(file), ..Sources::default() });
+    let agent = config.unwrap_or_else(|problems| panic!("{problems}")).agent.unwrap();
+    assert!(
+        agent.slack.is_some() && agent.gitops.is_some() && agent.scale.is_some() && agent.summary.is_some()
+    );
+}
