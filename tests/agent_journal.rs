@@ -96,7 +96,8 @@ fn a_full_disk_fails_the_append_and_room_mends_it() {
         assert_eq!(lines(&directory), [1]);
     }
     fs::remove_file(filler).unwrap();
-    assert_eq!(journal.append(AT, None, &signal(&"y".repeat(9000))).unwrap(), 2);
+    // Shorter than what had to be taken back.
+    assert_eq!(journal.append(AT, None, &signal("y")).unwrap(), 2);
     drop(journal);
     assert_eq!(lines(&directory), [1, 2]);
     assert!(open(&directory).torn().is_none());
@@ -201,6 +202,9 @@ fn verify_counts_what_is_sound_and_names_the_first_fault() {
     assert!(!output.status.success() && out.lines().count() == 3 && err.contains("line 4"), "{out}{err}");
     let (output, _, err) = run(directory.path(), "audit verify --dir nowhere");
     assert!(!output.status.success() && err.contains("no journal in nowhere"), "{err}");
+    fs::write(directory.path().join("openclaw-rating.toml"), "[state").unwrap();
+    let (_, _, err) = run(directory.path(), "audit verify");
+    assert!(err.contains("check-config") && err.contains("/var/lib/openclaw-rating/journal"), "{err}");
 }
 
 #[test]

@@ -69,11 +69,19 @@ impl Where {
     /// A configuration that cannot be read here, for want of permission, does not stop who knows the usual
     /// place.
     pub(super) fn directory(&self, sources: &Sources) -> PathBuf {
-        let configured = || config::load(sources).ok().and_then(|config| config.state);
-        self.dir
-            .clone()
-            .or_else(|| configured().map(|state| state.directory.join(JOURNAL)))
-            .unwrap_or_else(|| PathBuf::from(USUAL_DIRECTORY))
+        if let Some(directory) = &self.dir {
+            return directory.clone();
+        }
+        match config::load(sources) {
+            Ok(config) => config.state.map(|state| state.directory.join(JOURNAL)),
+            Err(_) => {
+                eprintln!(
+                    "the configuration cannot be used (see check-config): looking into {USUAL_DIRECTORY}"
+                );
+                None
+            }
+        }
+        .unwrap_or_else(|| PathBuf::from(USUAL_DIRECTORY))
     }
 }
 

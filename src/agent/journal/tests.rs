@@ -187,6 +187,27 @@ fn a_journal_that_starts_again_with_other_lines_is_noticed() {
 }
 
 #[test]
+fn a_line_with_a_hash_of_its_own_does_not_fit_between_others() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    filled(one.path(), 4, Options::default());
+    let mut journal = open(two.path());
+    for _ in 0..4 {
+        journal.append(UnixMs(9), None, &signal("forged")).unwrap();
+    }
+    drop(journal);
+    let read = |directory: &Path| fs::read_to_string(first_file(directory)).unwrap();
+    let (sound, forged) = (read(one.path()), read(two.path()));
+    for at in 0..3 {
+        let mut lines: Vec<_> = sound.split_inclusive('\n').collect();
+        lines[at] = forged.split_inclusive('\n').nth(at).unwrap();
+        fs::write(first_file(one.path()), lines.concat()).unwrap();
+        let broken = fault(one.path()).unwrap();
+        // The first line follows nothing: there the second one shows it.
+        assert_eq!((broken.fault, broken.line), (Fault::NotChained, (at as u64 + 1).max(2)));
+    }
+}
+
+#[test]
 fn a_line_torn_at_any_byte_is_cut_off_kept_and_told() {
     let source = tempfile::tempdir().unwrap();
     filled(source.path(), 3, Options::default());

@@ -1,6 +1,6 @@
 //! The report of an incident: what people read the day after.
 //!
-//! Everything here but [`write`] is pure. [`Facts`] are read off the journal's lines; they and the series
+//! Everything here but [`write()`] is pure. [`Facts`] are read off the journal's lines; they and the series
 //! of before, during and after become Markdown (`markdown`) and one HTML file with plots (`html`, `plot`).
 //! The same lines and series give the same bytes: nothing is taken from the clock, and the lines about the
 //! report itself are left out.

@@ -270,6 +270,9 @@ mod tests {
             assert!(path.ends_with("h0"), "{path}");
             assert_eq!(shown.gaps(FRAME).len(), 2);
         }
+        // One missing second could be late; one that is known to be missing is a gap.
+        let (late, missing) = ([(1, Some(1.0)), (3, Some(1.0))], [(1, Some(1.0)), (2, None), (3, Some(1.0))]);
+        assert_eq!((shown(&late).runs.len(), shown(&missing).runs.len()), (1, 2));
         assert_eq!(shown(&[]).gaps(FRAME), [(LEFT, RIGHT)]);
     }
 
