@@ -380,6 +380,9 @@ impl World {
             }
             Work::ReadRecord => {
                 let call = self.provider.read(task.is_drill, is_online, &faults, &mut self.random, now_ms);
+                if let (Ended::Found(found), false) = (&call.ended, task.is_drill) {
+                    self.promises.read(node, now_ms, &found.values);
+                }
                 (call.end_ms, call.ended)
             }
             Work::WriteRecord { expected, wanted } | Work::RestoreRecord { expected, wanted } => {
