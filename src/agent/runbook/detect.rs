@@ -91,7 +91,7 @@ impl Runbook {
 
     fn open_failback_when_due(&mut self) {
         let Failback::AfterMs(after_ms) = self.config.failback else { return };
-        let Some(owed) = &self.owed else { return };
+        let Some(owed) = self.owed.as_ref().filter(|owed| owed.is_by_signal) else { return };
         let is_due = owed.healthy_since.is_some_and(|since| self.now.since_ms(since) >= after_ms);
         if !is_due || self.config.mode == AgentMode::Observe || !self.assessment.elected {
             return;

@@ -58,6 +58,8 @@ pub struct Runbook {
 pub(super) struct Owed {
     pub(super) region: Region,
     pub(super) change: Change,
+    /// Whether a signal made the switch: what a person moved away, a person moves back.
+    pub(super) is_by_signal: bool,
     pub(super) healthy_since: Option<UnixMs>,
 }
 
@@ -176,6 +178,8 @@ impl Runbook {
         }
         self.journal(Some(&head.id), Entry::Moved { from, to, why: why.clone() });
         self.tell(&mut head, &state, &why);
+        // A page does not stand in line behind what the state does.
+        self.run_errands(&mut None);
         self.incident = Some(Incident { head, state });
     }
 

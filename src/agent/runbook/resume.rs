@@ -195,8 +195,13 @@ impl Replay {
         let change = open.write.as_ref().and_then(|write| change_of(&self.runbook, open.cause, write));
         let region = open.region.clone();
         let is_switch = matches!(open.cause, Cause::Signal | Cause::Person);
-        self.runbook.owed =
-            change.filter(|_| is_switch).map(|change| Owed { region, change, healthy_since: None });
+        let is_by_signal = open.cause == Cause::Signal;
+        self.runbook.owed = change.filter(|_| is_switch).map(|change| Owed {
+            region,
+            change,
+            is_by_signal,
+            healthy_since: None,
+        });
     }
 
     fn see_write(&mut self, at: UnixMs, incident: Option<&IncidentId>, step: Step, write: Announced) {

@@ -370,7 +370,12 @@ impl Runbook {
                 let is_switch = head.cause != Cause::Failback;
                 let region = head.region.clone();
                 let why = format!("{} serves: {detail}", in_words(&change.after));
-                self.owed = is_switch.then_some(Owed { region, change, healthy_since: None });
+                self.owed = is_switch.then_some(Owed {
+                    region,
+                    change,
+                    is_by_signal: head.cause == Cause::Signal,
+                    healthy_since: None,
+                });
                 Next::To(self.ended_state(Ending::Recovered), why)
             }
             Some(Ended::Failed { why, .. }) if tries.attempt() >= MAX_TRIALS => {
