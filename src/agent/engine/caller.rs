@@ -64,7 +64,7 @@ impl Caller {
                     let _ = heard.send(Heard::Sent(Finished { task, ended }).into());
                 }
                 Ok(Call::Follow(key)) => {
-                    following = Some(Following { key, next: Instant::now(), said: None })
+                    following = Some(Following { key, next: Instant::now(), said: None });
                 }
                 Ok(Call::Unfollow) => following = None,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -104,10 +104,10 @@ impl Watch {
         let outlook = &mut self.parts.outlook;
         match &observation.watched {
             Watched::Health(region, node) => {
-                outlook.probed(now, region, *node, glimpse_of(&observation.sight))
+                outlook.probed(now, region, *node, glimpse_of(&observation.sight));
             }
             Watched::Witness(region, witness) => {
-                outlook.witnessed(now, region, *witness, vote_of(&observation.sight))
+                outlook.witnessed(now, region, *witness, vote_of(&observation.sight));
             }
             Watched::Public => {}
         }

@@ -280,7 +280,8 @@ mod tests {
     fn each_figure_is_a_signal_beyond_its_bound_only() {
         let quiet =
             OwnFigures { disk_free_percent: Some(50.0), requests_per_s: 100.0, ..OwnFigures::default() };
-        let table: [(OwnFigures, u64, &[(u64, &str, bool)]); 7] = [
+        type Row<'r> = (OwnFigures, u64, &'r [(u64, &'r str, bool)]);
+        let table: [Row<'_>; 7] = [
             (OwnFigures { errors_per_s: 5.0, ..quiet.clone() }, 100, &[]),
             (OwnFigures { errors_per_s: 5.1, ..quiet.clone() }, 31, &[(30, "errors", true)]),
             (OwnFigures { p99: Some(Duration::from_millis(51)), ..quiet.clone() }, 61, &[(60, "slow", true)]),

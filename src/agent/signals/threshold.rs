@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn it_takes_its_time_both_ways() {
-        let table: [(&str, ThresholdLimits, &[(u64, Option<f64>)], &[(u64, bool)]); 7] = [
+        type Row<'r> = (&'r str, ThresholdLimits, &'r [(u64, Option<f64>)], &'r [(u64, bool)]);
+        let table: [Row<'_>; 7] = [
             (
                 "at once when it stays",
                 TOKENS,

@@ -87,7 +87,7 @@ fn secrets(agent: &AgentConfig) -> Vec<&SecretSource> {
     for config in std::iter::once(&agent.traffic).chain(agent.drill.as_ref().map(|drill| &drill.traffic)) {
         match &config.provider {
             ProviderConfig::Cloudflare(access) | ProviderConfig::CloudflareLb { access, .. } => {
-                list.push(&access.token)
+                list.push(&access.token);
             }
             ProviderConfig::Route53 { secret_access_key, session_token, .. } => {
                 list.push(secret_access_key);

@@ -242,7 +242,7 @@ fn check_around(
         let help = "write region = \"…\" in its [[peer]], so that nodes of one region can agree on who acts";
         match &peer.region {
             None => {
-                findings.missing(place, format!("the region of the peer {:?} is not known", peer.name), help)
+                findings.missing(place, format!("the region of the peer {:?} is not known", peer.name), help);
             }
             Some(region) if !regions.is_empty() && !is_ours(region) => {
                 let what =

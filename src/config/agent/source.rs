@@ -27,7 +27,7 @@ pub(super) fn secret(
             findings.wrong(place, what, "keep one of them");
             None
         }
-        (Some(Text { text, place }), None) if text.is_empty() => {
+        (Some(Text { text: "", place }), None) => {
             findings.wrong(
                 place,
                 format!("`{file_key}` names no file"),
