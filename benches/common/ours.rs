@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use arrayvec::ArrayVec;
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::hash::{BucketId, KeyHasher};
 use openclaw_rating::bucket::policy::{LimitSpec, Mode, Policy, PolicySet, PolicySpec};
 use openclaw_rating::bucket::sharing::Sharing;
-use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
+use openclaw_rating::bucket::table::{BatchItem, BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::time::MonotonicNs;
 
 use super::keys::key;
@@ -83,13 +84,15 @@ impl Ours {
         allowed
     }
 
-    /// The same in batches: all their lines are asked for first.
+    /// The same in batches.
     pub(crate) fn decide_batches(&self, ids: &[BucketId]) -> usize {
         let limits = self.policy().default_limits();
         let mut allowed = 0;
         for batch in ids.chunks(BATCH) {
-            self.table.prefetch_batch(batch);
-            allowed += batch.iter().filter(|id| self.table.charge(**id, limits, 1, self.now).allowed).count();
+            let mut items: ArrayVec<_, BATCH> =
+                batch.iter().map(|id| BatchItem::new(*id, limits, 1, true)).collect();
+            self.table.charge_each(&mut items, self.now);
+            allowed += items.iter().filter(|item| item.charge.allowed).count();
         }
         allowed
     }
@@ -107,13 +110,10 @@ impl Ours {
 
     /// Hashes and decides, in batches; how many were allowed.
     pub(crate) fn check_batches(&self, keys: &[String]) -> usize {
-        let mut ids = [BucketId::from_u128(1); BATCH];
         let mut allowed = 0;
         for batch in keys.chunks(BATCH) {
-            for (id, key) in ids.iter_mut().zip(batch) {
-                *id = self.id(key.as_bytes());
-            }
-            allowed += self.decide_batches(&ids[..batch.len()]);
+            let ids: ArrayVec<_, BATCH> = batch.iter().map(|key| self.id(key.as_bytes())).collect();
+            allowed += self.decide_batches(&ids);
         }
         allowed
     }

@@ -77,16 +77,10 @@ cpu_ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
 wrk_run() { # PORT CONNECTIONS SECONDS SCRIPT ARGUMENTS...
     local port=$1 connections=$2 seconds=$3 script=$4
     shift 4
-    taskset -c "$load_core" wrk -t1 -c"$connections" -d"${seconds}s" --timeout 10s --latency \
-        -s "$script" "http://127.0.0.1:$port/" -- "$@" >"$work/wrk.out" || fail "wrk: $(cat "$work/wrk.out")"
+    taskset -c "$load_core" wrk -t1 -c"$connections" -d"${seconds}s" --timeout 10s \
+        -s "$script" "http://127.0.0.1:$port/" -- "$@" "$connections" >"$work/wrk.out" || fail "wrk: $(cat "$work/wrk.out")"
     awk '
-        function microseconds(text) {
-            if (text ~ /us$/) return text + 0
-            if (text ~ /ms$/) return text * 1000
-            return text * 1000000
-        }
-        $1 == "50%" { p50 = microseconds($2) }
-        $1 == "99%" { p99 = microseconds($2) }
+        $1 == "percentiles" { p50 = $2; p99 = $3 }
         / requests in / { requests = $1 }
         /^Requests\/sec:/ { rate = $2 }
         /Non-2xx/ { bad += $NF }

@@ -60,11 +60,13 @@ by_keys() {
     table keys 1.25
 }
 
+# Connections that ask once when they are open and then are as good as silent: each again after minutes.
 hold_idle() { # CONNECTIONS
-    taskset -c "$load_core" wrk -t1 -c"$1" -d3600s -s "$here/load/idle.lua" \
-        http://127.0.0.1:18080/ >"$work/idle.log" 2>&1 &
+    taskset -c "$load_core" "$root/target/release/openclaw-rating" load http://127.0.0.1:18080 \
+        --policy open --connections "$1" --rate 20 --duration 3600s --timeout 60s >"$work/idle.log" 2>&1 &
     pid[idle]=$!
-    for _ in $(seq 100); do
+    for _ in $(seq 150); do
+        kill -0 "${pid[idle]}" 2>/dev/null || fail "the holder of idle connections ended: $(tail -3 "$work/idle.log")"
         [ "$(connections_open)" -lt "$1" ] || return 0
         sleep 0.2
     done

@@ -125,14 +125,8 @@ fn charge<'p>(
     table.prefetch_batch(&ids);
     let killed = checks.iter().any(|check| check.policy.mode() == Mode::DenyAll);
     // A cost of zero only looks: a batch that is denied anyway charges nothing.
-    let mut items: ArrayVec<BatchItem<'p>, MAX_CHECKS> = checks
-        .iter()
-        .filter(|check| check.fixed().is_none())
-        .map(|check| {
-            let enforced = check.policy.mode() == Mode::Enforce;
-            BatchItem::new(check.id, check.limits, check.cost, enforced)
-        })
-        .collect();
+    let mut items: ArrayVec<BatchItem<'p>, MAX_CHECKS> =
+        checks.iter().filter(|check| check.fixed().is_none()).map(Check::item).collect();
     let fits = if killed { table.look_all(&mut items, now) } else { table.charge_all(&mut items, now) };
     let mut charges = items.iter().map(|item| item.charge);
     let decided = checks.iter().map(|check| {

@@ -3,9 +3,8 @@
 use super::problem::Problem;
 use crate::bucket::hash::{BucketId, KeyHasher};
 use crate::bucket::policy::{Answer, Limits, Mode, Policy, PolicySet};
-use crate::bucket::table::{BucketTable, Charge};
+use crate::bucket::table::{BatchItem, Charge};
 use crate::metrics::core::CheckResult;
-use crate::time::MonotonicNs;
 
 /// A check that can be decided.
 #[derive(Clone, Copy, Debug)]
@@ -46,13 +45,10 @@ impl<'p> Check<'p> {
         Ok(Self { policy, limits, id: hasher.bucket_id(policy, key), cost })
     }
 
+    /// What is to be charged, unless the decision is fixed.
     #[inline]
-    pub(super) fn decide(&self, table: &BucketTable, now: MonotonicNs) -> Decided<'p> {
-        let charge = match self.fixed() {
-            Some(charge) => charge,
-            None => table.charge(self.id, self.limits, self.cost, now),
-        };
-        self.decided(&charge)
+    pub(super) fn item(&self) -> BatchItem<'p> {
+        BatchItem::new(self.id, self.limits, self.cost, self.policy.mode() == Mode::Enforce)
     }
 
     /// The decision of a policy whose kill switch is thrown.

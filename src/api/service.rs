@@ -10,7 +10,7 @@ use super::health::Health;
 use super::problem::{Problem, kind_of};
 use super::render::{DateLine, Envelope, MAX_ANSWER_BYTES, MAX_CHECK_BYTES, Renderer};
 use super::route::{CheckRequest, NameBuffers, Route};
-use crate::bucket::hash::{BucketId, KeyHasher};
+use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::data_plane::{Event, Next, Service, Step, Turn};
@@ -167,12 +167,13 @@ impl CoreService {
     /// Decides the checks that wait, and renders their answers in order.
     fn answer(&self, work: &mut Work<'_, '_>) {
         let table = &*self.parts.table;
-        if work.pending.len() > 1 {
-            let ids: ArrayVec<BucketId, BATCH> = work.pending.iter().map(|p| p.check.id).collect();
-            table.prefetch_batch(&ids);
-        }
+        let charged = work.pending.iter().filter(|pending| pending.check.fixed().is_none());
+        let mut items: ArrayVec<_, BATCH> = charged.map(|pending| pending.check.item()).collect();
+        table.charge_each(&mut items, work.now);
+        let mut charges = items.iter().map(|item| item.charge);
         for Pending { check, deny, envelope } in work.pending.drain(..) {
-            let decided = check.decide(table, work.now);
+            let charge = check.fixed().or_else(|| charges.next()).unwrap_or_default();
+            let decided = check.decided(&charge);
             self.parts.metrics.check(decided.policy.index(), decided.result);
             self.renderer.check(&mut work.out, &decided, deny, envelope);
         }

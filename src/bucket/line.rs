@@ -63,6 +63,14 @@ pub(crate) enum Outcome {
     Lost,
 }
 
+/// A charge that fits a line as it was read, to be made by one exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prepared {
+    old: Pair,
+    new: Pair,
+    level: u64,
+}
+
 /// A bucket as one look found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
@@ -210,6 +218,30 @@ impl Line {
                 }
             }
         }
+    }
+
+    /// The plainest kind of charge, read but not made: the bucket is here, in the slot of `limits`, owes no
+    /// credit, and `cost` fits. Everything else is `None`, and for [`Line::charge`].
+    #[inline]
+    pub(crate) fn prepare(&self, id: BucketId, limits: &Limits, cost: u64, now: u64) -> Option<Prepared> {
+        let old = self.pair.load();
+        let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
+        let plain = old.tat != RESERVED && self.id() == id.get() && slot == limits.slot() && cost != 0;
+        if !plain || self.credit.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        match gcra::decide(old.tat, now, limits.clock().ticks(cost), limits.burst_ticks()) {
+            Verdict::Denied { .. } => None,
+            Verdict::Allowed { tat } => {
+                Some(Prepared { old, new: Pair { tat, count: old.count + cost }, level: tat - now })
+            }
+        }
+    }
+
+    /// Makes a charge that was prepared; the level after it, or `None` when the line has changed since.
+    #[inline]
+    pub(crate) fn commit(&self, prepared: &Prepared) -> Option<u64> {
+        self.pair.compare_exchange(prepared.old, prepared.new).ok().map(|()| prepared.level)
     }
 
     /// Gives `cost` tokens back that a charge took: to the level now, to the count by a credit.

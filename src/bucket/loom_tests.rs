@@ -132,6 +132,43 @@ fn a_batch_that_loses_a_race_gives_back_what_it_took() {
 }
 
 #[test]
+fn charges_made_together_lose_none_to_another_thread() {
+    explore(|| {
+        let world = World::new(1, 2);
+        assert_eq!(world.charge(8, 1, 0), 1);
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.charge(8, 1, 0))
+        };
+        let limits = world.policies.find(b"p").unwrap().default_limits();
+        let mut items = [8, 8].map(|key| BatchItem::new(BucketId::from_u128(key), limits, 1, true));
+        world.table.charge_each(&mut items, MonotonicNs(0));
+        let mine = items.iter().filter(|item| item.charge.allowed).count() as u64;
+        assert_eq!(1 + mine + other.join().unwrap(), 2);
+        assert_eq!(world.used(8), 2);
+    });
+}
+
+#[test]
+fn charges_made_together_never_land_on_the_bucket_that_replaced_their_own() {
+    explore(|| {
+        let world = World::new(1, 1);
+        for key in [0, 1, 2, 3, 4, 5] {
+            world.charge(key, 1, 0);
+        }
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.charge(100, 1, 10))
+        };
+        let limits = world.policies.find(b"p").unwrap().default_limits();
+        let mut items = [1, 2].map(|key| BatchItem::new(BucketId::from_u128(key), limits, 1, true));
+        world.table.charge_each(&mut items, MonotonicNs(10 * SECOND));
+        assert!(world.used(100) <= other.join().unwrap());
+        assert_eq!(world.charge(100, 1, 10), 0);
+    });
+}
+
+#[test]
 fn a_bucket_taken_over_before_its_first_charge_takes_none_for_its_successor() {
     explore(|| {
         let world = World::new(1, 1);
@@ -156,7 +193,7 @@ fn merge(world: &World, key: u128, tokens: u64, now_s: u64) -> Option<bool> {
     let limits = world.policies.find(b"p").unwrap().default_limits();
     let now = MonotonicNs(now_s * SECOND);
     let mut known = false;
-    let merged = world.table.merge(BucketId::from_u128(key), limits, 0, now, |_, heard, limits| {
+    let merged = world.table.merge(BucketId::from_u128(key), None, limits, 0, now, |_, heard, limits| {
         known = heard.known;
         heard.tat.max(limits.clock().at(now)) + limits.clock().ticks(tokens)
     });

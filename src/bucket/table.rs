@@ -1,9 +1,9 @@
 //! The table of buckets: fixed in size, shared by all threads without locks.
 //!
-//! A key has two candidate groups of eight lines. It goes to the first, to the second only once
-//! the first is three quarters used and the second is emptier (two choices: Azar, Broder, Karlin,
-//! Upfal 1994), so at a load of 3/4 fewer than one key in 2,000 finds no empty line, and most checks
-//! touch one. Lines are never emptied, only taken over, so a look-up that meets an empty line is done.
+//! A key has two candidate groups of eight lines, and a first line in each. It goes to the first line of
+//! the first group, or, when that is taken, to the emptier group (two choices: Azar, Broder, Karlin, Upfal
+//! 1994), so at a load of 3/4 fewer than one key in 2,000 finds no empty line, and most checks touch one.
+//! Lines are never emptied, only taken over, so a look into a group that meets an empty line is done.
 //!
 //! An insertion reserves a line, names itself in it, and only then looks whether another thread did
 //! the same elsewhere in the window (Dekker's handshake, by sequentially consistent fences): at least
@@ -27,6 +27,7 @@ use super::policy::{self, Limits, PolicySet};
 use super::sync::{AtomicU64, Ordering, fence, nap, spin_loop, yield_now};
 use crate::time::MonotonicNs;
 
+mod batch;
 mod merge;
 
 pub(crate) use super::line::Heard;
@@ -34,8 +35,10 @@ pub use super::line::{Reading, View};
 
 /// Lines of one group: 512 bytes.
 const GROUP: usize = if cfg!(loom) { 2 } else { 8 };
-/// From so many used lines on, a group sends newcomers to their second group when that is emptier.
-const SPILL: usize = GROUP * 3 / 4;
+/// Where nine of ten buckets are, after the first line of the window.
+const LIKELY: [usize; 3] = [1, GROUP, GROUP + 1];
+/// Where most others are.
+const UNLIKELY: [usize; 6] = [2, 3, 4, GROUP + 2, GROUP + 3, GROUP + 4];
 /// Counts begin at the epoch in milliseconds shifted by so many bits.
 const EPOCH_SHIFT: u32 = 20;
 const NS_PER_MS: u64 = 1_000_000;
@@ -228,7 +231,7 @@ impl BucketTable {
 
     /// Asks the cache for all that the coming charges of a batch will touch, so that misses overlap: the
     /// likeliest line of each, then, where it holds another bucket, the other likely ones, and only for
-    /// the few that are in none of these the rest. Each line asked for in vain costs bandwidth.
+    /// the few that are in none of these others. Each line asked for in vain costs bandwidth.
     pub fn prefetch_batch(&self, ids: &[BucketId]) {
         for id in ids {
             self.prefetch(*id);
@@ -236,31 +239,33 @@ impl BucketTable {
         for id in ids {
             let window = self.window(*id);
             if !self.lines[window.at(0)].may_hold(*id) {
-                [1, GROUP, GROUP + 1].into_iter().for_each(|step| self.lines.prefetch(window.at(step)));
+                self.prefetch_steps(&window, &LIKELY);
             }
         }
         for id in ids {
             let window = self.window(*id);
             if self.find_likely(*id, &window).is_none() {
-                (2..GROUP).for_each(|step| self.lines.prefetch(window.at(step)));
+                self.prefetch_steps(&window, &UNLIKELY);
             }
         }
+    }
+
+    #[inline]
+    fn prefetch_steps(&self, window: &Window, steps: &[usize]) {
+        steps.iter().for_each(|step| self.lines.prefetch(window.at(*step)));
     }
 
     /// Charges `cost` tokens to a bucket if they fit, and makes the bucket if there is none. A cost
     /// of zero only looks.
     pub fn charge(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
         let now_ticks = limits.clock().at(now);
-        let absent = self.replication.as_ref().map_or(0, |replication| replication.absent.of(limits.slot()));
+        let absent = self.absent(limits);
         for attempt in 0..MAX_ATTEMPTS {
             match self.find(id) {
                 Some(index) => match self.lines[index].charge(id, limits, cost, absent, now_ticks) {
                     Outcome::Decided { allowed, level, wait } => {
-                        if let Some(replication) = &self.replication
-                            && allowed
-                            && cost != 0
-                        {
-                            replication.changes.mark(index);
+                        if allowed && cost != 0 {
+                            self.mark_changed(index);
                         }
                         return Charge { allowed, level, wait, table_full: false };
                     }
@@ -276,6 +281,20 @@ impl BucketTable {
             }
         }
         self.decide_without_bucket(limits, cost)
+    }
+
+    /// What charges under `limits` also charge for absent peers.
+    #[inline]
+    fn absent(&self, limits: &Limits) -> u32 {
+        self.replication.as_ref().map_or(0, |replication| replication.absent.of(limits.slot()))
+    }
+
+    /// Notes for the peers that this thread has just exchanged the pair of a line.
+    #[inline]
+    fn mark_changed(&self, index: usize) {
+        if let Some(replication) = &self.replication {
+            replication.changes.mark(index);
+        }
     }
 
     /// Charges all items or none, and says which: `true` when every enforced item fitted.
@@ -405,29 +424,29 @@ impl BucketTable {
     #[inline]
     fn find(&self, id: BucketId) -> Option<usize> {
         let window = self.window(id);
-        self.find_likely(id, &window).or_else(|| {
-            self.find_in_group(id, &window, 0).or_else(|| {
-                // No key of the first group was ever sent on while it was emptier than this.
-                (self.used_lines(window.first) >= SPILL)
-                    .then(|| self.find_in_group(id, &window, GROUP))
-                    .flatten()
-            })
-        })
+        self.find_likely(id, &window).or_else(|| self.find_unlikely(id, &window))
     }
 
-    /// The likely places: those of the second group before the rest of the first, since a key that was
-    /// sent on is more often there than displaced here.
+    /// The likely places: the first two lines of each group.
     #[inline]
     fn find_likely(&self, id: BucketId, window: &Window) -> Option<usize> {
-        self.find_in_pair(id, window, 0).or_else(|| self.find_in_pair(id, window, GROUP))
+        self.find_at(id, [window.at(0), window.at(GROUP)])
+            .or_else(|| self.find_at(id, [window.at(1), window.at(GROUP + 1)]))
+    }
+
+    fn find_unlikely(&self, id: BucketId, window: &Window) -> Option<usize> {
+        // No key goes anywhere else while this line is empty.
+        if self.lines[window.at(0)].is_empty() {
+            return None;
+        }
+        self.find_in_group(id, window, 0).or_else(|| self.find_in_group(id, window, GROUP))
     }
 
     #[inline]
-    fn find_in_pair(&self, id: BucketId, window: &Window, from: usize) -> Option<usize> {
+    fn find_at(&self, id: BucketId, places: [usize; 2]) -> Option<usize> {
         // Which of the two it is cannot be predicted, so that is no branch.
-        let pair = [window.at(from), window.at(from + 1)];
-        let held = pair.map(|index| self.lines[index].may_hold(id));
-        (held[0] | held[1]).then(|| pair[usize::from(!held[0])])
+        let held = places.map(|index| self.lines[index].may_hold(id));
+        (held[0] | held[1]).then(|| places[usize::from(!held[0])])
     }
 
     #[inline]
@@ -472,7 +491,8 @@ impl BucketTable {
     fn reserve(&self, window: &Window, now: MonotonicNs) -> Option<(usize, super::sync::Pair, bool)> {
         let (first, second) = (self.used_lines(window.first), self.used_lines(window.second));
         let floor = self.count_floor(now);
-        let half = if first >= SPILL && second < first { GROUP } else { 0 };
+        let first_is_taken = !self.lines[window.at(0)].is_empty();
+        let half = if first_is_taken && second <= first { GROUP } else { 0 };
         let empty = (0..2 * GROUP)
             .map(|step| window.at(step ^ half))
             .filter(|index| self.lines[*index].is_empty())

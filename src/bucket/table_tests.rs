@@ -12,7 +12,7 @@ use super::gcra::Rate;
 use super::hash::{BucketId, KeyHasher};
 use super::policy::{LimitSpec, Limits, Mode, PolicySet, PolicySpec};
 use super::sharing::Sharing;
-use super::table::{BatchItem, BucketTable, OnTableFull, TableConfig};
+use super::table::{BatchItem, BucketTable, Charge, OnTableFull, TableConfig};
 use crate::time::{Clock as _, ManualClock, MonotonicNs};
 
 const SECOND: u64 = 1_000_000_000;
@@ -274,6 +274,68 @@ proptest! {
             prop_assert_eq!(table.used(id(key)).unwrap_or(0), total);
         }
     }
+}
+
+/// A charge as a test writes it: key, cost, whether in the limits of another slot.
+type Wanted = (u128, u64, bool);
+
+proptest! {
+    #[test]
+    fn charges_made_together_are_those_made_one_after_another(
+        rounds in prop::collection::vec(
+            (prop::collection::vec((0_u128..40, 0_u64..6, prop::bool::weighted(0.1)), 1..40), 0_u64..3),
+            1..20,
+        ),
+    ) {
+        // So few lines that buckets are everywhere in their windows, and some find no room.
+        let (together, one_by_one) = (table(32, OnTableFull::Deny), table(32, OnTableFull::Deny));
+        let (limits, other) = (limit_in_slot(0, 2, 10), limit_in_slot(1, 2, 5));
+        let mut now = MonotonicNs(SECOND);
+        for (wanted, wait_s) in rounds {
+            now.0 += wait_s * SECOND;
+            let of = |(key, cost, in_other): &Wanted| {
+                (id(*key), if *in_other { &other } else { &limits }, (*cost).min(5))
+            };
+            let mut items: Vec<BatchItem<'_>> = wanted.iter().map(of)
+                .map(|(id, limits, cost)| BatchItem::new(id, limits, cost, true)).collect();
+            together.charge_each(&mut items, now);
+            // Buckets that are to be made come last in a round, and so may find another line.
+            let mut expected: HashMap<u128, Vec<Charge>> = HashMap::new();
+            let mut got = expected.clone();
+            for (item, wanted) in items.iter().zip(&wanted) {
+                let (id, limits, cost) = of(wanted);
+                expected.entry(wanted.0).or_default().push(one_by_one.charge(id, limits, cost, now));
+                got.entry(wanted.0).or_default().push(item.charge);
+            }
+            if together.stats().full + one_by_one.stats().full == 0 {
+                prop_assert_eq!(expected, got);
+            } else {
+                prop_assert!(got.values().flatten().all(|charge| charge.level <= limits.burst_ticks()));
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_that_charge_together_admit_the_budget_to_the_token() {
+    let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 50_000));
+    let admitted: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut admitted = 0;
+                    for _ in 0..2000 {
+                        let mut items = [(); 16].map(|()| BatchItem::new(id(1), &limits, 1, true));
+                        table.charge_each(&mut items, MonotonicNs(0));
+                        admitted += items.iter().filter(|item| item.charge.allowed).count() as u64;
+                    }
+                    admitted
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!((admitted, table.used(id(1))), (50_000, Some(50_000)));
 }
 
 #[test]

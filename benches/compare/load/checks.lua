@@ -1,5 +1,6 @@
--- wrk: checks of keys. Arguments after `--`: form (get, post), pipeline depth, keys, order (random, once).
--- `once` takes each key in turn; `distinct` at the end says how many there were.
+-- wrk: checks of keys. Arguments after `--`: form (get, post), pipeline depth, keys, order (random, once),
+-- connections. `once` takes each key in turn; `distinct` at the end says how many there were, and
+-- `percentiles` the median and the 99th in microseconds, of the latencies as they were.
 
 local counter = 0
 
@@ -36,6 +37,7 @@ end
 
 function init(arguments)
     form, depth, keys, order = arguments[1], tonumber(arguments[2]), tonumber(arguments[3]), arguments[4]
+    connections = tonumber(arguments[5])
     math.randomseed(seed)
     -- Pipelined requests come too fast to be written one by one: as many as there are keys are ready.
     pool, at = nil, 0
@@ -51,7 +53,38 @@ function request()
     return pool[at]
 end
 
-function done()
+-- wrk adds to each latency those that requests in between would have had, one an interval, which it takes
+-- from the number of answers. With pipelining that is far too short: it then adds below its own minimum, and
+-- prints zeros. What was added to one value is what stands an interval above it.
+local function measured(summary, latency, connections)
+    local interval = math.floor(summary.duration / math.floor(summary.requests / connections))
+    local found, values, total = {}, {}, 0
+    for i = 1, #latency do
+        local value, count = latency(i)
+        values[i], found[value] = value, count
+    end
+    for i, value in ipairs(values) do
+        local count = found[value] - (value > interval and found[value + interval] or 0)
+        values[i], total = { value, count }, total + count
+    end
+    return values, total
+end
+
+local function percentile(values, total, part)
+    local seen = 0
+    for _, pair in ipairs(values) do
+        seen = seen + pair[2]
+        if seen >= part * total then return pair[1] end
+    end
+    return 0
+end
+
+function done(summary, latency)
+    local connections = worker:get("connections")
+    if summary.requests >= connections then
+        local values, total = measured(summary, latency, connections)
+        print("percentiles " .. percentile(values, total, 0.5) .. " " .. percentile(values, total, 0.99))
+    end
     local count = worker:get("sent")
     if count then print("distinct " .. math.min(count, worker:get("keys"))) end
 end

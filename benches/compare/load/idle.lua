@@ -1,2 +1,0 @@
--- wrk: connections that are opened and then say nothing for an hour.
-function delay() return 3600 * 1000 end
