@@ -199,7 +199,9 @@ impl Promises {
         // Not told from a write that had no effect: see `changed`.
         let others = others.filter(|applied| !is_retry || applied.by.is_some());
         let others = others.filter(|applied| !self.unseen.contains(&(agent.index, applied.at_ms)));
-        let last = others.map(|applied| applied.at_ms).max();
+        // What came after the read is found by the write, which compares.
+        let read_ms = self.read.get(&agent.index).map_or(0, |(at_ms, _)| *at_ms);
+        let last = others.map(|applied| applied.at_ms).filter(|at_ms| *at_ms < read_ms).max();
         let is_rested = last.is_none_or(|at_ms| now_ms - at_ms >= timing().cooldown_ms);
         must(is_rested, || {
             format!("node {} switches although the record changed at {last:?} ms", agent.index)
