@@ -333,7 +333,10 @@ fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
             .map(|run| State::Switching { stage: stage_of(runbook, open, &run, change), run })
             .or_else(lost),
         Phase::Validating => match (run, change) {
-            (Some(run), Some(change)) => Some(State::Validating { run, change, tries }),
+            (Some(run), Some(change)) => {
+                let until = since.after_ms(timing.validating_ms);
+                Some(State::Validating { run, change, until, tries })
+            }
             _ => lost(),
         },
         Phase::RollingBack => change.map_or_else(lost, |change| {

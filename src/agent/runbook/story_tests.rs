@@ -27,6 +27,8 @@ struct Story {
     assessment: Assessment,
     /// Such tasks fail.
     fails: Option<Step>,
+    /// Such tasks do not end.
+    holds: Option<Step>,
     /// For the rules: what the last preflight of the incident passed, and when.
     passed: Option<(IncidentId, Region, UnixMs)>,
 }
@@ -71,6 +73,7 @@ impl Story {
             performed: vec![],
             assessment: Assessment::default(),
             fails: None,
+            holds: None,
             passed: None,
         };
         story.assess(all_well());
@@ -132,8 +135,8 @@ impl Story {
 
     /// Every task ends as it should.
     fn settle(&mut self) {
-        while !self.open.is_empty() {
-            let task = self.open.remove(0);
+        while let Some(at) = self.open.iter().position(|task| Some(task.work.step()) != self.holds) {
+            let task = self.open.remove(at);
             let ended = match &task.work {
                 Work::ReadRecord => Ended::Found(self.record.clone()),
                 Work::WriteRecord { wanted, .. } | Work::RestoreRecord { wanted, .. } => {
@@ -325,6 +328,42 @@ fn a_write_that_had_no_effect_is_tried_a_few_times_and_handed_over() {
     }
     assert_eq!(story.count(Step::WriteRecord), 4);
     assert!(story.last_why().contains("could not be written, and is the old one"), "{}", story.last_why());
+}
+
+#[test]
+fn a_run_gives_way_to_a_region_before_it_in_line() {
+    let ours = RunbookConfig { own_region: region("ap"), ..config() };
+    let mut story = Story::new(ours);
+    let mut both_are_dead = eu_is_dead();
+    both_are_dead.regions.insert(region("us"), view(dead(), 3));
+    story.assess(both_are_dead);
+    story.now = story.now.after_ms(300);
+    story.feed(Event::Tick);
+    story.now = story.now.after_ms(500);
+    story.feed(Event::Tick);
+    story.end_step(Step::Preflight, Ended::Done { detail: "well".to_owned() });
+    story.assess(eu_is_dead());
+    story.pass_ms(10_000);
+    assert_eq!((story.count(Step::WriteRecord), story.runbook.phase()), (0, Phase::AutoApproved));
+    story.record = record(&["192.0.2.2"]);
+    story.pass_ms(10_000);
+    assert_eq!((story.count(Step::WriteRecord), story.runbook.phase()), (0, Phase::Watching));
+}
+
+#[test]
+fn validation_that_nobody_answers_ends() {
+    let mut story = Story::new(config());
+    story.assess(eu_is_dead());
+    story.holds = Some(Step::Validate);
+    story.pass_ms(3_000);
+    assert_eq!(story.runbook.phase(), Phase::Validating);
+    story.journal_fails = true;
+    story.feed(Event::JournalFailed { why: "no space".to_owned() });
+    for _ in 0..2_000 {
+        story.now = story.now.after_ms(250);
+        story.assess(story.assessment.clone());
+    }
+    assert_eq!(story.runbook.phase(), Phase::Watching);
 }
 
 #[test]
