@@ -67,6 +67,7 @@ pub(crate) fn timing() -> Timing {
         look_timeout_ms: 2_000,
         visible_ms: 12_000,
         validate_timeout_ms: 5_000,
+        validating_ms: 20_000,
         run_ms: 30_000,
         rollback_ms: 25_000,
         errand_timeout_ms: 3_000,

@@ -16,6 +16,8 @@ use crate::scenario::Scenario;
 const LAG_MS: u64 = 9_000;
 /// An agent leaves an incident within this long, while it runs.
 const LONGEST_INCIDENT_MS: u64 = 300_000;
+/// The cooldown runs from the announcement of a write, and its effect may come so much later.
+const SLOWEST_WRITE_MS: u64 = 6_000;
 const DAY_MS: u64 = 86_400_000;
 
 /// A change of the live record that had an effect.
@@ -49,6 +51,7 @@ pub(crate) struct Promises {
     /// What each node last read, and changes that cancelled out between two of its reads: it knows of neither.
     read: BTreeMap<usize, (u64, Vec<String>)>,
     unseen: BTreeSet<(usize, u64)>,
+    wrote_ms: BTreeMap<usize, u64>,
     /// Effective changes of each run, there and back.
     moves: BTreeMap<(usize, String, bool), u32>,
     open_since: BTreeMap<usize, (IncidentId, u64)>,
@@ -142,6 +145,13 @@ impl Promises {
             return Ok(());
         }
         let id = task.incident.clone().ok_or("a write of no incident")?;
+        // Read since the last write, and a moment ago: nothing is written blindly.
+        let read_ms = self.read.get(&node).map(|(at_ms, _)| *at_ms);
+        let last_ms = self.wrote_ms.insert(node, now_ms);
+        must(
+            read_ms.is_some_and(|at_ms| Some(at_ms) > last_ms && at_ms + SLOWEST_WRITE_MS >= now_ms),
+            || format!("node {node} writes at {now_ms} ms, read at {read_ms:?} and wrote at {last_ms:?}"),
+        )?;
         if task.work.step() == Step::RestoreRecord {
             return before.symmetric_difference(&after).try_for_each(|region| {
                 let is_healthy = !after.contains(region) || self.healthy_ms[*region] + LAG_MS >= now_ms;
@@ -199,8 +209,10 @@ impl Promises {
         // Not told from a write that had no effect: see `changed`.
         let others = others.filter(|applied| !is_retry || applied.by.is_some());
         let others = others.filter(|applied| !self.unseen.contains(&(agent.index, applied.at_ms)));
-        let last = others.map(|applied| applied.at_ms).max();
-        let is_rested = last.is_none_or(|at_ms| now_ms - at_ms >= timing().cooldown_ms);
+        // What came after the read is found by the write, which compares.
+        let read_ms = self.read.get(&agent.index).map_or(0, |(at_ms, _)| *at_ms);
+        let last = others.map(|applied| applied.at_ms).filter(|at_ms| *at_ms < read_ms).max();
+        let is_rested = last.is_none_or(|at_ms| now_ms - at_ms + SLOWEST_WRITE_MS >= timing().cooldown_ms);
         must(is_rested, || {
             format!("node {} switches although the record changed at {last:?} ms", agent.index)
         })?;

@@ -65,7 +65,7 @@ pub(crate) fn random(seed: u64) -> Scenario {
         _ => vec![0],
     };
     let calm = random.chance(0.2);
-    Scenario {
+    let mut scenario = Scenario {
         seed,
         regions,
         nodes_each,
@@ -89,6 +89,22 @@ pub(crate) fn random(seed: u64) -> Scenario {
         on_call: on_call(&mut random),
         typed: if calm { vec![] } else { typed(&mut random, regions, nodes) },
         edits: if calm { vec![] } else { edits(&mut random, regions) },
+    };
+    if random.chance(0.1) {
+        plan_a_move(&mut random, &mut scenario);
+    }
+    scenario
+}
+
+/// A person moves traffic while most things are well; the target may not bear it.
+fn plan_a_move(random: &mut Random, scenario: &mut Scenario) {
+    let at_ms = random.between(FIRST_FAULT_MS, FAULTS_MS / 2);
+    let command = Command::Start { from: name_of(0), to: None, why: String::new() };
+    scenario.typed.insert(0, Typed { at_ms, node: scenario.nodes_each, command });
+    scenario.faults.0.truncate(random.pick(&[0, 0, 1, 2]));
+    if random.chance(0.6) {
+        let (from_ms, to_ms) = (0, at_ms + random.pick(&[2_000, 30_000]));
+        scenario.faults.0.push(Timed { fault: Fault::FailsUnderLoad(1), from_ms, to_ms });
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Timing {
     pub visible_ms: u64,
     /// One trial under the public name.
     pub validate_timeout_ms: u64,
+    /// All trials together; then it is put back.
+    pub validating_ms: u64,
     /// From the approval to the write; then it is handed over.
     pub run_ms: u64,
     /// How long putting back may take; then it is handed over.
@@ -116,6 +118,7 @@ impl Default for Timing {
             look_timeout_ms: 10_000,
             visible_ms: 120_000,
             validate_timeout_ms: 60_000,
+            validating_ms: 3 * 60_000,
             run_ms: 5 * 60_000,
             rollback_ms: 5 * 60_000,
             errand_timeout_ms: 20_000,

@@ -202,7 +202,7 @@ impl Runbook {
             return Next::Close(why);
         }
         if self.objections(head, &approval).is_empty() {
-            return self.begin_run(head, approval);
+            return self.begin_run(head, approval, until);
         }
         if self.now >= until {
             let why = self.with_objections("it was approved and could not begin in time", head, &approval);
@@ -216,7 +216,7 @@ impl Runbook {
             return Next::Close(why);
         }
         if self.objections(head, &Approval::Policy).is_empty() {
-            return self.begin_run(head, Approval::Policy);
+            return self.begin_run(head, Approval::Policy, until);
         }
         if self.now >= until {
             let why =
@@ -239,12 +239,27 @@ impl Runbook {
         Next::Stay(State::Declined { until })
     }
 
-    fn begin_run(&mut self, head: &Head, approval: Approval) -> Next {
+    fn begin_run(&mut self, head: &Head, approval: Approval, until: UnixMs) -> Next {
         let Ok(scope) = self.scope(head) else { return self.hand_over("nobody can take over") };
         self.journal_plan(head, Some(&scope.target), approval.text());
         let why = format!("{}: {} is looked at", approval.text(), scope.target.0);
-        let run = Run { target: scope.target, approval, until: self.now.after_ms(self.config.timing.run_ms) };
+        let until = until.min(self.now.after_ms(self.config.timing.run_ms));
+        let run = Run { target: scope.target, approval, until };
         Next::To(State::Preflight { run, tries: Tries::first(self.now) }, why)
+    }
+
+    /// A region before the run's target in line is healthy again: its agent acts, or nobody can.
+    pub(super) fn gives_way(&self, head: &Head, run: &Run) -> Option<Next> {
+        let target = self.scope(head).map(|scope| scope.target).ok()?;
+        if target == run.target {
+            return None;
+        }
+        let why = format!("{} takes over, and not {}", target.0, run.target.0);
+        let until = run.until;
+        Some(match run.approval.clone() {
+            Approval::Policy => Next::To(State::AutoApproved { until }, why),
+            approval => Next::To(State::Acknowledged { approval, until }, why),
+        })
     }
 
     /// Whether the reason is gone.

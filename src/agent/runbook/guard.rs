@@ -356,3 +356,7 @@ pub(super) fn set_without(withdrawn: &Region, target: &Region, before: &RegionSe
     let left: RegionSet = before.iter().filter(|region| *region != withdrawn).cloned().collect();
     if left.contains(target) { left } else { [target.clone()].into() }
 }
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

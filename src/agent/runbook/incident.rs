@@ -60,7 +60,7 @@ pub(super) enum State {
     /// The record is being changed.
     Switching { run: Run, stage: Stage },
     /// The target is tried under the public name.
-    Validating { run: Run, change: Change, tries: Tries },
+    Validating { run: Run, change: Change, until: UnixMs, tries: Tries },
     /// The record is being put back.
     RollingBack { change: Change, until: UnixMs, stage: BackStage },
     /// It is over; the report is being written.
@@ -209,12 +209,12 @@ impl State {
             | Self::AutoApproved { until }
             | Self::Declined { until }
             | Self::RollingBack { until, .. }
+            | Self::Validating { until, .. }
             | Self::Ended { until, .. }
             | Self::Switching {
                 stage: Stage::Settling { until, .. } | Stage::Showing { until, .. }, ..
             } => *until,
             Self::Preflight { run, .. } | Self::Switching { run, .. } => run.until,
-            Self::Validating { tries, .. } => tries.deadline(),
             Self::Reported => UnixMs(0),
         }
     }

@@ -160,7 +160,9 @@ impl Runbook {
             State::Declined { until } => self.declined(head, until),
             State::Preflight { run, tries } => self.preflight(head, run, tries, arrived),
             State::Switching { run, stage } => self.switching(head, run, stage, arrived),
-            State::Validating { run, change, tries } => self.validating(head, run, change, tries, arrived),
+            State::Validating { run, change, until, tries } => {
+                self.validating(head, run, (change, until), tries, arrived)
+            }
             State::RollingBack { change, until, stage } => {
                 self.roll_back(head, change, until, stage, arrived)
             }

@@ -22,6 +22,8 @@ mod record_set;
 mod restore;
 mod resume;
 mod status;
+#[cfg(test)]
+mod story_tests;
 mod switch;
 mod tell;
 #[cfg(test)]

@@ -98,6 +98,17 @@ impl Runbook {
                 (format!("{}{}", super::detect::DOWN_PREFIX, region.0), self.down.contains(&region));
             self.journal(None, Entry::Signal { signal, raised, detail: "the journal is back".to_owned() });
         }
+        let cooldown_ms = self.config.timing.cooldown_ms;
+        let changed_at = self.ledger.changed_before(None);
+        if changed_at.is_some_and(|at| self.now.since_ms(at) < cooldown_ms) {
+            let detail = "the record changed within the cooldown".to_owned();
+            self.journal(None, Entry::Signal { signal: CHANGED.to_owned(), raised: true, detail });
+        }
+        for region in self.spent.clone() {
+            let signal = format!("{SPENT_PREFIX}{}", region.0);
+            let detail = "its incident has ended; another begins once it was healthy".to_owned();
+            self.journal(None, Entry::Signal { signal, raised: true, detail });
+        }
         self.journal_incident_again();
     }
 
@@ -121,6 +132,12 @@ impl Runbook {
         }
     }
 }
+
+/// That the record changed a short while ago is journalled again as this signal.
+pub(super) const CHANGED: &str = "record_changed";
+
+/// A region whose incident has ended while it is down is journalled again under its name behind this.
+pub(super) const SPENT_PREFIX: &str = "region_spent/";
 
 /// A freeze is journalled as this signal, with its reason.
 pub(super) const FROZEN: &str = "frozen";

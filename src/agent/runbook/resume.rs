@@ -8,7 +8,7 @@ use super::detect::DOWN_PREFIX;
 use super::incident::{Approval, BackStage, Change, Ending, Head, Incident, Pass, Run, Stage, State, Stop};
 use super::ledger::{Switch, is_same};
 use super::machine::{Owed, Runbook};
-use super::notice::FROZEN;
+use super::notice::{CHANGED, FROZEN, SPENT_PREFIX};
 use super::tries::Tries;
 use crate::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Region, Step, UnixMs};
 
@@ -67,7 +67,7 @@ impl Replay {
     fn see(&mut self, at: UnixMs, incident: Option<IncidentId>, entry: Entry) {
         self.runbook.now = self.runbook.now.max(at);
         match entry {
-            Entry::Signal { signal, raised, detail } => self.see_signal(&signal, raised, detail),
+            Entry::Signal { signal, raised, detail } => self.see_signal(at, &signal, raised, detail),
             Entry::Record { state } => self.see_record(at, state),
             Entry::Planned { region, target, cause, approved_by } => {
                 let Some(id) = incident else { return };
@@ -103,9 +103,13 @@ impl Replay {
         };
     }
 
-    fn see_signal(&mut self, signal: &str, raised: bool, detail: String) {
+    fn see_signal(&mut self, at: UnixMs, signal: &str, raised: bool, detail: String) {
         if signal == FROZEN {
             self.runbook.frozen = raised.then_some(detail);
+        } else if signal == CHANGED {
+            self.runbook.ledger.note_change(at);
+        } else if let Some(region) = signal.strip_prefix(SPENT_PREFIX) {
+            self.runbook.spent.insert(Region(region.to_owned()));
         } else if let Some(region) = signal.strip_prefix(DOWN_PREFIX) {
             let region = Region(region.to_owned());
             if raised {
@@ -139,6 +143,7 @@ impl Replay {
             (open.region, open.target, open.cause, open.approved_by) = (region, target, cause, approved_by);
             return;
         }
+        self.see_end();
         let undoes =
             if cause == Cause::Failback { self.runbook.owed.take().map(|owed| owed.change) } else { None };
         self.open = Some(Open {
@@ -164,6 +169,10 @@ impl Replay {
     }
 
     fn see_move(&mut self, at: UnixMs, incident: Option<&IncidentId>, to: Phase) {
+        // There is one incident at a time: when another moves, the end of the open one was not written.
+        if self.open.as_ref().is_some_and(|open| Some(&open.id) != incident) {
+            self.see_end();
+        }
         let Some(open) = self.of(incident) else { return };
         if to == Phase::Preflight && open.phase != Phase::Switching {
             open.run_since = at;
@@ -324,7 +333,10 @@ fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
             .map(|run| State::Switching { stage: stage_of(runbook, open, &run, change), run })
             .or_else(lost),
         Phase::Validating => match (run, change) {
-            (Some(run), Some(change)) => Some(State::Validating { run, change, tries }),
+            (Some(run), Some(change)) => {
+                let until = since.after_ms(timing.validating_ms);
+                Some(State::Validating { run, change, until, tries })
+            }
             _ => lost(),
         },
         Phase::RollingBack => change.map_or_else(lost, |change| {

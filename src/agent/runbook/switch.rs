@@ -9,7 +9,7 @@ use super::ledger::{Switch, is_same};
 use super::machine::{Owed, Runbook};
 use super::record_set::{RegionSet, in_words};
 use super::tries::Tries;
-use crate::agent::types::{Cause, RecordState};
+use crate::agent::types::{Cause, RecordState, UnixMs};
 
 /// A target that fails more often does not take over.
 const MAX_PREFLIGHTS: u32 = 3;
@@ -33,6 +33,9 @@ impl Runbook {
             return self.out_of_time(head, &run);
         }
         let is_due = matches!(tries, Tries::Pausing { .. });
+        if let Some(next) = self.gives_way(head, &run).filter(|_| is_due) {
+            return next;
+        }
         if is_due && !self.objections(head, &run.approval).is_empty() {
             return Next::Stay(State::Preflight { run, tries });
         }
@@ -143,6 +146,9 @@ impl Runbook {
             if let Some(why) = self.comes_to_nothing(head) {
                 return Err(Some(Next::Close(why)));
             }
+            if let Some(next) = self.gives_way(head, run) {
+                return Err(Some(next));
+            }
         }
         let layout = if head.is_drill() { &self.shadow } else { &self.live };
         let Some(before) = layout.set_of(&found) else { return Err(Some(self.hand_over(&not_ours(&found)))) };
@@ -242,7 +248,7 @@ impl Runbook {
     }
 
     /// The state Switching begins with a pass.
-    const fn now_of_pass(&self, head: &Head) -> crate::agent::types::UnixMs {
+    const fn now_of_pass(&self, head: &Head) -> UnixMs {
         head.since
     }
 
@@ -261,7 +267,7 @@ impl Runbook {
         &mut self,
         head: &mut Head,
         run: &Run,
-        (change, attempt, until): (Change, u32, crate::agent::types::UnixMs),
+        (change, attempt, until): (Change, u32, UnixMs),
         mut tries: Tries,
         arrived: &mut Arrived,
     ) -> Result<Next, Stage> {
@@ -326,7 +332,7 @@ impl Runbook {
         &mut self,
         head: &mut Head,
         run: Run,
-        (change, until): (Change, crate::agent::types::UnixMs),
+        (change, until): (Change, UnixMs),
         mut tries: Tries,
         arrived: &mut Arrived,
     ) -> Next {
@@ -336,7 +342,8 @@ impl Runbook {
             self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::AwaitVisible { wanted });
         if let Some(Ended::Done { detail }) = ended {
             let why = format!("the record leads to {}: {detail}", in_words(&change.after));
-            return Next::To(State::Validating { run, change, tries: Tries::first(self.now) }, why);
+            let until = self.now.after_ms(self.config.timing.validating_ms);
+            return Next::To(State::Validating { run, change, until, tries: Tries::first(self.now) }, why);
         }
         if let Some(Ended::Failed { why, .. }) = &ended {
             self.last_error = Some(format!("the change does not show: {why}"));
@@ -353,7 +360,7 @@ impl Runbook {
         &mut self,
         head: &mut Head,
         run: Run,
-        change: Change,
+        (change, until): (Change, UnixMs),
         mut tries: Tries,
         arrived: &mut Arrived,
     ) -> Next {
@@ -383,10 +390,13 @@ impl Runbook {
             }
             Some(Ended::Failed { why, .. }) => {
                 self.last_error = Some(format!("validation: {why}"));
-                Next::Stay(State::Validating { run, change, tries: self.again(tries) })
+                Next::Stay(State::Validating { run, change, until, tries: self.again(tries) })
             }
-            Some(Ended::Found(_)) => Next::Stay(State::Validating { run, change, tries: self.again(tries) }),
-            None => Next::Stay(State::Validating { run, change, tries }),
+            Some(Ended::Found(_)) => {
+                Next::Stay(State::Validating { run, change, until, tries: self.again(tries) })
+            }
+            None if self.now >= until => self.undo(head, change, "validation could not be done in time"),
+            None => Next::Stay(State::Validating { run, change, until, tries }),
         }
     }
 
