@@ -6,6 +6,7 @@ mod dns;
 #[allow(dead_code)]
 #[path = "agent_providers/fake.rs"]
 mod fake;
+#[allow(dead_code)]
 #[path = "agent_failover/pager.rs"]
 mod pager;
 mod program;
@@ -45,7 +46,7 @@ struct Story {
 impl Story {
     fn begin() -> Option<Self> {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let dns = Dns::start(EU)?;
+        let dns = Dns::start("127.0.0.1", EU)?;
         let secrets = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("cluster", "ab".repeat(32).as_str()),

@@ -12,6 +12,7 @@ pub(crate) const KEY: &str = "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXM=";
 /// Killed when dropped.
 pub(crate) struct Dns {
     child: Child,
+    listens: String,
     pub(crate) port: u16,
     _directory: tempfile::TempDir,
 }
@@ -35,13 +36,13 @@ pub(crate) fn free_port() -> u16 {
 }
 
 impl Dns {
-    /// Serves `www.example.com` at `address`; nothing when BIND is not installed.
-    pub(crate) fn start(address: &str) -> Option<Self> {
+    /// Says at the address `listens` that `www.example.com` is at `address`; nothing when BIND is not installed.
+    pub(crate) fn start(listens: &str, address: &str) -> Option<Self> {
         if !is_there("named") || !is_there("dig") {
             return None;
         }
         let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
-        write_files(directory.path(), port, address);
+        write_files(directory.path(), (listens, port), address);
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
         let child = Command::new("named")
             .env("PATH", path)
@@ -51,7 +52,7 @@ impl Dns {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let dns = Self { child, port, _directory: directory };
+        let dns = Self { child, listens: listens.to_owned(), port, _directory: directory };
         until("BIND", || dns.values() == [address]);
         Some(dns)
     }
@@ -70,21 +71,20 @@ impl Dns {
     }
 
     fn dig(&self, name: &str, kind: &str) -> Vec<String> {
-        let port = self.port.to_string();
-        let arguments =
-            ["+short", "+norecurse", "+time=1", "+tries=1", "@127.0.0.1", "-p", &port, name, kind];
+        let (server, port) = (format!("@{}", self.listens), self.port.to_string());
+        let arguments = ["+short", "+norecurse", "+time=1", "+tries=1", &server, "-p", &port, name, kind];
         let output = Command::new("dig").args(arguments).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().filter(|line| !line.starts_with(';')).map(str::to_owned).collect()
     }
 }
 
-fn write_files(directory: &Path, port: u16, address: &str) {
+fn write_files(directory: &Path, (listens, port): (&str, u16), address: &str) {
     let path = directory.display();
     let config = format!(
         r#"options {{
             directory "{path}"; pid-file none; session-keyfile "{path}/session.key"; managed-keys-directory "{path}";
-            listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
+            listen-on port {port} {{ {listens}; }}; listen-on-v6 {{ none; }};
             recursion no; dnssec-validation no; allow-query {{ any; }};
         }};
         controls {{ }};
@@ -94,7 +94,7 @@ fn write_files(directory: &Path, port: u16, address: &str) {
     );
     std::fs::write(directory.join("named.conf"), config).unwrap();
     let zone = format!(
-        "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\nwww A {address}\n"
+        "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A {listens}\nwww A {address}\n"
     );
     std::fs::write(directory.join("example.com.zone"), zone).unwrap();
 }

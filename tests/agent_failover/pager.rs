@@ -26,6 +26,14 @@ impl Pager {
         Self { fake, world }
     }
 
+    /// Over TLS, as it must be when it is not on this host; its authority as PEM.
+    pub(crate) fn start_tls(address: &str) -> (Self, String) {
+        let world: Arc<Mutex<World>> = Arc::default();
+        let theirs = Arc::clone(&world);
+        let (fake, pem) = Fake::start_tls(address, move |asked| theirs.lock().unwrap().answer(asked));
+        (Self { fake, world }, pem)
+    }
+
     /// Kinds, keys and times of the events so far.
     pub(crate) fn events(&self) -> Vec<(String, String, Instant)> {
         let world = self.world.lock().unwrap();

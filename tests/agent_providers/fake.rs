@@ -1,14 +1,16 @@
 //! An HTTP/1.1 server that answers by a function, and misbehaves on demand.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use base64::Engine as _;
 use openclaw_rating::agent::https::BaseUrl;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 /// What the server was sent.
@@ -98,7 +100,25 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn start(handler: impl FnMut(&Asked) -> Answer + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::serve_on("127.0.0.1", handler, None)
+    }
+
+    /// Speaks TLS, by a certificate of its own authority for its address; the authority as PEM. It is dropped
+    /// in the network of that address.
+    pub(crate) fn start_tls(
+        address: &str,
+        handler: impl FnMut(&Asked) -> Answer + Send + 'static,
+    ) -> (Self, String) {
+        let (config, pem) = tls_config(address);
+        (Self::serve_on(address, handler, Some(config)), pem)
+    }
+
+    fn serve_on(
+        address: &str,
+        handler: impl FnMut(&Asked) -> Answer + Send + 'static,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             handler: Mutex::new(Box::new(handler)),
@@ -112,8 +132,17 @@ impl Fake {
                 if theirs.is_over.load(Ordering::SeqCst) {
                     return;
                 }
-                let theirs = Arc::clone(&theirs);
-                std::thread::spawn(move || theirs.serve(stream.unwrap()));
+                let (theirs, tls, stream) = (Arc::clone(&theirs), tls.clone(), stream.unwrap());
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                std::thread::spawn(move || match tls {
+                    None => theirs.serve(stream),
+                    Some(tls) => {
+                        let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
+                        theirs.serve(&mut stream);
+                        stream.conn.send_close_notify();
+                        let _ = stream.flush();
+                    }
+                });
             }
         });
         Self { address, shared, acceptor: Some(acceptor) }
@@ -151,9 +180,8 @@ impl Drop for Fake {
 }
 
 impl Shared {
-    fn serve(&self, mut stream: TcpStream) {
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let Some(asked) = read_request(&stream) else { return };
+    fn serve(&self, mut stream: impl Read + Write) {
+        let Some(asked) = read_request(&mut stream) else { return };
         self.asked.lock().unwrap().push(asked.clone());
         let fault = self.faults.lock().unwrap().pop_front();
         let handle = || (self.handler.lock().unwrap())(&asked);
@@ -180,12 +208,24 @@ impl Shared {
     }
 }
 
+/// A certificate for `address` of its own authority; the authority as PEM.
+fn tls_config(address: &str) -> (Arc<ServerConfig>, String) {
+    let key = rcgen::generate_simple_self_signed([address.to_owned()]).unwrap();
+    let chain = vec![key.cert.der().clone()];
+    let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(chain, private.into()).unwrap();
+    let base64 = base64::engine::general_purpose::STANDARD.encode(key.cert.der());
+    (Arc::new(config), format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n"))
+}
+
 /// The client gives up: until then the connection stays open, as one does whose other end is gone.
-fn wait_for_end(stream: &mut TcpStream) {
+fn wait_for_end(stream: &mut impl Read) {
     let _ = stream.read(&mut [0]);
 }
 
-fn read_request(stream: &TcpStream) -> Option<Asked> {
+fn read_request(stream: &mut impl Read) -> Option<Asked> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -206,7 +246,7 @@ fn read_request(stream: &TcpStream) -> Option<Asked> {
     Some(Asked { method, target, headers, body: String::from_utf8(body).unwrap() })
 }
 
-fn write_answer(stream: &mut TcpStream, answer: &Answer) {
+fn write_answer(stream: &mut impl Write, answer: &Answer) {
     let mut text = format!("HTTP/1.1 {} Status\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
     for (name, value) in &answer.headers {
         text.push_str(&format!("{name}: {value}\r\n"));

@@ -2,10 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
 use openclaw_rating::agent::https::{
     Client, ClientOptions, Effect, Failure, Method, Repeat, Request, Service,
 };
@@ -179,36 +177,10 @@ fn calls_go_through_the_proxy_and_say_when_it_refuses() {
     assert!(asked.header("proxy-authorization").starts_with("Basic "));
 }
 
-/// A TLS server with a certificate of its own authority for `127.0.0.1`; the authority as PEM.
-fn tls_server() -> (String, String) {
-    let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let chain = vec![key.cert.der().clone()];
-    let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config =
-        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(chain, private.into()).unwrap();
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://{}/", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming().take(2) {
-            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
-            if stream.read(&mut [0; 1000]).is_ok() {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").unwrap();
-                stream.conn.send_close_notify();
-                let _ = stream.flush();
-            }
-        }
-    });
-    let base64 = base64::engine::general_purpose::STANDARD.encode(key.cert.der());
-    (url, format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n"))
-}
-
 #[test]
 fn a_certificate_counts_only_when_its_authority_is_trusted() {
-    let (url, pem) = tls_server();
+    let (fake, pem) = Fake::start_tls("127.0.0.1", |_| text(200, "hi"));
+    let url = format!("https://{}/", fake.address);
     let error = client().call(&SERVICE, &Request::get(url.as_str())).unwrap_err();
     assert!(matches!(error.failure(), Failure::Untrusted(_)), "{error}");
     assert_says(&error.to_string(), &["`ca_file`", "Nothing was changed"]);

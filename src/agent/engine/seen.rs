@@ -23,10 +23,14 @@ struct Health {
 }
 
 impl Seen {
-    /// Takes note of a look.
-    pub(super) fn note(&mut self, observation: &Observation) {
+    /// Takes note of a look, unless one that began later was noted already; whether it did.
+    pub(super) fn note(&mut self, observation: &Observation) -> bool {
         let Observation { watched, begun, sight } = observation.clone();
-        self.latest.insert(watched, (begun, sight));
+        let is_late = self.latest.get(&watched).is_some_and(|(newest, _)| *newest > begun);
+        if !is_late {
+            self.latest.insert(watched, (begun, sight));
+        }
+        !is_late
     }
 
     /// The look at a region that says most, and how long ago it began: one that was answered with 200 before
@@ -119,10 +123,25 @@ mod tests {
         assert!(seen.telling(&eu, start).is_none());
         for (node, what) in [Ok((200, "")), Err("x")].into_iter().enumerate() {
             let watched = Watched::Health(eu.clone(), node);
-            seen.note(&Observation { watched, begun: start, sight: sight(what) });
+            assert!(seen.note(&Observation { watched, begun: start, sight: sight(what) }));
         }
         let (sight, age) = seen.telling(&eu, start + Duration::from_secs(1)).unwrap();
         assert!(sight.is_good() && age == Duration::from_secs(1));
         assert!(seen.public().is_none());
+    }
+
+    #[test]
+    fn a_look_that_ends_after_a_newer_one_says_nothing() {
+        let (start, mut seen) = (Instant::now(), Seen::default());
+        let public = |after_ms, what| Observation {
+            watched: Watched::Public,
+            begun: start + Duration::from_millis(after_ms),
+            sight: sight(what),
+        };
+        assert!(seen.note(&public(400, Ok((200, "")))));
+        assert!(!seen.note(&public(0, Err("not in time"))));
+        assert!(seen.public().is_some_and(Sight::is_good));
+        assert!(seen.note(&public(800, Err("not in time"))));
+        assert!(!seen.public().is_some_and(Sight::is_good));
     }
 }

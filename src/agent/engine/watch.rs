@@ -101,6 +101,9 @@ impl Watch {
     }
 
     pub(super) fn note(&mut self, now: UnixMs, observation: &Observation) {
+        if !self.seen.note(observation) {
+            return;
+        }
         let outlook = &mut self.parts.outlook;
         match &observation.watched {
             Watched::Health(region, node) => {
@@ -111,7 +114,6 @@ impl Watch {
             }
             Watched::Public => {}
         }
-        self.seen.note(observation);
     }
 
     /// The assessment of this moment, when it is another one than was told last, or that is long ago.
