@@ -1,6 +1,6 @@
 //! Clients of the public name, which resolve it anew for each request, and what is noted of them.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use crate::dns::NAME;
 use crate::namespace::Namespace;
 
-/// Between two requests.
-const PACE: Duration = Duration::from_millis(20);
+/// So many ask, each on its own: one that waits for a dead server stops no other.
+const ASKING: usize = 4;
+/// Between two requests of one of them.
+const PACE: Duration = Duration::from_millis(80);
 /// Between two looks at the record.
 const LOOK: Duration = Duration::from_millis(10);
-/// For the name, for the connection, and for each read of the answer.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// For the name, for the connection, and for each read of the answer: longer than a busy machine stands still.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How nice the agent's threads are: the lag that matters is theirs.
 const NICENESS: i32 = 5;
 /// A sleep that ends so late is the timer's, not the machine's.
@@ -24,11 +26,12 @@ const USUAL_LAG: Duration = Duration::from_millis(1);
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
+    pub(crate) begun: Instant,
     pub(crate) ended: Instant,
     /// Where the name led.
     pub(crate) address: Option<IpAddr>,
-    /// Whether it was answered, by 200 or 429.
-    pub(crate) is_good: bool,
+    /// What went wrong; nothing when it was answered by 200 or 429.
+    pub(crate) wrong: Option<String>,
 }
 
 /// What was noted since the start.
@@ -41,7 +44,7 @@ pub(crate) struct Notes {
     lags: Vec<(Instant, Duration)>,
 }
 
-/// Threads that ask, look and sleep until this is dropped.
+/// Threads that ask, look at the record, and sleep, until this is dropped.
 pub(crate) struct Clients {
     notes: Arc<Mutex<Notes>>,
     stop: Arc<AtomicBool>,
@@ -52,7 +55,9 @@ impl Clients {
     /// On `host`: they ask `dns` for the name and `port` there for a check.
     pub(crate) fn start(host: &Namespace, dns: SocketAddr, port: u16) -> Self {
         let mut clients = Self { notes: Arc::default(), stop: Arc::default(), threads: vec![] };
-        clients.repeat(host, 0, PACE, move |notes| ask(notes, dns, port));
+        for _ in 0..ASKING {
+            clients.repeat(host, 0, PACE, move |notes| ask(notes, dns, port));
+        }
         clients.repeat(host, 0, LOOK, move |notes| look(notes, dns));
         clients.repeat(host, NICENESS, Duration::ZERO, sleep);
         clients
@@ -95,8 +100,8 @@ impl Drop for Clients {
 impl Notes {
     /// When `address` answered last.
     pub(crate) fn last_good_of(&self, address: IpAddr) -> Option<Instant> {
-        let good = |request: &&Request| request.is_good && request.address == Some(address);
-        self.requests.iter().rev().find(good).map(|request| request.ended)
+        let good = |request: &&Request| request.wrong.is_none() && request.address == Some(address);
+        self.requests.iter().filter(good).map(|request| request.ended).max()
     }
 
     /// When the record showed `address` for the first time after `since`.
@@ -105,10 +110,15 @@ impl Notes {
         self.values.iter().find(is_it).map(|(at, _)| *at)
     }
 
-    /// Requests that failed, and all, of those that ended between the two.
-    pub(crate) fn failed(&self, from: Instant, until: Instant) -> (usize, usize) {
-        let between = self.requests.iter().filter(|request| from < request.ended && request.ended <= until);
-        between.fold((0, 0), |(bad, all), request| (bad + usize::from(!request.is_good), all + 1))
+    /// What went wrong with requests that began between the two and have ended, and how many there were. What
+    /// began after the record had moved, resolved the name after that, too.
+    pub(crate) fn wrong(&self, from: Instant, until: Instant) -> (Vec<String>, usize) {
+        let between = self.requests.iter().filter(|request| from < request.begun && request.begun <= until);
+        let wrong = between.clone().filter_map(|request| {
+            let (why, after) = (request.wrong.as_ref()?, request.begun.duration_since(from));
+            Some(format!("after {after:.2?} at {:?}: {why}", request.address))
+        });
+        (wrong.collect(), between.count())
     }
 
     /// How long threads that wanted to run did not between the two, one after the other.
@@ -118,19 +128,28 @@ impl Notes {
 }
 
 fn ask(notes: &Mutex<Notes>, dns: SocketAddr, port: u16) {
+    let begun = Instant::now();
     let address = resolve(dns);
-    let is_good = address.is_some_and(|address| is_answered(SocketAddr::new(address, port)));
-    notes.lock().unwrap().requests.push(Request { ended: Instant::now(), address, is_good });
+    let answered = match address {
+        Some(address) => check(SocketAddr::new(address, port)).map_err(|error| error.to_string()),
+        None => Err("the name was not resolved".to_owned()),
+    };
+    let wrong = answered.map_or_else(Some, |answer| (!is_good(&answer)).then_some(answer));
+    notes.lock().unwrap().requests.push(Request { begun, ended: Instant::now(), address, wrong });
 }
 
-fn is_answered(server: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect_timeout(&server, PATIENCE) else { return false };
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let asked =
-        stream.write_all(b"GET /v1/check/api/client HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+/// The whole answer to a check.
+fn check(server: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /v1/check/api/client HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    let is_whole = asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok();
-    is_whole && (answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 429"))
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn is_good(answer: &str) -> bool {
+    answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 429")
 }
 
 fn look(notes: &Mutex<Notes>, dns: SocketAddr) {

@@ -212,6 +212,8 @@ impl World {
             {own}
             [server]
             threads = 1
+            # All hosts share this machine's cores, the first one most of all.
+            pin = false
             [table]
             capacity = 1000
             [[policy]]
