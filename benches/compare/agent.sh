@@ -71,7 +71,7 @@ measure() { # LABEL CONFIG
     taskset -c "$load_core" "$root/target/release/openclaw-rating" load http://127.0.0.1:18080 --policy open \
         --connections "$connections" --rate "$rate" --duration "${seconds}s" --keys 1000 --json \
         >"$work/load.json" || fail "load: $(head -c 2000 "$work/load.json")"
-    jq -r --arg label "$1" '"\($label) \(.latency_ns.p50 / 1000) \(.latency_ns.p99 / 1000)"' \
+    jq -r --arg name "$1" '"\($name) \(.latency_ns.p50 / 1000) \(.latency_ns.p99 / 1000)"' \
         "$work/load.json" >>"$work/runs"
     stop "$1"
 }
