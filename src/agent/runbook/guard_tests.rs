@@ -112,7 +112,7 @@ fn one_thing_that_is_not_right_is_enough() {
         ("journal cannot be written", |case| case.journal_fails = Some("no space".to_owned())),
         ("last looked at", |case| case.assessed_at = UnixMs(NOW.0 - 3_001)),
         ("not fit to act (a stalled thread)", |case| {
-            case.assessment.unfit = Some("a stalled thread".to_owned())
+            case.assessment.unfit = Some("a stalled thread".to_owned());
         }),
         ("another node acts", |case| case.assessment.elected = false),
         ("its agent acts", |case| {
@@ -122,7 +122,7 @@ fn one_thing_that_is_not_right_is_enough() {
         ("most of those who look do not say", |case| case.see("eu", sick(), 1)),
         ("most of those who look do not say", |case| case.see("eu", Standing::Healthy, 0)),
         ("heartbeats arrive", |case| {
-            case.assessment.regions.get_mut(&region("eu")).unwrap().link_is_up = true
+            case.assessment.regions.get_mut(&region("eu")).unwrap().link_is_up = true;
         }),
         ("cannot take over: it is sick", |case| case.see("us", sick(), 0)),
         ("traffic would go to ap", |case| {

@@ -84,7 +84,7 @@ impl Replay {
             }
             Entry::Intent { step: Step::Scale, .. } => self.runbook.scaled_at = Some(at),
             Entry::Outcome { step, attempt, done, .. } => {
-                self.see_outcome(at, incident.as_ref(), step, attempt, done)
+                self.see_outcome(at, incident.as_ref(), step, attempt, done);
             }
             Entry::Command { command, who } => self.see_stop(incident.as_ref(), &command, who),
             _ => {}
