@@ -34,6 +34,8 @@ struct Applied {
 struct Announced {
     at_ms: u64,
     wanted: RecordState,
+    /// It is in the journal; before that it has not happened.
+    is_written_down: bool,
 }
 
 #[derive(Debug, Default)]
@@ -198,8 +200,16 @@ impl Promises {
             let is_same = earlier.wanted.values == wanted.values;
             must(is_same, || format!("node {node} switches twice in one incident"))?;
         }
-        self.announced.insert(key, Announced { at_ms: now_ms, wanted: wanted.clone() });
+        let is_written_down = self.announced.get(&key).is_some_and(|earlier| earlier.is_written_down);
+        self.announced.insert(key, Announced { at_ms: now_ms, wanted: wanted.clone(), is_written_down });
         Ok(())
+    }
+
+    /// A write of `incident` is in the journal, and goes out.
+    pub(crate) fn written_down(&mut self, node: usize, incident: &IncidentId) {
+        if let Some(announced) = self.announced.get_mut(&(node, incident.clone())) {
+            announced.is_written_down = true;
+        }
     }
 
     fn check_pace(&self, agent: &Agent, id: &IncidentId, now_ms: u64) -> Kept {
@@ -218,7 +228,10 @@ impl Promises {
         })?;
         let day = |at_ms| agent.time(at_ms).0 / DAY_MS;
         let of_today = self.announced.iter().filter(|((node, other), announced)| {
-            *node == agent.index && other != id && day(announced.at_ms) == day(now_ms)
+            *node == agent.index
+                && other != id
+                && announced.is_written_down
+                && day(announced.at_ms) == day(now_ms)
         });
         let count = of_today.count();
         must(count < agent.config.max_switches_per_day as usize, || {
@@ -264,7 +277,8 @@ impl Promises {
     fn check_no_fight(&self) -> Kept {
         for pair in self.applied.windows(2) {
             let (Some((one, _)), Some((other, _))) = (&pair[0].by, &pair[1].by) else { continue };
-            if pair.iter().any(|applied| applied.is_by_hand) {
+            let is_unseen = self.unseen.contains(&(*other, pair[0].at_ms));
+            if is_unseen || pair.iter().any(|applied| applied.is_by_hand) {
                 continue;
             }
             let gap_ms = pair[1].at_ms - pair[0].at_ms;
