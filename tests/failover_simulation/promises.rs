@@ -18,6 +18,8 @@ const LAG_MS: u64 = 9_000;
 const LONGEST_INCIDENT_MS: u64 = 300_000;
 /// The cooldown runs from the announcement of a write, and its effect may come so much later.
 const SLOWEST_WRITE_MS: u64 = 6_000;
+/// A write that gave no answer may be tried again for so long, when the record is found unchanged.
+const DOUBT_MS: u64 = 20_000;
 const DAY_MS: u64 = 86_400_000;
 
 /// A change of the live record that had an effect.
@@ -259,8 +261,13 @@ impl Promises {
         let count = self.moves.entry((pending.by, pending.incident.clone(), is_there)).or_default();
         *count += 1;
         let count = *count;
-        // Somebody who put the record back while the answer was lost cannot be told from a write without effect.
-        let is_put_back = self.applied.last().is_some_and(|applied| applied.by.is_none());
+        // Somebody who put the record back while the answer was lost cannot be told from a write without effect,
+        // for as long as the answer may take.
+        let own = Some((pending.by, pending.incident.clone()));
+        let before_ms =
+            self.applied.iter().rev().find(|applied| applied.by == own).map(|applied| applied.at_ms);
+        let is_in_doubt = before_ms.is_some_and(|at_ms| pending.at_ms - at_ms <= DOUBT_MS);
+        let is_put_back = is_in_doubt && self.applied.last().is_some_and(|applied| applied.by != own);
         must(count == 1 || is_put_back, || {
             format!("node {} moves traffic {count} times in {}", pending.by, id.0)
         })?;

@@ -110,6 +110,28 @@ fn a_write_without_an_answer_is_read_and_not_repeated() {
 }
 
 #[test]
+fn a_write_that_was_lost_long_ago_is_not_done_now() {
+    for (down_ms, writes) in [(5_000, 2), (100_000, 1)] {
+        let mut story = writing();
+        story.now = story.now.after_ms(down_ms);
+        story.restart();
+        story.pass_ms(20_000);
+        assert_eq!((story.count(Step::WriteRecord), story.runbook.phase()), (writes, Phase::Watching));
+        assert_eq!(story.phases().contains(&Phase::HandedOver), writes == 1);
+    }
+}
+
+#[test]
+fn what_cannot_be_settled_is_handed_over() {
+    let mut story = writing();
+    story.fail_step(Step::WriteRecord, Failure::Unknown);
+    story.holds = Some(Step::ReadRecord);
+    story.pass_ms(500_000);
+    assert!(story.last_why().contains("nobody knows whether"), "{}", story.last_why());
+    assert_eq!(story.count(Step::WriteRecord), 1);
+}
+
+#[test]
 fn a_write_that_had_no_effect_is_tried_a_few_times_and_handed_over() {
     let mut story = writing();
     for _ in 0..400 {

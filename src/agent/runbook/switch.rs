@@ -225,6 +225,13 @@ impl Runbook {
                 if head.stop.is_some() {
                     return self.stopped(head, &change, false);
                 }
+                if self.is_in_doubt(head) {
+                    return self.hand_over(&format!(
+                        "the record leads to {}, long after it was to be changed: the write had no effect, or somebody \
+                         put it back. `failover start` moves traffic",
+                        in_words(&change.before)
+                    ));
+                }
                 let pass = Pass { target: run.target.clone(), at: self.now_of_pass(head) };
                 let stage = Stage::Reading { pass, tries: Tries::first(self.now), attempt: attempt + 1 };
                 return Next::Stay(State::Switching { run, stage });
@@ -243,6 +250,12 @@ impl Runbook {
         }
         let tries = if ended.is_some() { self.again(tries) } else { tries };
         Next::Stay(State::Switching { run, stage: Stage::Settling { change, attempt, until, tries } })
+    }
+
+    /// Whether the announced write is so long ago that others may have followed it.
+    fn is_in_doubt(&self, head: &Head) -> bool {
+        let announced = self.ledger.switch_of(&head.id).map(|switch| switch.at);
+        announced.is_some_and(|at| self.now.since_ms(at) > self.config.timing.doubt_ms())
     }
 
     /// The record is as wanted.
