@@ -62,6 +62,7 @@ pub(crate) fn timing() -> Timing {
     Timing {
         ack_timeout_ms: 40_000,
         cooldown_ms: 60_000,
+        preflight_fresh_ms: 8_000,
         read_timeout_ms: 5_000,
         write_timeout_ms: 5_000,
         look_timeout_ms: 2_000,

@@ -18,6 +18,8 @@ const LAG_MS: u64 = 9_000;
 const LONGEST_INCIDENT_MS: u64 = 300_000;
 /// The cooldown runs from the announcement of a write, and its effect may come so much later.
 const SLOWEST_WRITE_MS: u64 = 6_000;
+/// A write that gave no answer may be tried again for so long, when the record is found unchanged.
+const DOUBT_MS: u64 = 20_000;
 const DAY_MS: u64 = 86_400_000;
 
 /// A change of the live record that had an effect.
@@ -34,6 +36,8 @@ struct Applied {
 struct Announced {
     at_ms: u64,
     wanted: RecordState,
+    /// It is in the journal; before that it has not happened.
+    is_written_down: bool,
 }
 
 #[derive(Debug, Default)]
@@ -198,8 +202,16 @@ impl Promises {
             let is_same = earlier.wanted.values == wanted.values;
             must(is_same, || format!("node {node} switches twice in one incident"))?;
         }
-        self.announced.insert(key, Announced { at_ms: now_ms, wanted: wanted.clone() });
+        let is_written_down = self.announced.get(&key).is_some_and(|earlier| earlier.is_written_down);
+        self.announced.insert(key, Announced { at_ms: now_ms, wanted: wanted.clone(), is_written_down });
         Ok(())
+    }
+
+    /// A write of `incident` is in the journal, and goes out.
+    pub(crate) fn written_down(&mut self, node: usize, incident: &IncidentId) {
+        if let Some(announced) = self.announced.get_mut(&(node, incident.clone())) {
+            announced.is_written_down = true;
+        }
     }
 
     fn check_pace(&self, agent: &Agent, id: &IncidentId, now_ms: u64) -> Kept {
@@ -218,7 +230,10 @@ impl Promises {
         })?;
         let day = |at_ms| agent.time(at_ms).0 / DAY_MS;
         let of_today = self.announced.iter().filter(|((node, other), announced)| {
-            *node == agent.index && other != id && day(announced.at_ms) == day(now_ms)
+            *node == agent.index
+                && other != id
+                && announced.is_written_down
+                && day(announced.at_ms) == day(now_ms)
         });
         let count = of_today.count();
         must(count < agent.config.max_switches_per_day as usize, || {
@@ -246,8 +261,13 @@ impl Promises {
         let count = self.moves.entry((pending.by, pending.incident.clone(), is_there)).or_default();
         *count += 1;
         let count = *count;
-        // Somebody who put the record back while the answer was lost cannot be told from a write without effect.
-        let is_put_back = self.applied.last().is_some_and(|applied| applied.by.is_none());
+        // Somebody who put the record back while the answer was lost cannot be told from a write without effect,
+        // for as long as the answer may take.
+        let own = Some((pending.by, pending.incident.clone()));
+        let before_ms =
+            self.applied.iter().rev().find(|applied| applied.by == own).map(|applied| applied.at_ms);
+        let is_in_doubt = before_ms.is_some_and(|at_ms| pending.at_ms - at_ms <= DOUBT_MS);
+        let is_put_back = is_in_doubt && self.applied.last().is_some_and(|applied| applied.by != own);
         must(count == 1 || is_put_back, || {
             format!("node {} moves traffic {count} times in {}", pending.by, id.0)
         })?;
@@ -264,7 +284,8 @@ impl Promises {
     fn check_no_fight(&self) -> Kept {
         for pair in self.applied.windows(2) {
             let (Some((one, _)), Some((other, _))) = (&pair[0].by, &pair[1].by) else { continue };
-            if pair.iter().any(|applied| applied.is_by_hand) {
+            let is_unseen = self.unseen.contains(&(*other, pair[0].at_ms));
+            if is_unseen || pair.iter().any(|applied| applied.is_by_hand) {
                 continue;
             }
             let gap_ms = pair[1].at_ms - pair[0].at_ms;

@@ -341,6 +341,9 @@ impl World {
             if !is_quiet && !self.append_intent(node, &task)? {
                 return Ok(());
             }
+            if let (Work::WriteRecord { .. }, Some(id)) = (&task.work, &task.incident) {
+                self.promises.written_down(node, id);
+            }
             let doing = self.begin(node, task);
             self.agents[node].hands[which].doing = Some(doing);
         }

@@ -131,6 +131,14 @@ impl Default for Timing {
     }
 }
 
+impl Timing {
+    /// A record that is found as it was before a write without an answer is believed to be unwritten for as long
+    /// after the announcement. Later, somebody may as well have put it back.
+    pub(super) const fn doubt_ms(&self) -> u64 {
+        self.write_timeout_ms.saturating_add(self.read_timeout_ms).saturating_add(4_000)
+    }
+}
+
 impl RunbookConfig {
     /// The record's values of a region.
     pub(super) fn record_of(&self, region: &Region) -> Option<&RegionRecord> {

@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     switches: VecDeque<Switch>,
     /// Somebody else's change was noticed then, or a record was put back.
     changed_at: Option<UnixMs>,
+    /// Putting back was last announced then.
+    restored_at: Option<UnixMs>,
     /// What was last announced: found later, it is no work of somebody else.
     announced: Option<RecordState>,
 }
@@ -48,13 +50,18 @@ impl Ledger {
 
     /// Putting the record back to `wanted` is announced. It does not count as a switch, and others wait for it.
     pub(super) fn announce_restore(&mut self, at: UnixMs, wanted: RecordState) {
-        self.announced = Some(wanted);
+        (self.announced, self.restored_at) = (Some(wanted), Some(at));
         self.note_change(at);
     }
 
     /// The record changed otherwise.
     pub(super) fn note_change(&mut self, at: UnixMs) {
         self.changed_at = self.changed_at.max(Some(at));
+    }
+
+    /// When putting back was last announced.
+    pub(super) const fn restored_at(&self) -> Option<UnixMs> {
+        self.restored_at
     }
 
     /// What `incident` announced.

@@ -2,7 +2,7 @@
 //!
 //! [`Runbook`] takes an [`Event`] and says what to do by [`Action`]s. [`Outlook`] makes an [`Assessment`] of
 //! probes and votes. The incident is in one of the states of `incident`; how it goes on from each is in `detect`
-//! (until it is approved), `switch`, `restore` and `tell` (its end). `guard` has the rules of safety, one a
+//! (until it is approved), `trial` (Preflight, Validating), `switch`, `restore` and `tell` (its end). `guard` has the rules of safety, one a
 //! function; `resume` gets from the journal's lines to the same state.
 
 mod action;
@@ -17,17 +17,22 @@ mod incident;
 mod ledger;
 mod machine;
 mod notice;
+#[cfg(test)]
+mod property_tests;
 mod quorum;
 mod record_set;
 mod restore;
 mod resume;
 mod status;
 #[cfg(test)]
+mod story;
+#[cfg(test)]
 mod story_tests;
 mod switch;
 mod tell;
 #[cfg(test)]
 mod test_support;
+mod trial;
 mod tries;
 
 pub use action::{Action, Page, Task, TaskId, Work};

@@ -63,6 +63,13 @@ impl Runbook {
         let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::ReadRecord);
         match ended {
             Some(Ended::Found(found)) if is_same(&found, &change.expected) => self.restored(head, &change),
+            Some(Ended::Found(found)) if is_same(&found, &change.wanted) && attempt > 1 && self.is_restore_in_doubt() => {
+                self.hand_over(&format!(
+                    "the record leads to {}, long after it was put back: that had no effect, or somebody changed it \
+                     again. Set it by hand",
+                    in_words(&change.after)
+                ))
+            }
             Some(Ended::Found(found)) if is_same(&found, &change.wanted) => {
                 self.begin_restore(head, change, until, attempt)
             }
@@ -83,6 +90,12 @@ impl Runbook {
                 Next::Stay(State::RollingBack { change, until, stage: BackStage::Reading { attempt, tries } })
             }
         }
+    }
+
+    /// Whether the announced restoring is so long ago that others may have followed it.
+    fn is_restore_in_doubt(&self) -> bool {
+        let announced = self.ledger.restored_at();
+        announced.is_some_and(|at| self.now.since_ms(at) > self.config.timing.doubt_ms())
     }
 
     fn begin_restore(&mut self, head: &mut Head, change: Change, until: UnixMs, attempt: u32) -> Next {

@@ -1,77 +1,20 @@
-//! From the approval to the new record: Preflight, Switching, Validating.
+//! The change of the record: Switching.
 
 use super::action::Work;
 use super::detect::{Scope, intended, not_ours};
 use super::event::{Ended, Failure};
 use super::guard::{before_a_write, is_fresh};
-use super::incident::{Arrived, Change, Ending, Head, Next, Pass, Run, Stage, State, Stop};
+use super::incident::{Arrived, Change, Head, Next, Pass, Run, Stage, State, Stop};
 use super::ledger::{Switch, is_same};
-use super::machine::{Owed, Runbook};
-use super::record_set::{RegionSet, in_words};
+use super::machine::Runbook;
+use super::record_set::in_words;
 use super::tries::Tries;
-use crate::agent::types::{Cause, RecordState, UnixMs};
+use crate::agent::types::{RecordState, UnixMs};
 
-/// A target that fails more often does not take over.
-const MAX_PREFLIGHTS: u32 = 3;
 /// A write that had no effect is announced no more often.
 const MAX_WRITES: u32 = 4;
-/// A trial under the public name that fails more often is believed.
-const MAX_TRIALS: u32 = 2;
 
 impl Runbook {
-    pub(super) fn preflight(
-        &mut self,
-        head: &mut Head,
-        run: Run,
-        mut tries: Tries,
-        arrived: &mut Arrived,
-    ) -> Next {
-        if let Some(why) = self.comes_to_nothing(head) {
-            return Next::Close(why);
-        }
-        if self.now >= run.until {
-            return self.out_of_time(head, &run);
-        }
-        let is_due = matches!(tries, Tries::Pausing { .. });
-        if let Some(next) = self.gives_way(head, &run).filter(|_| is_due) {
-            return next;
-        }
-        if is_due && !self.objections(head, &run.approval).is_empty() {
-            return Next::Stay(State::Preflight { run, tries });
-        }
-        let timeout_ms = self.config.timing.preflight_timeout_ms;
-        let target = run.target.clone();
-        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::Preflight { target });
-        match ended {
-            None => Next::Stay(State::Preflight { run, tries }),
-            Some(Ended::Failed { why, .. }) if tries.attempt() >= MAX_PREFLIGHTS => self.hand_over(&format!(
-                "{} did not pass preflight, so traffic stays where it is: {why}. Mend {0}, or choose another \
-                 region by `failover start`",
-                run.target.0
-            )),
-            Some(Ended::Failed { why, .. }) => {
-                self.last_error = Some(format!("preflight of {}: {why}", run.target.0));
-                Next::Stay(State::Preflight { run, tries: self.again(tries) })
-            }
-            Some(Ended::Done { detail }) => {
-                let why = format!("{} passed preflight: {detail}", run.target.0);
-                let pass = Pass { target: run.target.clone(), at: self.now };
-                let stage = Stage::Reading { pass, tries: Tries::first(self.now), attempt: 1 };
-                Next::To(State::Switching { run, stage }, why)
-            }
-            Some(Ended::Found(_)) => Next::Stay(State::Preflight { run, tries: self.again(tries) }),
-        }
-    }
-
-    fn out_of_time(&self, head: &Head, run: &Run) -> Next {
-        let mut why = "the run did not come to its write in time, and nothing was changed".to_owned();
-        let objections = self.objections(head, &run.approval);
-        for reason in objections.iter().chain(self.last_error.as_ref().filter(|_| objections.is_empty())) {
-            why = format!("{why}; {reason}");
-        }
-        self.hand_over(&why)
-    }
-
     pub(super) fn switching(
         &mut self,
         head: &mut Head,
@@ -85,8 +28,7 @@ impl Runbook {
             }
             Stage::Writing { change, tries } => self.write(head, run, change, tries, arrived),
             Stage::Settling { change, attempt, until, tries } => {
-                let ended = self.settle(head, &run, (change, attempt, until), tries, arrived);
-                ended.unwrap_or_else(|stage| Next::Stay(State::Switching { run, stage }))
+                self.settle(head, run, (change, attempt, until), tries, arrived)
             }
             Stage::Showing { change, until, tries } => self.show(head, run, (change, until), tries, arrived),
         }
@@ -119,7 +61,7 @@ impl Runbook {
             None => stay(run, tries),
             Some(Ended::Found(found)) => match self.intend(head, &run, &pass, found) {
                 Ok(change) => self.begin_write(head, run, change, attempt),
-                Err(Some(next)) => next,
+                Err(Some(next)) => *next,
                 Err(None) => stay(run, self.again(tries)),
             },
             Some(Ended::Failed { failure: Failure::Refused, why }) => {
@@ -140,18 +82,20 @@ impl Runbook {
         run: &Run,
         pass: &Pass,
         found: RecordState,
-    ) -> Result<Change, Option<Next>> {
+    ) -> Result<Change, Option<Box<Next>>> {
         if !head.is_drill() {
             self.saw_record(found.clone());
             if let Some(why) = self.comes_to_nothing(head) {
-                return Err(Some(Next::Close(why)));
+                return Err(Some(Box::new(Next::Close(why))));
             }
             if let Some(next) = self.gives_way(head, run) {
-                return Err(Some(next));
+                return Err(Some(Box::new(next)));
             }
         }
         let layout = if head.is_drill() { &self.shadow } else { &self.live };
-        let Some(before) = layout.set_of(&found) else { return Err(Some(self.hand_over(&not_ours(&found)))) };
+        let Some(before) = layout.set_of(&found) else {
+            return Err(Some(Box::new(self.hand_over(&not_ours(&found)))));
+        };
         let (after, wanted) = match &head.undoes {
             Some(undoes) => (undoes.before.clone(), undoes.expected.clone()),
             None => {
@@ -170,7 +114,7 @@ impl Runbook {
                 in_words(&change.before),
                 head.region.0
             );
-            return Err(Some(self.hand_over(&why)));
+            return Err(Some(Box::new(self.hand_over(&why))));
         }
         if objections.is_empty() {
             return Ok(change);
@@ -266,39 +210,52 @@ impl Runbook {
     fn settle(
         &mut self,
         head: &mut Head,
-        run: &Run,
+        run: Run,
         (change, attempt, until): (Change, u32, UnixMs),
         mut tries: Tries,
         arrived: &mut Arrived,
-    ) -> Result<Next, Stage> {
+    ) -> Next {
         let timeout_ms = self.config.timing.read_timeout_ms;
         let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::ReadRecord);
         if let Some(Ended::Found(found)) = &ended {
             if is_same(found, &change.wanted) {
-                return Ok(self.written(head, run.clone(), change));
+                return self.written(head, run, change);
             }
             if is_same(found, &change.expected) {
                 if head.stop.is_some() {
-                    return Ok(self.stopped(head, &change, false));
+                    return self.stopped(head, &change, false);
+                }
+                if self.is_in_doubt(head) {
+                    return self.hand_over(&format!(
+                        "the record leads to {}, long after it was to be changed: the write had no effect, or somebody \
+                         put it back. `failover start` moves traffic",
+                        in_words(&change.before)
+                    ));
                 }
                 let pass = Pass { target: run.target.clone(), at: self.now_of_pass(head) };
                 let stage = Stage::Reading { pass, tries: Tries::first(self.now), attempt: attempt + 1 };
-                return Ok(Next::Stay(State::Switching { run: run.clone(), stage }));
+                return Next::Stay(State::Switching { run, stage });
             }
-            return Ok(self.conflict(head, found, "it is neither as it was nor as it was to become"));
+            return self.conflict(head, found, "it is neither as it was nor as it was to become");
         }
         if self.now >= until {
             let why = self.last_error.clone().unwrap_or_default();
-            return Ok(self.hand_over(&format!(
+            return self.hand_over(&format!(
                 "nobody knows whether the record was changed to {}: look at it at the provider. {why}",
                 in_words(&change.after)
-            )));
+            ));
         }
         if let Some(Ended::Failed { why, .. }) = &ended {
             self.last_error = Some(format!("the record cannot be read: {why}"));
         }
         let tries = if ended.is_some() { self.again(tries) } else { tries };
-        Err(Stage::Settling { change, attempt, until, tries })
+        Next::Stay(State::Switching { run, stage: Stage::Settling { change, attempt, until, tries } })
+    }
+
+    /// Whether the announced write is so long ago that others may have followed it.
+    fn is_in_doubt(&self, head: &Head) -> bool {
+        let announced = self.ledger.switch_of(&head.id).map(|switch| switch.at);
+        announced.is_some_and(|at| self.now.since_ms(at) > self.config.timing.doubt_ms())
     }
 
     /// The record is as wanted.
@@ -354,54 +311,5 @@ impl Runbook {
         }
         let tries = if ended.is_some() { self.again(tries) } else { tries };
         Next::Stay(State::Switching { run, stage: Stage::Showing { change, until, tries } })
-    }
-
-    pub(super) fn validating(
-        &mut self,
-        head: &mut Head,
-        run: Run,
-        (change, until): (Change, UnixMs),
-        mut tries: Tries,
-        arrived: &mut Arrived,
-    ) -> Next {
-        let timeout_ms = self.config.timing.validate_timeout_ms;
-        let work = || Work::Validate { target: run.target.clone(), record: change.wanted.clone() };
-        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, work);
-        match ended {
-            Some(Ended::Done { detail }) if head.is_drill() => self.undo(
-                head,
-                change,
-                &format!("the drill went well ({detail}); the shadow record goes back"),
-            ),
-            Some(Ended::Done { detail }) => {
-                let is_switch = head.cause != Cause::Failback;
-                let region = head.region.clone();
-                let why = format!("{} serves: {detail}", in_words(&change.after));
-                self.owed = is_switch.then_some(Owed {
-                    region,
-                    change,
-                    is_by_signal: head.cause == Cause::Signal,
-                    healthy_since: None,
-                });
-                Next::To(self.ended_state(Ending::Recovered), why)
-            }
-            Some(Ended::Failed { why, .. }) if tries.attempt() >= MAX_TRIALS => {
-                self.undo(head, change, &format!("validation failed: {why}"))
-            }
-            Some(Ended::Failed { why, .. }) => {
-                self.last_error = Some(format!("validation: {why}"));
-                Next::Stay(State::Validating { run, change, until, tries: self.again(tries) })
-            }
-            Some(Ended::Found(_)) => {
-                Next::Stay(State::Validating { run, change, until, tries: self.again(tries) })
-            }
-            None if self.now >= until => self.undo(head, change, "validation could not be done in time"),
-            None => Next::Stay(State::Validating { run, change, until, tries }),
-        }
-    }
-
-    /// Whether the record leads to a set of regions, for a person.
-    pub(super) fn leads_to(set: Option<&RegionSet>) -> String {
-        set.map_or_else(|| "nobody knows where".to_owned(), in_words)
     }
 }

@@ -1,0 +1,118 @@
+//! What is tried of the target: Preflight before the switch, Validating after it.
+
+use super::action::Work;
+use super::event::Ended;
+use super::incident::{Arrived, Change, Ending, Head, Next, Pass, Run, Stage, State};
+use super::machine::{Owed, Runbook};
+use super::record_set::{RegionSet, in_words};
+use super::tries::Tries;
+use crate::agent::types::{Cause, UnixMs};
+
+/// A target that fails more often does not take over.
+const MAX_PREFLIGHTS: u32 = 3;
+/// A trial under the public name that fails more often is believed.
+const MAX_TRIALS: u32 = 2;
+
+impl Runbook {
+    pub(super) fn preflight(
+        &mut self,
+        head: &mut Head,
+        run: Run,
+        mut tries: Tries,
+        arrived: &mut Arrived,
+    ) -> Next {
+        if let Some(why) = self.comes_to_nothing(head) {
+            return Next::Close(why);
+        }
+        if self.now >= run.until {
+            return self.out_of_time(head, &run);
+        }
+        let is_due = matches!(tries, Tries::Pausing { .. });
+        if let Some(next) = self.gives_way(head, &run).filter(|_| is_due) {
+            return next;
+        }
+        if is_due && !self.objections(head, &run.approval).is_empty() {
+            return Next::Stay(State::Preflight { run, tries });
+        }
+        let timeout_ms = self.config.timing.preflight_timeout_ms;
+        let target = run.target.clone();
+        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::Preflight { target });
+        match ended {
+            None => Next::Stay(State::Preflight { run, tries }),
+            Some(Ended::Failed { why, .. }) if tries.attempt() >= MAX_PREFLIGHTS => self.hand_over(&format!(
+                "{} did not pass preflight, so traffic stays where it is: {why}. Mend {0}, or choose another \
+                 region by `failover start`",
+                run.target.0
+            )),
+            Some(Ended::Failed { why, .. }) => {
+                self.last_error = Some(format!("preflight of {}: {why}", run.target.0));
+                Next::Stay(State::Preflight { run, tries: self.again(tries) })
+            }
+            Some(Ended::Done { detail }) => {
+                let why = format!("{} passed preflight: {detail}", run.target.0);
+                let pass = Pass { target: run.target.clone(), at: self.now };
+                let stage = Stage::Reading { pass, tries: Tries::first(self.now), attempt: 1 };
+                Next::To(State::Switching { run, stage }, why)
+            }
+            Some(Ended::Found(_)) => Next::Stay(State::Preflight { run, tries: self.again(tries) }),
+        }
+    }
+
+    pub(super) fn out_of_time(&self, head: &Head, run: &Run) -> Next {
+        let mut why = "the run did not come to its write in time, and nothing was changed".to_owned();
+        let objections = self.objections(head, &run.approval);
+        for reason in objections.iter().chain(self.last_error.as_ref().filter(|_| objections.is_empty())) {
+            why = format!("{why}; {reason}");
+        }
+        self.hand_over(&why)
+    }
+
+    pub(super) fn validating(
+        &mut self,
+        head: &mut Head,
+        run: Run,
+        (change, until): (Change, UnixMs),
+        mut tries: Tries,
+        arrived: &mut Arrived,
+    ) -> Next {
+        let timeout_ms = self.config.timing.validate_timeout_ms;
+        let work = || Work::Validate { target: run.target.clone(), record: change.wanted.clone() };
+        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, work);
+        match ended {
+            Some(Ended::Done { detail }) if head.is_drill() => self.undo(
+                head,
+                change,
+                &format!("the drill went well ({detail}); the shadow record goes back"),
+            ),
+            Some(Ended::Done { detail }) => {
+                let is_switch = head.cause != Cause::Failback;
+                let region = head.region.clone();
+                let why = format!("{} serves: {detail}", in_words(&change.after));
+                self.owed = is_switch.then_some(Owed {
+                    region,
+                    change,
+                    is_by_signal: head.cause == Cause::Signal,
+                    healthy_since: None,
+                });
+                Next::To(self.ended_state(Ending::Recovered), why)
+            }
+            Some(Ended::Failed { why, .. }) if tries.attempt() >= MAX_TRIALS => {
+                self.undo(head, change, &format!("validation failed: {why}"))
+            }
+            Some(Ended::Failed { why, .. }) => {
+                self.last_error = Some(format!("validation: {why}"));
+                Next::Stay(State::Validating { run, change, until, tries: self.again(tries) })
+            }
+            Some(Ended::Found(_)) => {
+                Next::Stay(State::Validating { run, change, until, tries: self.again(tries) })
+            }
+            None if self.now >= until => self.undo(head, change, "validation could not be done in time"),
+            None => Next::Stay(State::Validating { run, change, until, tries }),
+        }
+    }
+
+    /// Whether the record leads to a set of regions, for a person.
+    pub(super) fn leads_to(set: Option<&RegionSet>) -> String {
+        set.map_or_else(|| "nobody knows where".to_owned(), in_words)
+    }
+}
