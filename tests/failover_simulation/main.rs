@@ -8,6 +8,7 @@
 mod agent;
 mod faults;
 mod fixed;
+mod hands;
 mod person;
 mod promises;
 mod provider;

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use openclaw_rating::agent::runbook::{Action, Command, Ended, Event, Failure, Glimpse, Task, Work};
+use openclaw_rating::agent::runbook::{Action, Command, Event, Glimpse};
 use openclaw_rating::agent::types::{Entry, IncidentId, Phase, RecordState};
 
 use crate::Totals;
-use crate::agent::{Agent, Doing};
+use crate::agent::Agent;
 use crate::faults::Fault;
-use crate::person::{OnCall, index_of, name_of};
+use crate::person::{OnCall, name_of};
 use crate::promises::Promises;
-use crate::provider::{Pending, Provider, done, failed, record_of};
+use crate::provider::{Provider, record_of};
 use crate::random::Random;
 use crate::scenario::{FAULTS_MS, Scenario};
 
@@ -26,7 +26,7 @@ const PROGRESS_EVERY_MS: u64 = 5_000;
 
 /// A page that is open.
 #[derive(Clone, Debug)]
-struct OpenPage {
+pub(crate) struct OpenPage {
     region: String,
     answer_ms: Option<u64>,
 }
@@ -55,19 +55,19 @@ impl Summary {
 }
 
 pub(crate) struct World {
-    scenario: Scenario,
-    random: Random,
-    is_told: bool,
-    now_ms: u64,
-    agents: Vec<Agent>,
-    provider: Provider,
-    pages: BTreeMap<String, OpenPage>,
-    paged_ms: Option<u64>,
-    promises: Promises,
-    busy_ms: u64,
+    pub(crate) scenario: Scenario,
+    pub(crate) random: Random,
+    pub(crate) is_told: bool,
+    pub(crate) now_ms: u64,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) provider: Provider,
+    pub(crate) pages: BTreeMap<String, OpenPage>,
+    pub(crate) paged_ms: Option<u64>,
+    pub(crate) promises: Promises,
+    pub(crate) busy_ms: u64,
 }
 
-type Kept = Result<(), String>;
+pub(crate) type Kept = Result<(), String>;
 
 impl World {
     pub(crate) fn new(scenario: Scenario, is_told: bool) -> Self {
@@ -190,7 +190,7 @@ impl World {
     }
 
     /// Whether a region serves: by its own account, whoever reaches it.
-    fn is_healthy(&self, region: usize) -> bool {
+    pub(crate) fn is_healthy(&self, region: usize) -> bool {
         let runs = self.agents.iter().any(|agent| agent.region == region && agent.is_up());
         runs && !self.scenario.faults.is(Fault::Sick(region), self.now_ms)
     }
@@ -262,7 +262,7 @@ impl World {
     }
 
     /// Tells an agent, and does what it says.
-    fn feed(&mut self, node: usize, event: Event) -> Kept {
+    pub(crate) fn feed(&mut self, node: usize, event: Event) -> Kept {
         let time = self.agents[node].time(self.now_ms);
         if !matches!(event, Event::Tick | Event::Assessed(_)) {
             self.tell(|| format!("node {node} hears {event:?}"));
@@ -297,7 +297,12 @@ impl World {
     }
 
     /// Writes a line; `false` when the agent is gone. A full disk is told, and the agent goes on.
-    fn append(&mut self, node: usize, incident: Option<IncidentId>, entry: Entry) -> Result<bool, String> {
+    pub(crate) fn append(
+        &mut self,
+        node: usize,
+        incident: Option<IncidentId>,
+        entry: Entry,
+    ) -> Result<bool, String> {
         if self.scenario.faults.is(Fault::DiskFull(node), self.now_ms) {
             if !self.agents[node].journal_fails {
                 self.agents[node].journal_fails = true;
@@ -321,136 +326,7 @@ impl World {
         Ok(())
     }
 
-    fn begin_tasks(&mut self, node: usize) -> Kept {
-        for which in 0..2 {
-            let hands = &mut self.agents[node].hands[which];
-            if hands.doing.is_some() {
-                continue;
-            }
-            let Some(task) = hands.waiting.pop_front() else { continue };
-            let is_free = matches!(task.work, Work::Page(_) | Work::ResolvePage { .. });
-            let is_quiet = task.incident.is_none() && task.work == Work::ReadRecord;
-            let is_full = self.scenario.faults.is(Fault::DiskFull(node), self.now_ms);
-            if is_full && !is_free && !is_quiet {
-                let ended = failed(Failure::NotDone, "it could not be journalled");
-                self.agents[node].hands[which].doing = Some(Doing { task, end_ms: self.now_ms, ended });
-                self.agents[node].journal_fails = true;
-                self.feed(node, Event::JournalFailed { why: "no space left".to_owned() })?;
-                continue;
-            }
-            if !is_quiet && !self.append_intent(node, &task)? {
-                return Ok(());
-            }
-            if let (Work::WriteRecord { .. }, Some(id)) = (&task.work, &task.incident) {
-                self.promises.written_down(node, id);
-            }
-            let doing = self.begin(node, task);
-            self.agents[node].hands[which].doing = Some(doing);
-        }
-        Ok(())
-    }
-
-    fn append_intent(&mut self, node: usize, task: &Task) -> Result<bool, String> {
-        let change = task.work.change();
-        let entry = Entry::Intent {
-            step: task.work.step(),
-            attempt: task.attempt,
-            calls: vec![],
-            expected: change.map(|(expected, _)| expected.clone()),
-            wanted: change.map(|(_, wanted)| wanted.clone()),
-        };
-        self.append(node, task.incident.clone(), entry)
-    }
-
-    /// What the world makes of a task.
-    fn begin(&mut self, node: usize, task: Task) -> Doing {
-        let (faults, now_ms) = (self.scenario.faults.clone(), self.now_ms);
-        let region = self.agents[node].region;
-        let is_online = faults.is_online(region, now_ms);
-        let is_pager_up = is_online && !faults.is(Fault::PagerDown, now_ms);
-        let soon_ms = now_ms + self.random.between(50, 400);
-        let (end_ms, ended) = match &task.work {
-            Work::Page(_) | Work::ResolvePage { .. } if !is_pager_up => {
-                (soon_ms, failed(Failure::NotDone, "the pager gives no answer"))
-            }
-            Work::Page(page) => {
-                self.paged(&page.dedup_key);
-                (soon_ms, done("paged"))
-            }
-            Work::ResolvePage { dedup_key, .. } => {
-                self.pages.remove(dedup_key);
-                (soon_ms, done("resolved"))
-            }
-            Work::ReadRecord => {
-                let call = self.provider.read(task.is_drill, is_online, &faults, &mut self.random, now_ms);
-                if let (Ended::Found(found), false) = (&call.ended, task.is_drill) {
-                    self.promises.read(node, now_ms, &found.values);
-                }
-                (call.end_ms, call.ended)
-            }
-            Work::WriteRecord { expected, wanted } | Work::RestoreRecord { expected, wanted } => {
-                let pending = Pending {
-                    at_ms: now_ms,
-                    wanted: wanted.clone(),
-                    is_drill: task.is_drill,
-                    by: node,
-                    incident: task.incident.as_ref().map(|id| id.0.clone()).unwrap_or_default(),
-                };
-                let call =
-                    self.provider.write((expected, wanted), pending, is_online, &faults, &mut self.random);
-                (call.end_ms, call.ended)
-            }
-            Work::AwaitVisible { wanted } => {
-                (soon_ms, self.provider.visible(wanted, task.is_drill, &faults, now_ms))
-            }
-            Work::Preflight { target } => {
-                let target = index_of(target);
-                let bad = faults.is(Fault::FailsPreflight(target), now_ms);
-                (soon_ms, self.look_at(region, target, bad))
-            }
-            Work::Validate { target, .. } => {
-                let target = index_of(target);
-                let bad = faults.is(Fault::FailsUnderLoad(target), now_ms);
-                (soon_ms + 500, self.look_at(region, target, bad))
-            }
-            Work::Notify { .. } | Work::Scale | Work::CommitRegion { .. } | Work::WriteReport => {
-                (soon_ms, done("done"))
-            }
-        };
-        Doing { task, end_ms, ended }
-    }
-
-    fn look_at(&self, from: usize, target: usize, bad: bool) -> Ended {
-        let reaches = self.scenario.faults.reach(from, target, self.now_ms);
-        if reaches && self.is_healthy(target) && !bad {
-            return done("all is well");
-        }
-        failed(Failure::Refused, "it is not well")
-    }
-
-    fn finish_tasks(&mut self, node: usize) -> Kept {
-        for which in 0..2 {
-            let due = |doing: &mut Doing| doing.end_ms <= self.now_ms;
-            let Some(Doing { task, ended, .. }) = self.agents[node].hands[which].doing.take_if(due) else {
-                continue;
-            };
-            let is_quiet = task.incident.is_none() && task.work == Work::ReadRecord;
-            let is_done = matches!(ended, Ended::Done { .. } | Ended::Found(_));
-            let (step, attempt) = (task.work.step(), task.attempt);
-            let entry = Entry::Outcome { step, attempt, done: is_done, detail: String::new() };
-            if !is_quiet && !self.append(node, task.incident.clone(), entry)? {
-                return Ok(());
-            }
-            if let (Work::Preflight { target }, Some(id), true) = (&task.work, &task.incident, is_done) {
-                self.promises.passed(node, id, index_of(target), self.now_ms);
-            }
-            self.feed(node, Event::Done { task: task.id, ended })?;
-            self.begin_tasks(node)?;
-        }
-        Ok(())
-    }
-
-    fn paged(&mut self, key: &str) {
+    pub(crate) fn paged(&mut self, key: &str) {
         let Some((_, region)) = key.split_once(":failover:") else { return };
         self.paged_ms = self.paged_ms.or(Some(self.now_ms));
         let answer_ms = match self.scenario.on_call {
