@@ -30,4 +30,5 @@ pub mod service_manager;
 pub mod time;
 
 mod bind;
+mod files;
 mod hex;

@@ -65,6 +65,7 @@ impl Story {
         let (names, secrets) = (["eu", "us"], self.secrets.path().display());
         let Self { port, link_ports, .. } = self;
         let (dns, pager) = (self.dns.port, self.pager.fake.address);
+        let traffic = self.dns.traffic_section(&self.secrets.path().join("tsig"));
         format!(
             r#"
             [server]
@@ -107,14 +108,7 @@ impl Story {
             rate = 20
             duration = "500ms"
             max_p99 = "2s"
-            [agent.traffic]
-            provider = "rfc2136"
-            ttl = 1
-            server = "127.0.0.1:{dns}"
-            servers = ["127.0.0.1:{dns}"]
-            zone = "example.com"
-            key_name = "failover"
-            key_file = "{secrets}/tsig"
+            {traffic}
             [agent.pagerduty]
             events_api = "http://{pager}"
             rest_api = "http://{pager}"

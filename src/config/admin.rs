@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::policy;
 use super::problem::Findings;
+use super::secret::{secret, secret_credential, secret_file};
 use super::section::{Section, Text};
 use super::state::StateConfig;
 use super::value::Kind;
@@ -147,40 +147,6 @@ fn check_together(section: &mut Section<'_>, listens: bool, findings: &mut Findi
             findings.wrong(value.place, what, "write listen = \"127.0.0.1:9090\" too, or remove it");
         }
     }
-}
-
-/// A secret by its file or its systemd credential. It is read when it is used.
-fn secret(
-    section: &mut Section<'_>,
-    [file_key, credential_key]: [&'static str; 2],
-    findings: &mut Findings,
-) -> Option<SecretSource> {
-    let file = section.text(file_key, "/etc/openclaw-rating/admin.token", findings);
-    let credential = section.text(credential_key, "admin-token", findings);
-    if let (Some(_), Some(Text { place, .. })) = (&file, &credential) {
-        let what = format!("{} has both `{file_key}` and `{credential_key}`", section.label());
-        findings.wrong(*place, what, "keep one of them");
-        return None;
-    }
-    file.and_then(|file| secret_file(file, findings))
-        .or_else(|| credential.and_then(|credential| secret_credential(credential, findings)))
-}
-
-fn secret_file(file: Text<'_>, findings: &mut Findings) -> Option<SecretSource> {
-    if file.text.is_empty() {
-        findings.wrong(file.place, "this names no file", "write the path of the secret's file");
-        return None;
-    }
-    Some(SecretSource::File(PathBuf::from(file.text)))
-}
-
-fn secret_credential(credential: Text<'_>, findings: &mut Findings) -> Option<SecretSource> {
-    if !policy::is_name(credential.text) {
-        let what = format!("{:?} cannot be the name of a systemd credential", credential.text);
-        findings.wrong(credential.place, what, "use the name of a LoadCredential= line in the unit");
-        return None;
-    }
-    Some(SecretSource::Credential(credential.text.to_owned()))
 }
 
 /// Files and credentials: during a rotation there are several secrets.

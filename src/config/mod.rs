@@ -12,6 +12,7 @@ mod overrides;
 mod policy;
 mod problem;
 mod region;
+mod secret;
 mod section;
 mod server;
 mod state;

@@ -132,9 +132,8 @@ impl Observed {
     /// Tells the agent what the last second was like.
     fn publish(&mut self, now: MonotonicNs) {
         let policies = self.policies.load();
-        let indices = policies.iter().map(|policy| policy.index() + 1).max().unwrap_or(0);
         let cores = self.cores.iter().map(Arc::as_ref);
-        let vitals = self.meter.measure(cores, indices, &self.interval, now);
+        let vitals = self.meter.measure(cores, &self.interval, now);
         let levels = self.watched.iter().filter_map(|key| self.watched_level(key, &policies, now));
         let watched = levels.map(|level| WatchedVital::from(&level)).collect();
         let is_stalled = self.watchdog.any_stalled();

@@ -234,7 +234,13 @@ impl CoreMetrics {
     /// Checks of all policies, however they ended.
     #[must_use]
     pub fn all_checks(&self) -> u64 {
-        self.checks.iter().flatten().map(Counter::get).sum()
+        CheckResult::ALL.into_iter().map(|result| self.all_checks_that(result)).sum()
+    }
+
+    /// Checks of all policies that ended so.
+    #[must_use]
+    pub fn all_checks_that(&self, result: CheckResult) -> u64 {
+        self.checks.iter().map(|row| row[result as usize].get()).sum()
     }
 
     /// Requests answered with this error.

@@ -75,16 +75,14 @@ impl VitalsMeter {
         Self { last: Totals::default(), at: now }
     }
 
-    /// The figures since the last time. `policies` is how many there are, `interval` what was collected of
-    /// latencies.
+    /// The figures since the last time; `interval` is what was collected of latencies.
     pub fn measure<'m>(
         &mut self,
         cores: impl IntoIterator<Item = &'m CoreMetrics>,
-        policies: u16,
         interval: &Latencies,
         now: MonotonicNs,
     ) -> Vitals {
-        let totals = totals_of(cores, policies);
+        let totals = totals_of(cores);
         let seconds = now.since(self.at) as f64 / NS_PER_SECOND;
         let rate = |now: u64, before: u64| {
             if seconds > 0.0 { now.saturating_sub(before) as f64 / seconds } else { 0.0 }
@@ -102,16 +100,12 @@ impl VitalsMeter {
     }
 }
 
-fn totals_of<'m>(cores: impl IntoIterator<Item = &'m CoreMetrics>, policies: u16) -> Totals {
+fn totals_of<'m>(cores: impl IntoIterator<Item = &'m CoreMetrics>) -> Totals {
     let mut totals = Totals::default();
     for core in cores {
-        for policy in 0..policies {
-            let of = |result| core.checks(policy, result);
-            totals.checks += CheckResult::ALL.into_iter().map(of).sum::<u64>();
-            totals.denied += of(CheckResult::Denied);
-            totals.errors += of(CheckResult::TableFull);
-        }
-        totals.errors += core.connections_refused();
+        totals.checks += core.all_checks();
+        totals.denied += core.all_checks_that(CheckResult::Denied);
+        totals.errors += core.all_checks_that(CheckResult::TableFull) + core.connections_refused();
     }
     totals
 }
@@ -138,11 +132,11 @@ mod tests {
         let mut latencies = Latencies::default();
         latencies.request.record(1_000_000, 99);
         latencies.request.record(9_000_000, 1);
-        let vitals = meter.measure([&core], 2, &latencies, MonotonicNs(2_000_000_000));
+        let vitals = meter.measure([&core], &latencies, MonotonicNs(2_000_000_000));
         assert_eq!((vitals.checks_per_s, vitals.denied_per_s, vitals.errors_per_s), (7.5, 2.0, 1.0));
         let p99 = vitals.p99.unwrap().as_secs_f64();
         assert!((p99 - 0.001).abs() < 0.0001, "{p99}");
-        let quiet = meter.measure([&core], 2, &Latencies::default(), MonotonicNs(3_000_000_000));
+        let quiet = meter.measure([&core], &Latencies::default(), MonotonicNs(3_000_000_000));
         assert_eq!((quiet.checks_per_s, quiet.errors_per_s, quiet.p99), (0.0, 0.0, None));
     }
 }

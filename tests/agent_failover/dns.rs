@@ -57,6 +57,23 @@ impl Dns {
         Some(dns)
     }
 
+    /// `[agent.traffic]` for the zone; `key_file` holds [`KEY`].
+    pub(crate) fn traffic_section(&self, key_file: &Path) -> String {
+        let (server, key_file) = (format!("{}:{}", self.listens, self.port), key_file.display());
+        format!(
+            r#"
+            [agent.traffic]
+            provider = "rfc2136"
+            ttl = 1
+            server = "{server}"
+            servers = ["{server}"]
+            zone = "example.com"
+            key_name = "failover"
+            key_file = "{key_file}"
+            "#
+        )
+    }
+
     /// What `dig` shows.
     pub(crate) fn values(&self) -> Vec<String> {
         self.dig(NAME, "A")

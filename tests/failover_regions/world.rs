@@ -197,7 +197,8 @@ impl World {
 
     /// `seen_at`: where this node looks at the regions. All that is not said here is left as it comes.
     fn config(&self, own: &str, agent: &str, seen_at: fn(usize) -> IpAddr) -> String {
-        let (secrets, dns) = (self.secrets.path().display(), self.dns.port);
+        let dns = self.dns.port;
+        let traffic = self.dns.traffic_section(&self.secrets.path().join("tsig"));
         let regions: String = [EU, US]
             .map(|region| {
                 let (name, value, seen_at) = (NAMES[region], address(region), seen_at(region));
@@ -235,14 +236,7 @@ impl World {
             resolvers = ["{WORLD}:{dns}"]
             [agent.validation]
             max_p99 = "2s"
-            [agent.traffic]
-            provider = "rfc2136"
-            ttl = 1
-            server = "{WORLD}:{dns}"
-            servers = ["{WORLD}:{dns}"]
-            zone = "example.com"
-            key_name = "failover"
-            key_file = "{secrets}/tsig"
+            {traffic}
             "#,
         )
     }

@@ -40,15 +40,7 @@ impl World {
     }
 
     fn append_intent(&mut self, node: usize, task: &Task) -> Result<bool, String> {
-        let change = task.work.change();
-        let entry = Entry::Intent {
-            step: task.work.step(),
-            attempt: task.attempt,
-            calls: vec![],
-            expected: change.map(|(expected, _)| expected.clone()),
-            wanted: change.map(|(_, wanted)| wanted.clone()),
-        };
-        self.append(node, task.incident.clone(), entry)
+        self.append(node, task.incident.clone(), task.intent(vec![]))
     }
 
     /// What the world makes of a task.

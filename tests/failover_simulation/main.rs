@@ -12,31 +12,24 @@ mod hands;
 mod person;
 mod promises;
 mod provider;
-mod random;
 mod scenario;
+#[path = "../seeds/mod.rs"]
+mod seeds;
 mod world;
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use scenario::Scenario;
+use seeds::{number, unbroken};
 use world::World;
 
 const SEEDS: u64 = 10_000;
 const THREADS: u64 = 2;
 
-/// An environment variable that holds a number.
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 /// Runs a scenario; what was broken.
 fn run(scenario: Scenario, is_told: bool) -> Result<world::Summary, String> {
     let world = || World::new(scenario, is_told).run();
-    catch_unwind(AssertUnwindSafe(world)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        Err(text.unwrap_or_else(|| "a promise was broken".to_owned()))
-    })
+    unbroken(world)
 }
 
 /// What all runs together came to: a simulation that never moves traffic shows nothing.

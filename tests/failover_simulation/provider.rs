@@ -6,7 +6,7 @@ use openclaw_rating::agent::runbook::{Ended, Failure};
 use openclaw_rating::agent::types::RecordState;
 
 use crate::faults::{Fault, Faults};
-use crate::random::Random;
+use crate::seeds::Random;
 
 /// A record and when it last changed.
 #[derive(Clone, Debug)]

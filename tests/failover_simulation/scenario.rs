@@ -5,7 +5,7 @@ use openclaw_rating::agent::runbook::{Command, Failback};
 
 use crate::faults::{Fault, Faults, Timed};
 use crate::person::{Edit, OnCall, Typed, name_of};
-use crate::random::Random;
+use crate::seeds::Random;
 
 /// Faults begin and end within.
 pub(crate) const FAULTS_MS: u64 = 70_000;

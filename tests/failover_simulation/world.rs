@@ -11,8 +11,8 @@ use crate::faults::Fault;
 use crate::person::{OnCall, name_of};
 use crate::promises::Promises;
 use crate::provider::{Provider, record_of};
-use crate::random::Random;
 use crate::scenario::{FAULTS_MS, Scenario};
+use crate::seeds::Random;
 
 const TICK_MS: u64 = 50;
 /// Everything is over by then.

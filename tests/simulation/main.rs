@@ -8,30 +8,23 @@ mod books;
 mod figures;
 mod network;
 mod node;
-mod random;
 mod scenarios;
+#[path = "../seeds/mod.rs"]
+mod seeds;
 mod witness;
 mod world;
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use seeds::{number, unbroken};
 use world::World;
 
 const SEEDS: u64 = 2_000;
 const THREADS: u64 = 2;
 
-/// An environment variable that holds a number.
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 fn run(seed: u64) -> Result<(), String> {
     let world = || World::new(scenarios::random(seed)).run().map(|_| ());
-    catch_unwind(AssertUnwindSafe(world)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        Err(text.unwrap_or_else(|| "a promise was broken".to_owned()))
-    })
+    unbroken(world)
 }
 
 fn run_all(seeds: Range<u64>) {

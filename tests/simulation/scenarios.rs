@@ -3,7 +3,7 @@
 use openclaw_rating::bucket::sharing::{Consistency, Partition, Share, Sharing};
 
 use crate::network::{Cut, Detour, Faults};
-use crate::random::Random;
+use crate::seeds::Random;
 use crate::world::{Crash, Demand, Reload, Scenario};
 
 const LENGTH_MS: u64 = 15_000;

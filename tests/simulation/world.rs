@@ -11,7 +11,7 @@ use openclaw_rating::replica::Applied;
 use crate::books::{Books, Central};
 use crate::network::{Cut, Datagram, Faults, MAX_KEYS, Network};
 use crate::node::{Node, Settings, Snapshot};
-use crate::random::Random;
+use crate::seeds::Random;
 use crate::witness::Heard;
 
 pub(crate) const MS: u64 = 1_000_000;

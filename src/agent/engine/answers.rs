@@ -111,7 +111,7 @@ impl Pilot {
             cooldown_until: status.cooldown_until,
             journal: self.ledger.words(),
             journal_fails: self.ledger.failing().is_some(),
-            last_error: status.last_error.or_else(|| self.trouble.clone()),
+            last_error: status.last_error.or_else(|| self.flight.trouble.clone()),
         }
     }
 

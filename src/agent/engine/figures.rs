@@ -63,7 +63,7 @@ impl Pilot {
         let mut families = vec![phase];
         families.extend(self.region_families());
         let mut actions = Family::counter("openclaw_agent_actions_total", "Things done, by how they ended.");
-        for ((step, outcome), count) in &self.counts.actions {
+        for ((step, outcome), count) in &self.flight.counts.actions {
             actions.add(&[("step", step), ("outcome", outcome)], *count as f64);
         }
         families.push(actions);

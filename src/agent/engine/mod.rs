@@ -40,7 +40,7 @@ pub use hands::{Hands, Record};
 pub use informer::Informer;
 use ledger::{Ledger, Past};
 use message::Message;
-use pilot::{Pilot, PilotParts};
+use pilot::{Flight, Pilot};
 pub use trial::Trial;
 use watch::Watch;
 pub use watch::{PeerPlace, WatchParts};
@@ -152,7 +152,7 @@ impl Agent {
         agent.spawn("agent-informer", move || informer.run(&tells, &finished))?;
         let deeds = Deeds { parts: deeds, hands: task, caller: call, informer: tell, cut_short };
         let watch = Watch::new(watch);
-        let pilot = PilotParts {
+        let pilot = Pilot {
             config,
             watch,
             ledger,
@@ -164,8 +164,9 @@ impl Agent {
             published,
             stop,
             paged,
+            flight: Flight::default(),
         };
-        agent.spawn("agent", move || Pilot::new(pilot).run())?;
+        agent.spawn("agent", move || pilot.run())?;
         let count = u32::try_from(probes.len()).unwrap_or(1).max(1);
         for (at, (watched, probe)) in (0..).zip(probes) {
             let offset = probe_interval / count * at;

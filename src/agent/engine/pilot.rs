@@ -34,8 +34,15 @@ const GRACE_MS: u64 = 2000;
 /// An acknowledgement counts when it came after the page, clocks a little apart.
 const CLOCK_SKEW_MS: u64 = 30_000;
 
-/// What the pilot is made of.
-pub(super) struct PilotParts {
+/// A task that is under way.
+pub(super) struct Underway {
+    pub(super) task: Task,
+    /// After this nobody waits for it any more.
+    pub(super) until: UnixMs,
+}
+
+/// Hears, decides and hands on. Made whole by who starts it.
+pub(super) struct Pilot {
     pub(super) config: RunbookConfig,
     pub(super) watch: Watch,
     pub(super) ledger: Ledger,
@@ -46,31 +53,16 @@ pub(super) struct PilotParts {
     pub(super) orders: Receiver<OrderRequest>,
     pub(super) published: Arc<Published>,
     pub(super) stop: Arc<AtomicBool>,
-    /// When the open incident was paged, where an earlier life of the agent did that.
+    /// When each page went out, for acknowledgements of earlier ones not to count; at first that of the open
+    /// incident, where an earlier life of the agent sent it.
     pub(super) paged: BTreeMap<String, UnixMs>,
+    pub(super) flight: Flight,
 }
 
-/// A task that is under way.
-pub(super) struct Underway {
-    pub(super) task: Task,
-    /// After this nobody waits for it any more.
-    pub(super) until: UnixMs,
-}
-
-pub(super) struct Pilot {
-    pub(super) config: RunbookConfig,
-    pub(super) watch: Watch,
-    pub(super) ledger: Ledger,
-    pub(super) clock: AgentClock,
-    pub(super) runbook: Runbook,
-    pub(super) deeds: Deeds,
-    messages: Receiver<Message>,
-    orders: Receiver<OrderRequest>,
-    pub(super) published: Arc<Published>,
-    stop: Arc<AtomicBool>,
+/// What a pilot comes to know; nothing at first.
+#[derive(Default)]
+pub(super) struct Flight {
     underway: BTreeMap<TaskId, Underway>,
-    /// When each page went out, for acknowledgements of earlier ones not to count.
-    paged: BTreeMap<String, UnixMs>,
     following: Option<String>,
     told_failing: bool,
     pub(super) counts: Counts,
@@ -79,40 +71,6 @@ pub(super) struct Pilot {
 }
 
 impl Pilot {
-    pub(super) fn new(parts: PilotParts) -> Self {
-        let PilotParts {
-            config,
-            watch,
-            ledger,
-            clock,
-            runbook,
-            deeds,
-            messages,
-            orders,
-            published,
-            stop,
-            paged,
-        } = parts;
-        Self {
-            config,
-            watch,
-            ledger,
-            clock,
-            runbook,
-            deeds,
-            messages,
-            orders,
-            published,
-            stop,
-            underway: BTreeMap::new(),
-            paged,
-            following: None,
-            told_failing: false,
-            counts: Counts::default(),
-            trouble: None,
-        }
-    }
-
     /// Flies until told to stop.
     pub(super) fn run(mut self) {
         let now = self.clock.now();
@@ -208,14 +166,7 @@ impl Pilot {
         // What wakes and tells people goes out though it cannot be written down.
         let goes_anyway = matches!(step, Step::Page | Step::ResolvePage | Step::Notify) || is_idle_look;
         if !is_idle_look {
-            let change = task.work.change();
-            let intent = Entry::Intent {
-                step,
-                attempt: task.attempt,
-                calls: self.deeds.calls(&task),
-                expected: change.map(|(expected, _)| expected.clone()),
-                wanted: change.map(|(_, wanted)| wanted.clone()),
-            };
+            let intent = task.intent(self.deeds.calls(&task));
             let is_written =
                 self.ledger.failing().is_none() && self.ledger.append(now, task.incident.as_ref(), &intent);
             if !is_written && !goes_anyway {
@@ -233,7 +184,7 @@ impl Pilot {
         match self.deeds.begin(&task, context, now) {
             Ok(()) => {
                 let until = now.after_ms(task.timeout_ms.saturating_add(GRACE_MS));
-                self.underway.insert(task.id, Underway { task, until });
+                self.flight.underway.insert(task.id, Underway { task, until });
                 None
             }
             Err(ended) => Some(ended),
@@ -249,11 +200,11 @@ impl Pilot {
             Ended::Found(state) => (true, format!("{} is {}", state.name, state.values.join(", "))),
             Ended::Failed { why, .. } => (false, why.clone()),
         };
-        self.counts.count(step, is_done);
+        self.flight.counts.count(step, is_done);
         if !is_done {
             warn!("{}: {detail}", step_words(step));
             if step != Step::AwaitVisible {
-                self.trouble = Some(detail.clone());
+                self.flight.trouble = Some(detail.clone());
             }
         }
         if let Work::ResolvePage { dedup_key, .. } = &task.work {
@@ -277,7 +228,7 @@ impl Pilot {
             }
             Message::Finished(Finished { task, ended }) => {
                 // One that was given up has ended already.
-                if let Some(Underway { task, .. }) = self.underway.remove(&task) {
+                if let Some(Underway { task, .. }) = self.flight.underway.remove(&task) {
                     let actions = self.end(task, ended);
                     self.carry_out(actions);
                 }
@@ -288,7 +239,7 @@ impl Pilot {
             }
             Message::Heard(Heard::Trouble(why)) => {
                 warn!("{why}");
-                self.trouble = Some(why);
+                self.flight.trouble = Some(why);
             }
             Message::Heard(Heard::State(..) | Heard::Sent(_)) => {}
         }
@@ -317,9 +268,9 @@ impl Pilot {
     fn follow_page(&mut self) {
         let status = (self.runbook.phase() == Phase::Paged).then(|| self.runbook.status(self.clock.now()));
         let wanted = status.and_then(|status| status.region).map(|region| self.runbook.failover_key(&region));
-        if wanted != self.following {
+        if wanted != self.flight.following {
             self.deeds.call(wanted.clone().map_or(Call::Unfollow, Call::Follow));
-            self.following = wanted;
+            self.flight.following = wanted;
         }
     }
 
@@ -336,10 +287,10 @@ impl Pilot {
             }
         }
         let failing = self.ledger.failing().map(str::to_owned);
-        if failing.is_some() == self.told_failing {
+        if failing.is_some() == self.flight.told_failing {
             return;
         }
-        self.told_failing = failing.is_some();
+        self.flight.told_failing = failing.is_some();
         match failing {
             Some(why) => {
                 error!("{why}. The agent pages and does nothing else until this is mended");
@@ -351,10 +302,15 @@ impl Pilot {
 
     /// Ends tasks of which nothing was heard in time.
     fn give_up_late(&mut self, now: UnixMs) {
-        let late: Vec<TaskId> =
-            self.underway.iter().filter(|(_, underway)| now >= underway.until).map(|(id, _)| *id).collect();
+        let late: Vec<TaskId> = self
+            .flight
+            .underway
+            .iter()
+            .filter(|(_, underway)| now >= underway.until)
+            .map(|(id, _)| *id)
+            .collect();
         for id in late {
-            let Some(Underway { task, .. }) = self.underway.remove(&id) else { continue };
+            let Some(Underway { task, .. }) = self.flight.underway.remove(&id) else { continue };
             let failure = if task.work.change().is_some() { Failure::Unknown } else { Failure::NotDone };
             let why = format!("nothing was heard of it within {} s", (task.timeout_ms + GRACE_MS) / 1000);
             let actions = self.end(task, Ended::Failed { failure, why });

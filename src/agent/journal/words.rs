@@ -126,20 +126,8 @@ pub(crate) fn record_words(state: &RecordState) -> String {
 
 pub(crate) const fn phase_name(phase: Phase) -> &'static str {
     match phase {
-        Phase::Watching => "watching",
-        Phase::Suspect => "suspect",
-        Phase::Paged => "paged",
-        Phase::Acknowledged => "acknowledged",
-        Phase::AutoApproved => "approved by policy",
-        Phase::Declined => "declined",
         Phase::Preflight => "preflight",
-        Phase::Switching => "switching",
-        Phase::Validating => "validating",
-        Phase::Recovered => "recovered",
-        Phase::RollingBack => "rolling back",
-        Phase::RolledBack => "rolled back",
-        Phase::HandedOver => "handed over to a person",
-        Phase::Reported => "reported",
+        other => other.in_words(),
     }
 }
 

@@ -3,10 +3,11 @@
 //! They are on disk so that a page outlives a restart. The routing key is not among them.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::events::Event;
+use crate::files;
 
 /// More than a night of incidents.
 const MAX_EVENTS: usize = 256;
@@ -90,7 +91,8 @@ impl Spool {
             return Err(SpoolError::TooLarge);
         }
         let path = self.path(self.next);
-        self.write(&path, &bytes).map_err(|cause| disk(&path, cause))?;
+        // A crash leaves a temporary file, which is no event.
+        files::replace(&path, 0o666, &bytes).map_err(|cause| disk(&path, cause))?;
         self.waiting.push(self.next);
         self.next += 1;
         Ok(())
@@ -127,16 +129,6 @@ impl Spool {
 
     fn path(&self, number: u64) -> PathBuf {
         self.directory.join(format!("{number:012}{SUFFIX}"))
-    }
-
-    /// Whole or not at all: a crash leaves a temporary file, which is no event.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let temporary = path.with_extension("new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(&self.directory)?.sync_all()
     }
 }
 

@@ -1,8 +1,7 @@
 //! Puts a report into its files, each whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use super::{html, markdown};
 use crate::agent::history::Series;
 use crate::agent::journal::Line;
 use crate::agent::types::IncidentId;
+use crate::files;
 
 /// Enough for a plot of any width.
 const MAX_POINTS: usize = 1500;
@@ -123,23 +123,8 @@ fn read_series(path: &Path) -> Result<Option<Vec<Series>>, ReportError> {
     Ok(Some(kept.series))
 }
 
-/// Writes beside the file, makes that durable, and renames it over the file.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|source| {
-        let _ = fs::remove_file(&temporary);
-        disk(path, source)
-    })
+    files::replace(path, 0o640, bytes).map_err(|source| disk(path, source))
 }
 
 fn disk(path: &Path, source: io::Error) -> ReportError {

@@ -118,6 +118,21 @@ pub struct Page {
     pub details: Vec<(String, String)>,
 }
 
+impl Task {
+    /// The line that announces it, with the `calls` that it makes.
+    #[must_use]
+    pub fn intent(&self, calls: Vec<String>) -> Entry {
+        let change = self.work.change();
+        Entry::Intent {
+            step: self.work.step(),
+            attempt: self.attempt,
+            calls,
+            expected: change.map(|(expected, _)| expected.clone()),
+            wanted: change.map(|(_, wanted)| wanted.clone()),
+        }
+    }
+}
+
 impl Work {
     /// Its name in the journal.
     #[must_use]

@@ -86,16 +86,8 @@ impl Story {
                 }
                 Action::Journal { .. } => {}
                 Action::Perform(task) => {
-                    let change = task.work.change();
-                    let entry = Entry::Intent {
-                        step: task.work.step(),
-                        attempt: task.attempt,
-                        calls: vec![],
-                        expected: change.map(|(expected, _)| expected.clone()),
-                        wanted: change.map(|(_, wanted)| wanted.clone()),
-                    };
                     if !self.journal_fails {
-                        self.journal.push((self.now, task.incident.clone(), entry));
+                        self.journal.push((self.now, task.incident.clone(), task.intent(vec![])));
                     }
                     self.open.push(task.clone());
                     self.performed.push(task);

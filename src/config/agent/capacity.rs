@@ -5,8 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::super::problem::Findings;
+use super::super::secret::secret;
 use super::super::section::{Section, Text};
-use super::source::{base_url, line, secret};
+use super::source::{base_url, line};
 use super::traffic::read_command;
 use crate::agent::https::BaseUrl;
 use crate::agent::secret::SecretSource;

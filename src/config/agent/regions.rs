@@ -2,9 +2,10 @@
 
 use super::super::policy;
 use super::super::problem::{Findings, Place};
+use super::super::secret::secret;
 use super::super::section::{Section, Text};
 use super::super::value::Value;
-use super::source::{probe_url, secret};
+use super::source::probe_url;
 use super::traffic::TrafficConfig;
 use crate::agent::secret::SecretSource;
 use crate::agent::signals::ProbeUrl;

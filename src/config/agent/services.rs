@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::problem::Findings;
+use super::super::secret::secret;
 use super::super::section::{Section, Text};
-use super::source::{base_url, base_url_of, required_secret, secret};
+use super::source::{base_url, base_url_of, required_secret};
 use crate::agent::https::{BaseUrl, Client, ClientOptions};
 use crate::agent::pager::Site;
 use crate::agent::secret::{Secret, SecretSource};

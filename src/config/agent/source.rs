@@ -1,51 +1,11 @@
 //! What sections of the agent have in common: secrets by name of their place, URLs, sockets.
 
-use std::path::PathBuf;
-
-use super::super::policy;
 use super::super::problem::Findings;
+use super::super::secret::{SecretKeys, secret};
 use super::super::section::{Section, Text};
 use crate::agent::https::BaseUrl;
 use crate::agent::secret::SecretSource;
 use crate::agent::signals::ProbeUrl;
-
-/// The two keys by which a secret is named: its file, or its systemd credential.
-pub(super) type SecretKeys = [&'static str; 2];
-
-/// A secret that may be left out. It is not read here: it is when it is used.
-pub(super) fn secret(
-    section: &mut Section<'_>,
-    keys: SecretKeys,
-    findings: &mut Findings,
-) -> Option<SecretSource> {
-    let [file_key, credential_key] = keys;
-    let file = section.text(file_key, "/etc/openclaw-rating/token", findings);
-    let credential = section.text(credential_key, "token", findings);
-    match (file, credential) {
-        (Some(_), Some(Text { place, .. })) => {
-            let what = format!("{} has both `{file_key}` and `{credential_key}`", section.label());
-            findings.wrong(place, what, "keep one of them");
-            None
-        }
-        (Some(Text { text: "", place }), None) => {
-            findings.wrong(
-                place,
-                format!("`{file_key}` names no file"),
-                "write the path of the secret's file",
-            );
-            None
-        }
-        (Some(Text { text, .. }), None) => Some(SecretSource::File(PathBuf::from(text))),
-        (None, Some(Text { text, place })) => {
-            if !policy::is_name(text) {
-                let what = format!("{text:?} cannot be the name of a systemd credential");
-                findings.wrong(place, what, "use the name of a LoadCredential= line in the unit");
-            }
-            Some(SecretSource::Credential(text.to_owned()))
-        }
-        (None, None) => None,
-    }
-}
 
 /// A secret that must be there.
 pub(super) fn required_secret(

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::problem::Findings;
+use super::super::secret::secret;
 use super::super::section::{Section, Text};
-use super::source::{base_url, required_secret, secret};
+use super::source::{base_url, required_secret};
 use crate::agent::https::BaseUrl;
 use crate::agent::secret::SecretSource;
 use crate::agent::traffic::{POOLS, is_domain_name, is_value_of};

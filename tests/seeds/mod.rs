@@ -1,4 +1,20 @@
-//! Random numbers that a seed repeats.
+//! What simulations have in common: random numbers that a seed repeats, seeds out of the environment, and
+//! promises that are broken by a panic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// An environment variable that holds a number.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs a world; what was broken in it, when it says so or panics.
+pub(crate) fn unbroken<T>(world: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(world)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.unwrap_or_else(|| "a promise was broken".to_owned()))
+    })
+}
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
