@@ -66,6 +66,10 @@ pub(crate) struct Promises {
 
 type Kept = Result<(), String>;
 
+fn has_lies(scenario: &Scenario) -> bool {
+    scenario.faults.0.iter().any(|timed| matches!(timed.fault, Fault::WitnessLies(_)))
+}
+
 fn must(is_kept: bool, what: impl FnOnce() -> String) -> Kept {
     if is_kept { Ok(()) } else { Err(what()) }
 }
@@ -190,7 +194,7 @@ impl Promises {
             must(is_healthy, || format!("node {node} leads to {region}, which is long dead"))?;
         }
         let failed = index_of(&plan.region);
-        let lies = scenario.faults.0.iter().any(|timed| matches!(timed.fault, Fault::WitnessLies(_)));
+        let lies = has_lies(scenario);
         if plan.cause == Cause::Signal && !lies {
             let was_down = self.unwell_ms[failed].is_some_and(|at_ms| at_ms + LAG_MS + 6_000 >= now_ms);
             must(was_down, || format!("node {node} withdraws {failed}, which everybody sees well"))?;
@@ -247,8 +251,9 @@ impl Promises {
         agents: &[Agent],
         pending: &Pending,
         before: &RecordState,
-        regions: usize,
+        scenario: &Scenario,
     ) -> Kept {
+        let regions = scenario.regions;
         let (from, to) = (set_of(before, regions), set_of(&pending.wanted, regions));
         must(to.is_some(), || format!("the record is {:?}", pending.wanted.values))?;
         if pending.is_drill || from == to {
@@ -277,14 +282,15 @@ impl Promises {
             by: Some((pending.by, pending.incident.clone())),
             is_by_hand: plan.is_some_and(|plan| plan.is_by_hand),
         });
-        self.check_no_fight()
+        self.check_no_fight(has_lies(scenario))
     }
 
     /// Two agents never change the record by turns.
-    fn check_no_fight(&self) -> Kept {
+    fn check_no_fight(&self, lies: bool) -> Kept {
         for pair in self.applied.windows(2) {
             let (Some((one, _)), Some((other, _))) = (&pair[0].by, &pair[1].by) else { continue };
-            let is_unseen = self.unseen.contains(&(*other, pair[0].at_ms));
+            // A false majority on both sides, at a provider that does not compare: the later of two writes holds.
+            let is_unseen = lies || self.unseen.contains(&(*other, pair[0].at_ms));
             if is_unseen || pair.iter().any(|applied| applied.is_by_hand) {
                 continue;
             }
@@ -319,7 +325,7 @@ impl Promises {
 
     /// While every region is well all the time, no signal moves traffic.
     pub(crate) fn check_calm(&self, scenario: &Scenario) -> Kept {
-        let lies = scenario.faults.0.iter().any(|timed| matches!(timed.fault, Fault::WitnessLies(_)));
+        let lies = has_lies(scenario);
         let was_calm = (0..scenario.regions).all(|region| self.unwell_ms[region].is_none());
         let moved = self.applied.iter().find(|applied| !applied.is_by_hand);
         must(!was_calm || lies || moved.is_none(), || {

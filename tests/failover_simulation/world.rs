@@ -157,7 +157,7 @@ impl World {
             self.tell(|| {
                 format!("record {:?} -> {:?} by node {}", before.values, pending.wanted.values, pending.by)
             });
-            self.promises.changed(&self.agents, &pending, &before, self.scenario.regions)?;
+            self.promises.changed(&self.agents, &pending, &before, &self.scenario)?;
         }
         Ok(())
     }

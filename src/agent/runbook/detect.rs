@@ -304,13 +304,14 @@ impl Runbook {
             let target = self.config.own_region.clone();
             return Ok(Scope { before: only(&head.region), after: only(&target), target });
         }
-        if let Some(Change { before, after, .. }) = &head.undoes {
-            return Ok(Scope { target: head.region.clone(), before: after.clone(), after: before.clone() });
+        if let Some(change) = &head.undoes {
+            let after = set_with(&head.region, change);
+            return Ok(Scope { target: head.region.clone(), before: change.after.clone(), after });
         }
         let (_, record) = self.record.as_ref().ok_or("the public record could not be read yet")?;
         let before = self.live.set_of(record).ok_or_else(|| not_ours(record))?;
         let target = choose_target(&self.facts(), &head.region, &before, head.asked.as_ref())?;
-        let after = set_without(&head.region, &target, &before);
+        let after = set_without(&self.assessment, &head.region, &target, &before);
         Ok(Scope { target, before, after })
     }
 
@@ -339,6 +340,13 @@ impl Runbook {
         let until = self.now.after_ms(self.config.timing.report_ms);
         State::Ended { ending, until, tries: Tries::first(self.now) }
     }
+}
+
+/// The regions that serve once `region` does again: those of before, except others that were withdrawn with it
+/// and have no preflight in this run.
+pub(super) fn set_with(region: &Region, change: &Change) -> RegionSet {
+    let stays = |other: &&Region| *other == region || change.after.contains(*other);
+    change.before.iter().filter(stays).cloned().collect()
 }
 
 /// Signals of a region that is down are journalled under its name behind this.

@@ -38,7 +38,7 @@ pub(super) type Verdict = Result<(), String>;
 type Rule = fn(&Facts<'_>, &Intended<'_>) -> Verdict;
 
 /// Rules that hold before a run begins, and again before the write.
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 18] = [
     |facts, _| own_region_is_known(facts),
     |facts, _| mode_lets_act(facts),
     |facts, _| is_not_frozen(facts),
@@ -51,6 +51,7 @@ const RULES: [Rule; 17] = [
     silence_is_not_of_the_probe_alone,
     target_is_healthy,
     all_that_serve_are_healthy,
+    nobody_serves_who_is_not_looked_at,
     somebody_serves,
     keeps_a_healthy_region,
     changes_what_it_is_about,
@@ -221,6 +222,16 @@ fn all_that_serve_are_healthy(facts: &Facts<'_>, intended: &Intended<'_>) -> Ver
     ))
 }
 
+/// MUST: whoever comes into service is the target, whose preflight it is.
+fn nobody_serves_who_is_not_looked_at(_: &Facts<'_>, intended: &Intended<'_>) -> Verdict {
+    let comes = intended.after.difference(intended.before);
+    let others: RegionSet = comes.filter(|region| *region != intended.target).cloned().collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{} would come into service without a preflight: bring it in by itself", in_words(&others)))
+}
+
 /// MUST: the record never leads nowhere, and leads to the target.
 fn somebody_serves(_: &Facts<'_>, intended: &Intended<'_>) -> Verdict {
     if intended.after.contains(intended.target) {
@@ -350,11 +361,20 @@ pub(super) fn choose_target(
     Err(format!("no other region than {} is healthy: bring one back", withdrawn.0))
 }
 
-/// The regions that serve once `withdrawn` does not: those that are left, or the target alone when it is not
-/// among them.
-pub(super) fn set_without(withdrawn: &Region, target: &Region, before: &RegionSet) -> RegionSet {
-    let left: RegionSet = before.iter().filter(|region| *region != withdrawn).cloned().collect();
-    if left.contains(target) { left } else { [target.clone()].into() }
+/// The regions that serve once `withdrawn` does not: those that are left; when the target is not among them,
+/// it and the healthy ones of those.
+pub(super) fn set_without(
+    assessment: &Assessment,
+    withdrawn: &Region,
+    target: &Region,
+    before: &RegionSet,
+) -> RegionSet {
+    let mut left: RegionSet = before.iter().filter(|region| *region != withdrawn).cloned().collect();
+    if !left.contains(target) {
+        left.retain(|region| assessment.is_healthy(region));
+        left.insert(target.clone());
+    }
+    left
 }
 
 #[cfg(test)]

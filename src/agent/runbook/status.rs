@@ -230,7 +230,7 @@ impl Runbook {
             objections.push("this is a dry run: the record is not written".to_owned());
         }
         let before = self.in_service();
-        let after = after.or_else(|| Some(set_without(&from, &to, &before?)));
+        let after = after.or_else(|| Some(set_without(&self.assessment, &from, &to, &before?)));
         let wanted = record.as_ref().zip(after.as_ref()).map(|(record, after)| self.live.with(record, after));
         Ok(RunbookPlan { from, to, in_service: after.unwrap_or_default(), objections, record, wanted })
     }

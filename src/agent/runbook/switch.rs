@@ -1,7 +1,7 @@
 //! The change of the record: Switching.
 
 use super::action::Work;
-use super::detect::{Scope, intended, not_ours};
+use super::detect::{Scope, intended, not_ours, set_with};
 use super::event::{Ended, Failure};
 use super::guard::{before_a_write, is_fresh};
 use super::incident::{Arrived, Change, Head, Next, Pass, Run, Stage, State, Stop};
@@ -97,9 +97,14 @@ impl Runbook {
             return Err(Some(Box::new(self.hand_over(&not_ours(&found)))));
         };
         let (after, wanted) = match &head.undoes {
-            Some(undoes) => (undoes.before.clone(), undoes.expected.clone()),
+            Some(undoes) => {
+                let after = set_with(&head.region, undoes);
+                let whole = after == undoes.before;
+                let wanted = if whole { undoes.expected.clone() } else { layout.with(&found, &after) };
+                (after, wanted)
+            }
             None => {
-                let after = super::guard::set_without(&head.region, &run.target, &before);
+                let after = super::guard::set_without(&self.assessment, &head.region, &run.target, &before);
                 let wanted = layout.with(&found, &after);
                 (after, wanted)
             }
