@@ -1,6 +1,6 @@
 //! A load generator for rate checks, on the same rings as the server.
 //!
-//! [`run`] carries out a [`Plan`] and gives a [`Summary`]. In closed loop each connection asks again
+//! [`run()`] carries out a [`Plan`] and gives a [`Summary`]. In closed loop each connection asks again
 //! when it is answered; in open loop requests are due at fixed times, and latencies count from those
 //! (`schedule`). What to ask (`keys`, `request`), what is answered (`response`) and what is counted
 //! (`record`) is pure; `worker` does the IO, one ring a thread; `report` shows the result.
