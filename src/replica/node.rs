@@ -19,8 +19,9 @@ use crate::time::MonotonicNs;
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 /// Lines that are waited for together.
 const BATCH: usize = 35;
-/// As many lines, 4 MiB, are in the caches anyway.
-const CACHED_LINES: usize = 1 << 16;
+/// So few lines, 128 KiB, a core has in its own caches. What is shared with other cores does not stay: a line
+/// is touched once a flush, and others use the cache in between.
+const CACHED_LINES: usize = 1 << 11;
 
 /// Who this node is, and who its peers are.
 #[derive(Clone, Debug)]

@@ -14,21 +14,15 @@ use crate::time::MonotonicNs;
 /// Charges of one round: as many lines as a core can wait for at once, and few enough for the stack.
 const ROUND: usize = 16;
 
-/// An item of a round whose bucket has not been found yet.
-struct Sought {
-    item: usize,
-    window: Window,
-}
+/// Items of a round that have not been found yet, by their places in it.
+type Sought = ArrayVec<u8, ROUND>;
 
 /// An item whose bucket has been found, in the state it was in.
 struct Found {
-    item: usize,
+    item: u8,
     line: usize,
     prepared: Option<Prepared>,
 }
-
-type SoughtItems = ArrayVec<Sought, ROUND>;
-type FoundItems = ArrayVec<Found, ROUND>;
 
 impl BucketTable {
     /// Charges each item on its own, as [`BucketTable::charge`] does, and says in it what became of it.
@@ -46,74 +40,75 @@ impl BucketTable {
 
     /// Most buckets are in their first line, and are charged while the other lines of the rest arrive.
     fn charge_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
-        let mut sought: SoughtItems = items
-            .iter()
-            .enumerate()
-            .map(|(item, wanted)| Sought { item, window: self.window(wanted.id) })
-            .collect();
-        for Sought { window, .. } in &sought {
-            self.lines.prefetch(window.at(0));
-        }
-        let mut found = FoundItems::new();
-        sought = self.look(items, sought, &mut found, now, |table, item, window| {
-            let first = window.at(0);
-            let held = table.lines[first].may_hold(item.id);
+        let windows: ArrayVec<Window, ROUND> = items.iter().map(|item| self.window(item.id)).collect();
+        windows.iter().for_each(|window| self.lines.prefetch(window.at(0)));
+        let all: Sought = (0..items.len() as u8).collect();
+        let elsewhere = self.charge_found(items, &all, now, |place, item| {
+            let first = windows[place].at(0);
+            let held = self.lines[first].may_hold(item.id);
             if !held {
-                table.prefetch_steps(window, &LIKELY);
+                self.prefetch_steps(&windows[place], &LIKELY);
             }
             held.then_some(first)
         });
-        self.commit(items, &mut found, now);
-        sought = self.look(items, sought, &mut found, now, |table, item, window| {
-            let line = table.find_likely(item.id, window);
+        let unlikely = self.charge_found(items, &elsewhere, now, |place, item| {
+            let line = self.find_likely(item.id, &windows[place]);
             if line.is_none() {
-                table.prefetch_steps(window, &UNLIKELY);
+                self.prefetch_steps(&windows[place], &UNLIKELY);
             }
             line
         });
-        self.commit(items, &mut found, now);
-        for Sought { item, .. } in sought {
-            let item = &mut items[item];
+        for place in unlikely {
+            let item = &mut items[usize::from(place)];
             item.charge = self.charge(item.id, item.limits, item.cost, now);
         }
     }
 
-    /// Moves the items that `place` knows the line of from `sought` to `found`; returns the others.
+    /// Charges those items of `sought` that `line_of` knows the line of; returns the others.
     #[inline]
-    fn look(
+    fn charge_found(
         &self,
-        items: &[BatchItem<'_>],
-        sought: SoughtItems,
-        found: &mut FoundItems,
+        items: &mut [BatchItem<'_>],
+        sought: &Sought,
         now: MonotonicNs,
-        place: impl Fn(&Self, &BatchItem<'_>, &Window) -> Option<usize>,
-    ) -> SoughtItems {
-        let mut rest = SoughtItems::new();
-        for Sought { item, window } in sought {
-            let wanted = &items[item];
-            match place(self, wanted, &window) {
+        line_of: impl Fn(usize, &BatchItem<'_>) -> Option<usize>,
+    ) -> Sought {
+        let mut found: ArrayVec<Found, ROUND> = ArrayVec::new();
+        let mut rest = Sought::new();
+        for place in sought {
+            let item = &items[usize::from(*place)];
+            match line_of(usize::from(*place), item) {
                 Some(line) => {
-                    let now_ticks = wanted.limits.clock().at(now);
-                    let prepared = self.lines[line].prepare(wanted.id, wanted.limits, wanted.cost, now_ticks);
-                    found.push(Found { item, line, prepared });
+                    let now_ticks = item.limits.clock().at(now);
+                    let prepared = self.lines[line].prepare(item.id, item.limits, item.cost, now_ticks);
+                    found.push(Found { item: *place, line, prepared });
                 }
-                None => rest.push(Sought { item, window }),
+                None => rest.push(*place),
             }
+        }
+        // By reference: what was written in words and is moved in wider pieces has to wait for the stores.
+        for Found { item, line, prepared } in &found {
+            let item = &mut items[usize::from(*item)];
+            item.charge = self.commit(item, *line, prepared.as_ref(), now);
         }
         rest
     }
 
-    fn commit(&self, items: &mut [BatchItem<'_>], found: &mut FoundItems, now: MonotonicNs) {
-        for Found { item, line, prepared } in found.drain(..) {
-            let item = &mut items[item];
-            let done = prepared.filter(|_| self.absent(item.limits) == 0);
-            item.charge = match done.and_then(|prepared| self.lines[line].commit(&prepared)) {
-                Some(level) => {
-                    self.mark_changed(line);
-                    Charge { allowed: true, level, ..Charge::default() }
-                }
-                None => self.charge(item.id, item.limits, item.cost, now),
-            };
+    #[inline]
+    fn commit(
+        &self,
+        item: &BatchItem<'_>,
+        line: usize,
+        prepared: Option<&Prepared>,
+        now: MonotonicNs,
+    ) -> Charge {
+        let plain = prepared.filter(|_| self.absent(item.limits) == 0);
+        match plain.and_then(|prepared| self.lines[line].commit(prepared)) {
+            Some(level) => {
+                self.mark_changed(line);
+                Charge { allowed: true, level, ..Charge::default() }
+            }
+            None => self.charge(item.id, item.limits, item.cost, now),
         }
     }
 }

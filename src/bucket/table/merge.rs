@@ -75,7 +75,6 @@ impl BucketTable {
         now: MonotonicNs,
         mut next: impl FnMut(usize, Heard, &Limits) -> u64,
     ) -> Option<usize> {
-        let slots = self.slots.load();
         for attempt in 0..MAX_ATTEMPTS {
             let hint = hint.filter(|line| attempt == 0 && self.lines[*line].may_hold(id));
             let Some(index) = hint.or_else(|| self.find(id)) else {
@@ -87,7 +86,10 @@ impl BucketTable {
                 continue;
             };
             let merged = self.lines[index].merge(id, column, |heard| {
-                next(index, heard, slots.get(usize::from(heard.slot)).unwrap_or(limits))
+                if heard.slot == limits.slot() {
+                    return next(index, heard, limits);
+                }
+                next(index, heard, self.slots.load().get(usize::from(heard.slot)).unwrap_or(limits))
             });
             match merged {
                 Merged::Done => return Some(index),
