@@ -21,7 +21,7 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// About 10^4 (in the second-level cache), 10^6 (past the third) and 10^7 keys.
+    /// About 10^4 (past the first level of cache), 10^6 (past the last) and 10^7 keys.
     pub(crate) const ALL: [Self; 3] = [
         Self { name: "10^4", lines: 1 << 14 },
         Self { name: "10^6", lines: 1 << 20 },

@@ -8,7 +8,7 @@ use crossbeam::channel::{Sender, bounded};
 
 use super::answer::Refusal;
 use super::bucket::{BucketReport, Counter, PeerState, ResetReport};
-use crate::bucket::gcra::{FIXED_BITS, Rate};
+use crate::bucket::gcra::FIXED_BITS;
 use crate::bucket::hash::{BucketId, KeyHasher};
 use crate::bucket::policy::{Limits, MAX_KEY_BYTES, Mode, Policy, PolicySet};
 use crate::bucket::table::{BucketTable, View};
@@ -145,9 +145,7 @@ fn tokens(ticks: u64, limits: &Limits) -> f64 {
 }
 
 pub(super) fn limit_text(limits: &Limits) -> String {
-    let (tokens, per_ns) = Rate::ratio(limits.rate());
-    let per = Duration::from_nanos(per_ns);
-    format!("{tokens} in {per:?}, burst {}", limits.burst())
+    format!("{}, burst {}", limits.rate(), limits.burst())
 }
 
 pub(super) const fn mode_name(mode: Mode) -> &'static str {

@@ -126,6 +126,13 @@ pub enum Cause {
     Drill,
 }
 
+/// A freeze is journalled as this signal, with its reason.
+pub const FROZEN: &str = "frozen";
+/// Signals of a region that is down are journalled under its name behind this.
+pub const DOWN_PREFIX: &str = "region_down/";
+/// A region whose incident has ended while it is down is journalled again under its name behind this.
+pub const SPENT_PREFIX: &str = "region_spent/";
+
 /// One line of the journal: what was seen, decided, or is about to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]

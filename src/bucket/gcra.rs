@@ -6,13 +6,16 @@
 //! from one charge to the next and the long-run rate is that of the multiplier, exact to 2^-61.
 //! A level is in tokens by construction and survives a change of rate as it is.
 
+use std::fmt;
+
 use crate::time::MonotonicNs;
 
 /// Tick rate aimed at: finer than a nanosecond, and 34 years until 2^62 ticks.
 const TARGET_TICKS_PER_SECOND: u128 = 1 << 32;
 /// Keeps the largest burst (2^31 tokens) below 2^61 ticks.
 const MAX_FRACTION_BITS: u32 = 30;
-const NS_PER_SECOND: u64 = 1_000_000_000;
+const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
 /// A level between nodes is in 2^-16 of a token.
 pub const FIXED_BITS: u32 = 16;
 /// The highest level a bucket can be brought to: a clock's reading and this stay below 2^63.
@@ -73,6 +76,30 @@ impl Rate {
     pub fn time_for(self, tokens: u64) -> u64 {
         let ns = (u128::from(tokens) * u128::from(self.per_ns)).div_ceil(u128::from(self.tokens));
         u64::try_from(ns).unwrap_or(u64::MAX)
+    }
+}
+
+/// As people write it, in the shortest unit of time that gives whole tokens: `100/s`.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tokens, per_ns } = *self;
+        for (unit, unit_s) in [("s", 1), ("min", 60), ("h", 3600), ("day", 86_400)] {
+            let in_unit = u128::from(tokens) * u128::from(unit_s * NS_PER_SECOND);
+            if in_unit.is_multiple_of(u128::from(per_ns)) {
+                return write!(f, "{}/{unit}", in_unit / u128::from(per_ns));
+            }
+        }
+        if per_ns.is_multiple_of(NS_PER_SECOND) {
+            return write!(f, "{tokens}/{}s", per_ns / NS_PER_SECOND);
+        }
+        // Rates are written in milliseconds at the finest, but lowest terms may have divided them.
+        let scale = NS_PER_MS / greatest_common_divisor(NS_PER_MS, per_ns);
+        write!(
+            f,
+            "{}/{}ms",
+            u128::from(tokens) * u128::from(scale),
+            u128::from(per_ns) * u128::from(scale) / u128::from(NS_PER_MS)
+        )
     }
 }
 
@@ -281,6 +308,22 @@ mod tests {
 
     fn rate(tokens: u64, per_ns: u64) -> Rate {
         Rate::new(tokens, per_ns).unwrap()
+    }
+
+    #[test]
+    fn rates_are_shown_as_people_write_them() {
+        for (tokens, per_ms, text) in [
+            (100, 1000, "100/s"),
+            (5000, 60_000, "5000/min"),
+            (1, 86_400_000, "1/day"),
+            (10, 5000, "2/s"),
+            (1, 7000, "1/7s"),
+            (7, 250, "28/s"),
+            (1, 1500, "40/min"),
+            (1, 7001, "1/7001ms"),
+        ] {
+            assert_eq!(Rate::new(tokens, per_ms * NS_PER_MS).unwrap().to_string(), text);
+        }
     }
 
     #[test]

@@ -4,14 +4,11 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use crate::bucket::gcra::Rate;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, PolicySpec};
 use crate::bucket::table::OnTableFull;
 use crate::config::{AdminConfig, Config, ServerConfig, TableSettings};
 use crate::data_plane::ListenAddr;
 
-const NS_PER_MS: u64 = 1_000_000;
-const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
 const LINE_BYTES: usize = 64;
 /// More overrides than this are counted, not listed.
 const LISTED_OVERRIDES: usize = 10;
@@ -178,55 +175,5 @@ pub(super) fn curl(listen: &ListenAddr, policy: &str) -> String {
 
 /// `100/s, burst 200`.
 fn limit(limit: LimitSpec) -> String {
-    format!("{}, burst {}", rate(limit.rate), limit.burst)
-}
-
-/// A rate in the shortest unit of time that gives whole tokens.
-fn rate(rate: Rate) -> String {
-    let (tokens, per_ns) = rate.ratio();
-    for (unit, unit_ns) in
-        [("s", 1), ("min", 60), ("h", 3600), ("day", 86_400)].map(|(unit, s)| (unit, s * NS_PER_SECOND))
-    {
-        let in_unit = u128::from(tokens) * u128::from(unit_ns);
-        if in_unit % u128::from(per_ns) == 0 {
-            return format!("{}/{unit}", in_unit / u128::from(per_ns));
-        }
-    }
-    if per_ns % NS_PER_SECOND == 0 {
-        format!("{tokens}/{}s", per_ns / NS_PER_SECOND)
-    } else {
-        // Rates are written in milliseconds at the finest, but lowest terms may have divided them.
-        let scale = NS_PER_MS / greatest_power_of_ten_divisor(per_ns);
-        format!("{}/{}ms", tokens * scale, per_ns * scale / NS_PER_MS)
-    }
-}
-
-/// The largest power of ten up to a million that divides `number`.
-fn greatest_power_of_ten_divisor(number: u64) -> u64 {
-    let mut power = NS_PER_MS;
-    while !number.is_multiple_of(power) {
-        power /= 10;
-    }
-    power
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_are_shown_as_people_write_them() {
-        for (tokens, per_ms, text) in [
-            (100, 1000, "100/s"),
-            (5000, 60_000, "5000/min"),
-            (1, 86_400_000, "1/day"),
-            (10, 5000, "2/s"),
-            (1, 7000, "1/7s"),
-            (7, 250, "28/s"),
-            (1, 1500, "40/min"),
-            (1, 7001, "1/7001ms"),
-        ] {
-            assert_eq!(rate(Rate::new(tokens, per_ms * NS_PER_MS).unwrap()), text);
-        }
-    }
+    format!("{}, burst {}", limit.rate, limit.burst)
 }

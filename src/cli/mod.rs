@@ -5,6 +5,7 @@ mod audit;
 mod check_config;
 mod describe;
 mod failover;
+mod foundation;
 mod inspect;
 mod kept_tables;
 mod keygen;

@@ -1,5 +1,6 @@
 //! `serve`: wires configuration, buckets and planes together, then follows signals.
 
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,23 +12,19 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
+use super::foundation::{Foundation, FoundationError, ObservedApart, own_parts};
 use super::supervision::{self, Supervision};
-use super::{agent, describe, kept_tables, log, replication};
-use crate::admin::{AdminServer, Desk, DeskParts, InspectorParts, ReloadRequest, Reloaded};
+use super::{agent, describe, log};
+use crate::admin::{AdminServer, Desk, DeskParts, ReloadRequest, Reloaded};
 use crate::agent::engine::Agent;
-use crate::api::{CoreService, Health, Reason, ServiceParts, Warning};
-use crate::bucket::hash::KeyHasher;
-use crate::bucket::kept::KeptTable;
+use crate::api::{CoreService, Health, Reason, ServiceParts};
 use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
-use crate::bucket::table::{BucketTable, TableConfig, TableError};
+use crate::bucket::table::BucketTable;
 use crate::config::{self, Config, Problems, ServerConfig, Sources};
-use crate::control_plane::{
-    ControlParts, ControlPlane, ControlPlaneError, CoreHandles, MAX_QUESTIONS, Observed, ObservedParts,
-};
+use crate::control_plane::{ControlParts, ControlPlane, ControlPlaneError, CoreHandles, MAX_QUESTIONS};
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
-use crate::durability::{self, Epoch, Found, Keeper, KeeperParts, Kept};
+use crate::durability::Keeper;
 use crate::http::HttpLimits;
-use crate::link::keys::{Secret, derive_hash_key};
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
 use crate::metrics::{Published, Reloads};
 use crate::service_manager::{Handed, ServiceManager};
@@ -48,15 +45,11 @@ const RELOADS_QUEUED: usize = 1;
 #[derive(Debug, thiserror::Error)]
 enum ServeError {
     #[error(transparent)]
-    Table(#[from] TableError),
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Foundation(#[from] FoundationError),
     #[error(transparent)]
     DataPlane(#[from] DataPlaneError),
     #[error(transparent)]
     ControlPlane(#[from] ControlPlaneError),
-    #[error(transparent)]
-    Replication(#[from] replication::PrepareError),
     #[error(transparent)]
     Agent(#[from] agent::StartError),
     #[error("cannot start the thread that writes snapshots: {0}")]
@@ -133,92 +126,31 @@ impl<'s> Server<'s> {
         let manager = ServiceManager::of_environment(|name| std::env::var(name).ok());
         let impatient = Arc::new(AtomicBool::new(false));
         let signals = receive_signals(&impatient)?;
-        let clock = SystemClock::start();
-        let policies = PolicySet::new(&own_parts(&config)?, clock.now())?;
-        let policies = Arc::new(ArcSwap::from_pointee(policies));
         let health = Arc::new(Health::default());
         let mut supervision = Supervision::new(manager, Arc::clone(&health));
-        let found = open_state(&config, &health);
-        let epoch = found.epoch();
-        let hash_key = hash_key(&config, &found);
-        let hasher = KeyHasher::new(hash_key);
-        let key_print = durability::key_print(&hash_key);
         let Handed { listeners, tables, refused } = handed;
         refused.iter().for_each(|refused| warn!("{refused}"));
-        let provenance = kept_tables::provenance(key_print, clock);
-        let memory = kept_tables::create(supervision.manager(), config.table.lines, &provenance);
-        let table = Arc::new(new_table(&config, &epoch, memory.clone())?);
-        table.publish_limits(&policies.load());
-        let kept = Arc::new(Kept::default());
-        let is_restored = kept_tables::restore(&tables, &provenance, &table, &policies.load(), &kept, clock);
-        // What was in memory is newer than any snapshot.
-        if let Some(directory) = found.directory.as_ref().filter(|_| !is_restored) {
-            durability::restore(directory, &table, &policies.load(), key_print, &kept, clock.now());
-        }
-        // What peers know is learned before the first check, or a restart would refill what is drained.
-        let replication = config
-            .cluster
-            .as_ref()
-            .map(|cluster| replication::join(cluster, &table, &policies, &health, clock))
-            .transpose()?;
-        let mut cores = Vec::with_capacity(config.server.threads);
-        kept_tables::hand_on(supervision.manager(), memory.as_deref(), &provenance, &tables);
+        let mut foundation = Foundation::lay(&config, &health, supervision.manager(), &tables)?;
         drop(tables);
+        let (clock, table) = (foundation.clock, Arc::clone(&foundation.table));
+        let policies = Arc::clone(&foundation.policies);
         let sockets = supervision.sockets(listeners, &config.server.listen);
-        let kept_already = supervision::count(&sockets);
-        let plane_config = data_plane_config(&config.server);
-        let mut data_plane = DataPlane::start_on(sockets, &plane_config, clock, |_core| {
-            let (histograms, collector) = histogram_exchange();
-            let metrics = Arc::new(CoreMetrics::new());
-            cores.push(CoreHandles { metrics: Arc::clone(&metrics), histograms: collector });
-            CoreService::new(ServiceParts {
-                table: Arc::clone(&table),
-                policies: policies.load_full(),
-                hasher: hasher.clone(),
-                limits: http_limits(&config.server),
-                metrics,
-                histograms,
-                health: Arc::clone(&health),
-                region: config.node.region.clone(),
-                version: env!("CARGO_PKG_VERSION"),
-            })
-        })?;
-        supervision.keep_sockets(&mut data_plane, kept_already);
-        supervision.count_by(cores.iter().map(|core| Arc::clone(&core.metrics)).collect());
-        let reloads = Arc::new(Reloads::default());
-        let published = Arc::new(Published::default());
-        let observed = ObservedParts {
-            table: Arc::clone(&table),
-            policies: Arc::clone(&policies),
-            hasher: hasher.clone(),
-            watched: config.watched.clone(),
-            reloads: Arc::clone(&reloads),
-            health: Arc::clone(&health),
-            region: config.node.region.clone(),
-            kept: config.state.is_some().then(|| Arc::clone(&kept)),
-            published: Arc::clone(&published),
-        };
+        let (data_plane, cores) = start_data_plane(&config, sockets, &foundation, &mut supervision)?;
+        let (reloads, published) = (Arc::<Reloads>::default(), Arc::<Published>::default());
         let (question, questions) = bounded(MAX_QUESTIONS);
+        let apart = ObservedApart { cores, reloads: Arc::clone(&reloads), published: Arc::clone(&published) };
         let control_plane = ControlPlane::start(ControlParts {
-            observed: Observed::new(cores, observed, clock.now()),
+            observed: foundation.observed(&config, apart),
             renders: data_plane.render_requests(),
             replies: data_plane.metrics_replies(),
-            replication,
+            replication: foundation.replication.take(),
             questions,
             clock,
         })?;
-        let inspector = InspectorParts {
-            table: Arc::clone(&table),
-            policies: Arc::clone(&policies),
-            hasher,
-            region: config.node.region.clone(),
-            cluster: config.cluster.as_ref().map(|cluster| (cluster.node, question)),
-            clock,
-        };
         let (agent, order) = agent::start(&config, &published, &health)?.unzip();
         let (reload, reloads_ordered) = bounded(RELOADS_QUEUED);
         let admin = start_admin(DeskParts {
-            inspector,
+            inspector: foundation.inspector(&config, question),
             health: Arc::clone(&health),
             node: config.node.name.clone(),
             reloads: reload,
@@ -227,20 +159,7 @@ impl<'s> Server<'s> {
         });
         // Nobody can order one: a channel without senders would be ready all the time.
         let reloads_ordered = if admin.is_empty() { never() } else { reloads_ordered };
-        let keeper = found.directory.zip(config.state.as_ref()).map(|(directory, state)| {
-            Keeper::start(KeeperParts {
-                directory,
-                interval: state.snapshot_interval,
-                epoch,
-                table: Arc::clone(&table),
-                policies: Arc::clone(&policies),
-                key_print,
-                health: Arc::clone(&health),
-                kept,
-                clock,
-            })
-        });
-        let keeper = keeper.transpose().map_err(ServeError::Keeper)?;
+        let keeper = foundation.keep(config.state.as_ref()).map_err(ServeError::Keeper)?;
         Ok(Self {
             sources,
             config,
@@ -373,29 +292,35 @@ impl<'s> Server<'s> {
     }
 }
 
-/// The policies as this node keeps them: of a strict one it has an equal part.
-fn own_parts(config: &Config) -> Result<Vec<PolicySpec>, PolicyError> {
-    let nodes = 1 + config.cluster.as_ref().map_or(0, |cluster| cluster.peers.len());
-    let nodes = u8::try_from(nodes).unwrap_or(u8::MAX);
-    config.policies.iter().map(|policy| policy.part_of(nodes)).collect()
-}
-
-fn new_table(
+/// Starts the data threads; what the control plane reads of each comes with them.
+fn start_data_plane(
     config: &Config,
-    epoch: &Epoch,
-    memory: Option<Arc<KeptTable>>,
-) -> Result<BucketTable, TableError> {
-    let table = TableConfig { lines: config.table.lines, on_full: config.table.on_full };
-    let table = memory.map_or_else(|| BucketTable::new(table), |memory| BucketTable::kept(table, memory))?;
-    Ok(if config.cluster.is_some() { table.replicated(epoch.start_ms()) } else { table })
-}
-
-/// The key that names buckets: the cluster's, or the file's, or the state directory's, or a new one.
-fn hash_key(config: &Config, found: &Found) -> [u8; 16] {
-    if let Some(cluster) = &config.cluster {
-        return derive_hash_key(&Secret::new(*cluster.secret.bytes()));
-    }
-    config.hash_secret.map(|secret| secret.0).or(found.hash_key).unwrap_or_else(rand::random)
+    sockets: Vec<(ListenAddr, OwnedFd)>,
+    foundation: &Foundation,
+    supervision: &mut Supervision,
+) -> Result<(DataPlane, Vec<CoreHandles>), DataPlaneError> {
+    let mut cores = Vec::with_capacity(config.server.threads);
+    let kept_already = supervision::count(&sockets);
+    let plane_config = data_plane_config(&config.server);
+    let mut data_plane = DataPlane::start_on(sockets, &plane_config, foundation.clock, |_core| {
+        let (histograms, collector) = histogram_exchange();
+        let metrics = Arc::new(CoreMetrics::new());
+        cores.push(CoreHandles { metrics: Arc::clone(&metrics), histograms: collector });
+        CoreService::new(ServiceParts {
+            table: Arc::clone(&foundation.table),
+            policies: foundation.policies.load_full(),
+            hasher: foundation.hasher.clone(),
+            limits: http_limits(&config.server),
+            metrics,
+            histograms,
+            health: Arc::clone(&foundation.health),
+            region: config.node.region.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+        })
+    })?;
+    supervision.keep_sockets(&mut data_plane, kept_already);
+    supervision.count_by(cores.iter().map(|core| Arc::clone(&core.metrics)).collect());
+    Ok((data_plane, cores))
 }
 
 /// Where people and other programs ask, as far as the configuration says. Checks are answered without it
@@ -411,15 +336,6 @@ fn start_admin(parts: DeskParts) -> Vec<AdminServer> {
         started.map_err(|error| error!("{error}. Checks are answered without it")).ok()
     };
     addresses.iter().filter_map(start).collect()
-}
-
-/// Looks into the state directory, if there is to be one.
-fn open_state(config: &Config, health: &Health) -> Found {
-    let Some(state) = &config.state else { return Found::default() };
-    let wants_key = config.cluster.is_none() && config.hash_secret.is_none();
-    let found = Found::open(&state.directory, wants_key.then_some(rand::random));
-    health.warn(Warning::Snapshot, found.failed);
-    found
 }
 
 /// Allows as many open files as the administrator does: the usual soft limit of 1,024 is for `select`.

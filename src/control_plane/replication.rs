@@ -235,7 +235,7 @@ async fn flush(handles: Handles) {
         let now = handles.clock.now();
         let due = {
             let mut shared = handles.shared.borrow_mut();
-            shared.look(now);
+            shared.look();
             shared.link.next_deadline()
         };
         sleep(Duration::from_nanos(due.since(now)).min(LOOK)).await;
@@ -277,7 +277,7 @@ impl Handles {
 }
 
 impl Shared {
-    fn look(&mut self, now: MonotonicNs) {
+    fn look(&mut self) {
         let policies = self.policies.load();
         if !Arc::ptr_eq(&policies, &self.known) {
             self.known = Arc::clone(&policies);
@@ -293,7 +293,7 @@ impl Shared {
             match (was, is_present) {
                 (Some(false) | None, true) => info!("peer {node} is heard"),
                 (Some(true), false) => {
-                    warn!("peer {node} cannot be heard since {:?} of the run", Duration::from_nanos(now.0));
+                    warn!("peer {node} cannot be heard any more");
                 }
                 _ => {}
             }

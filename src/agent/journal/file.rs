@@ -13,8 +13,8 @@ use super::error::{JournalError, ReadError};
 use super::format::{Chain, Line, Logged, MAX_LINE_BYTES};
 use super::head;
 use super::names::{self, Numbered};
+use super::needed::Needed;
 use super::reader::{Place, Reader, Tail};
-use super::replay::Recovered;
 use crate::agent::types::{Entry, IncidentId, UnixMs};
 
 const TORN_PREFIX: &str = "torn-";
@@ -29,7 +29,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 pub struct Options {
     /// A file is not made longer than this, unless it has one line only.
     pub max_file_bytes: u64,
-    /// Older files are dropped, but never one that the open incident is in.
+    /// Older files are dropped, but never one that a restart needs: of the open incident, or of a write of
+    /// the last day.
     pub max_files: usize,
 }
 
@@ -64,7 +65,7 @@ pub struct Journal {
     chain: Chain,
     mend: Mend,
     torn: Option<TornTail>,
-    recovered: Recovered,
+    needed: Needed,
 }
 
 #[derive(Debug)]
@@ -95,10 +96,10 @@ impl Journal {
     pub fn open(directory: &Path, options: Options) -> Result<Self, JournalError> {
         let lock = lock(directory)?;
         let mut reader = Reader::open(directory).map_err(|error| refused(directory, error))?;
-        let mut recovered = Recovered::default();
+        let mut needed = Needed::default();
         for item in reader.by_ref() {
             let (_, line) = item.map_err(|error| refused(directory, error))?;
-            recovered.see(&line);
+            needed.see(&line);
         }
         let files = names::list(directory).map_err(|source| disk("list", directory, source))?.into();
         let (chain, tail, end) = (reader.chain_end(), reader.take_tail(), reader.end());
@@ -111,7 +112,7 @@ impl Journal {
             chain,
             mend: Mend::Nothing,
             torn: None,
-            recovered,
+            needed,
         };
         journal.take_up(end, tail)?;
         Ok(journal)
@@ -122,6 +123,18 @@ impl Journal {
     /// # Errors
     /// When it is not on the disk. Nothing of it stays, and the next append tries anew.
     pub fn append(
+        &mut self,
+        at: UnixMs,
+        incident: Option<&IncidentId>,
+        entry: &Entry,
+    ) -> Result<u64, JournalError> {
+        let sequence = self.append_line(at, incident, entry)?;
+        self.carry_on(at);
+        self.drop_old_files();
+        Ok(sequence)
+    }
+
+    fn append_line(
         &mut self,
         at: UnixMs,
         incident: Option<&IncidentId>,
@@ -139,9 +152,19 @@ impl Journal {
         self.chain = chain;
         head::write(&self.directory, chain);
         let logged = Logged::Known(entry.clone());
-        self.recovered.see(&Line { sequence: chain.sequence, at, incident: incident.cloned(), logged });
-        self.drop_old_files();
+        self.needed.see(&Line { sequence: chain.sequence, at, incident: incident.cloned(), logged });
         Ok(chain.sequence)
+    }
+
+    /// Says once more in a new file what holds, a freeze above all: older files are dropped some day. What
+    /// cannot be written now is tried again after the next line, and until then no file of it is dropped.
+    fn carry_on(&mut self, at: UnixMs) {
+        let Some(newest) = self.files.back().map(|file| file.number) else { return };
+        for entry in self.needed.standing_before(newest) {
+            if self.append_line(at, None, &entry).is_err() {
+                return;
+            }
+        }
     }
 
     /// All lines that are kept, oldest first.
@@ -163,12 +186,6 @@ impl Journal {
     ) -> Result<impl Iterator<Item = Result<Line, ReadError>> + use<>, ReadError> {
         let wanted = Some(incident.clone());
         Ok(self.entries()?.filter(move |item| item.as_ref().map_or(true, |line| line.incident == wanted)))
-    }
-
-    /// What the lines add up to, those just appended included.
-    #[must_use]
-    pub const fn recovered(&self) -> &Recovered {
-        &self.recovered
     }
 
     /// The torn line that was found at the start, to be told to people.
@@ -257,7 +274,7 @@ impl Journal {
 
     /// One that cannot be removed is tried again after the next line.
     fn drop_old_files(&mut self) {
-        let needed = self.recovered.needed_from().unwrap_or(u64::MAX);
+        let needed = self.needed.from().unwrap_or(u64::MAX);
         while self.files.len() > self.options.max_files.max(1)
             && self.files.get(1).is_some_and(|next| next.number <= needed)
             && self.files.front().is_some_and(|oldest| fs::remove_file(&oldest.path).is_ok())

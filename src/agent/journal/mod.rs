@@ -2,7 +2,7 @@
 //!
 //! Append-only JSON lines in numbered files, chained by SHA-256. [`mod@format`] is pure: one line to bytes
 //! and back, and whether it follows the one before. [`Journal`] appends and holds the lock; [`Reader`] reads
-//! without it. [`Recovered`] is what a restarted agent must know, from the lines alone.
+//! without it. Old files are dropped, but never what a restarted agent must know: `needed` says what that is.
 //!
 //! A chain shows that lines were changed, taken out or put in. That lines are missing at its *end* is shown
 //! by the file `head`, which names the last durable line.
@@ -12,8 +12,8 @@ mod file;
 pub mod format;
 mod head;
 mod names;
+mod needed;
 mod reader;
-mod replay;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -22,6 +22,5 @@ pub use error::{Broken, Fault, JournalError, ReadError};
 pub use file::{Journal, Options, TornTail};
 pub use format::{Line, Logged};
 pub use reader::{Checked, Place, Reader, check};
-pub use replay::{Recovered, Unfinished};
 pub(crate) use words::{phase_name, record_words};
 pub use words::{printable, utc, words_of};

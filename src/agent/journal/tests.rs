@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::format::{Chain, Hash, MAX_LINE_BYTES};
 use super::*;
-use crate::agent::types::{Entry, IncidentId, Phase, RecordState, Step, UnixMs};
+use crate::agent::types::{
+    DOWN_PREFIX, Entry, FROZEN, IncidentId, Phase, RecordState, SPENT_PREFIX, Step, UnixMs,
+};
 
 const SMALL: Options = Options { max_file_bytes: 700, max_files: 3 };
 
@@ -345,7 +347,7 @@ fn an_entry_of_a_newer_version_is_shown_as_such() {
     let line = sound_lines(directory.path()).remove(0);
     assert!(matches!(&line.logged, Logged::Unknown { kind, .. } if kind == "teleported"));
     assert!(words_of(&line.logged).contains("mars"));
-    assert_eq!(journal.recovered().open_incident(), Some(&incident("eu-1")));
+    assert_eq!(line.incident, Some(incident("eu-1")));
 }
 
 #[test]
@@ -371,36 +373,75 @@ fn a_line_longer_than_any_is_refused_and_reading_goes_on_after_it() {
     assert!(items.last().unwrap().is_ok(), "{items:?}");
 }
 
+/// Whether the kept lines alone say that writes are frozen.
+fn is_frozen(directory: &Path) -> bool {
+    let mut is_frozen = false;
+    for line in sound_lines(directory) {
+        if let Logged::Known(Entry::Signal { signal, raised, .. }) = &line.logged
+            && signal == FROZEN
+        {
+            is_frozen = *raised;
+        }
+    }
+    is_frozen
+}
+
 #[test]
-fn a_restarted_agent_knows_what_was_open_unfinished_and_switched() {
+fn a_freeze_outlives_the_file_it_was_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let freeze = |raised| Entry::Signal { signal: FROZEN.to_owned(), raised, detail: "moving".to_owned() };
+    let mut journal = Journal::open(directory.path(), SMALL).unwrap();
+    journal.append(UnixMs(0), None, &freeze(true)).unwrap();
+    for _ in 0..40 {
+        journal.append(UnixMs(1), None, &signal("noise")).unwrap();
+        assert!(is_frozen(directory.path()));
+    }
+    assert_eq!(names::list(directory.path()).unwrap().len(), SMALL.max_files);
+    // Across a restart as well.
+    drop(journal);
+    let mut journal = Journal::open(directory.path(), SMALL).unwrap();
+    (0..40).for_each(|_| _ = journal.append(UnixMs(2), None, &signal("noise")).unwrap());
+    assert!(is_frozen(directory.path()));
+    journal.append(UnixMs(3), None, &freeze(false)).unwrap();
+    (0..40).for_each(|_| _ = journal.append(UnixMs(4), None, &signal("noise")).unwrap());
+    assert!(!is_frozen(directory.path()));
+    assert!(!fs::read_to_string(first_file(directory.path())).unwrap().contains(FROZEN));
+}
+
+#[test]
+fn a_region_that_was_acted_for_stays_so_until_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(directory.path(), SMALL).unwrap();
+    let mut say = |prefix: &str, raised| {
+        let entry = Entry::Signal { signal: format!("{prefix}eu"), raised, detail: String::new() };
+        journal.append(UnixMs(0), None, &entry).unwrap();
+        (0..40).for_each(|_| _ = journal.append(UnixMs(1), None, &signal("noise")).unwrap());
+        let kept = sound_lines(directory.path());
+        [DOWN_PREFIX, SPENT_PREFIX].map(|prefix| {
+            let name = format!("{prefix}eu");
+            kept.iter().any(|line| {
+                matches!(&line.logged,
+                Logged::Known(Entry::Signal { signal, raised: true, .. }) if *signal == name)
+            })
+        })
+    };
+    assert_eq!(say(DOWN_PREFIX, true), [true, false]);
+    assert_eq!(say(SPENT_PREFIX, true), [true, true]);
+    assert_eq!(say(DOWN_PREFIX, false), [false, false]);
+}
+
+#[test]
+fn the_writes_of_a_day_are_kept_for_its_cap() {
     const DAY_MS: u64 = 86_400_000;
     let directory = tempfile::tempdir().unwrap();
-    let mut journal = open(directory.path());
-    let mut append = |at, id: &str, entry| {
-        journal.append(UnixMs(at), Some(&incident(id)), &entry).unwrap();
-    };
-    append(1, "one", moved(Phase::Switching));
-    append(2, "one", intent(Step::WriteRecord, 1));
-    append(3, "one", outcome(Step::WriteRecord, 1));
-    append(4, "one", intent(Step::WriteRecord, 2));
-    append(5, "one", outcome(Step::WriteRecord, 2));
-    append(6, "one", moved(Phase::Reported));
-    append(7, "one", outcome(Step::Notify, 1));
-    append(8, "practice", Entry::Command { command: "drill".to_owned(), who: "me".to_owned() });
-    append(9, "practice", intent(Step::WriteRecord, 1));
-    append(10, "practice", moved(Phase::Watching));
-    append(DAY_MS + 1, "two", moved(Phase::Paged));
-    append(DAY_MS + 2, "two", intent(Step::WriteRecord, 1));
-    let before = journal.recovered().clone();
-    drop(journal);
-    let journal = open(directory.path());
-    let recovered = journal.recovered();
-    assert_eq!(*recovered, before);
-    assert_eq!(recovered.open_incident(), Some(&incident("two")));
-    let unfinished = recovered.unfinished().unwrap();
-    assert_eq!((unfinished.sequence, unfinished.step, unfinished.attempt), (12, Step::WriteRecord, 1));
-    let days = [0, DAY_MS, 2 * DAY_MS].map(|at| recovered.switches_on_day_of(UnixMs(at)));
-    assert_eq!(days, [1, 1, 0]);
-    assert_eq!(recovered.last_switch(), Some(UnixMs(DAY_MS + 2)));
-    assert_eq!(journal.entries_of(&incident("two")).unwrap().count(), 2);
+    let mut journal = Journal::open(directory.path(), SMALL).unwrap();
+    let eu = incident("eu-1");
+    journal.append(UnixMs(1), Some(&eu), &intent(Step::WriteRecord, 1)).unwrap();
+    journal.append(UnixMs(2), Some(&eu), &outcome(Step::WriteRecord, 1)).unwrap();
+    journal.append(UnixMs(3), Some(&eu), &moved(Phase::Reported)).unwrap();
+    (0..40).for_each(|_| _ = journal.append(UnixMs(DAY_MS), None, &signal("noise")).unwrap());
+    assert_eq!(journal.entries_of(&eu).unwrap().count(), 3);
+    journal.append(UnixMs(DAY_MS + 2), None, &signal("the day after")).unwrap();
+    assert_eq!(journal.entries_of(&eu).unwrap().count(), 0);
+    assert_eq!(names::list(directory.path()).unwrap().len(), SMALL.max_files);
 }

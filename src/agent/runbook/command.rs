@@ -4,9 +4,8 @@ use super::action::Action;
 use super::event::Command;
 use super::incident::{Approval, Head, Incident, Stage, State, Stop};
 use super::machine::Runbook;
-use super::notice::FROZEN;
 use crate::agent::orders::{AgentMode, OrderRefused};
-use crate::agent::types::{Cause, Entry, Phase, Region, UnixMs};
+use crate::agent::types::{Cause, Entry, FROZEN, Phase, Region, UnixMs};
 
 /// An order that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]

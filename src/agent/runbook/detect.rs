@@ -10,7 +10,7 @@ use super::record_set::RegionSet;
 use super::tries::Tries;
 use crate::agent::orders::AgentMode;
 use crate::agent::pager::Severity;
-use crate::agent::types::{Cause, Entry, IncidentId, Phase, Region, UnixMs};
+use crate::agent::types::{Cause, DOWN_PREFIX, Entry, IncidentId, Phase, Region, UnixMs};
 
 /// What a run would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -348,9 +348,6 @@ pub(super) fn set_with(region: &Region, change: &Change) -> RegionSet {
     let stays = |other: &&Region| *other == region || change.after.contains(*other);
     change.before.iter().filter(stays).cloned().collect()
 }
-
-/// Signals of a region that is down are journalled under its name behind this.
-pub(super) const DOWN_PREFIX: &str = "region_down/";
 
 pub(super) fn intended<'a>(head: &'a Head, approval: &'a Approval, scope: &'a Scope) -> Intended<'a> {
     Intended {

@@ -5,7 +5,7 @@ use super::event::Notice;
 use super::machine::Runbook;
 use crate::agent::orders::AgentMode;
 use crate::agent::pager::Severity;
-use crate::agent::types::{Entry, Phase, UnixMs};
+use crate::agent::types::{DOWN_PREFIX, Entry, FROZEN, Phase, SPENT_PREFIX, UnixMs};
 
 /// More notices at a time are not told apart.
 const MAX_RAISED: usize = 256;
@@ -94,8 +94,7 @@ impl Runbook {
         }
         let regions: Vec<_> = self.config.regions.iter().map(|record| record.region.clone()).collect();
         for region in regions {
-            let (signal, raised) =
-                (format!("{}{}", super::detect::DOWN_PREFIX, region.0), self.down.contains(&region));
+            let (signal, raised) = (format!("{}{}", DOWN_PREFIX, region.0), self.down.contains(&region));
             self.journal(None, Entry::Signal { signal, raised, detail: "the journal is back".to_owned() });
         }
         let cooldown_ms = self.config.timing.cooldown_ms;
@@ -135,9 +134,3 @@ impl Runbook {
 
 /// That the record changed a short while ago is journalled again as this signal.
 pub(super) const CHANGED: &str = "record_changed";
-
-/// A region whose incident has ended while it is down is journalled again under its name behind this.
-pub(super) const SPENT_PREFIX: &str = "region_spent/";
-
-/// A freeze is journalled as this signal, with its reason.
-pub(super) const FROZEN: &str = "frozen";

@@ -4,13 +4,14 @@
 //! a page has its key, so telling it again is harmless.
 
 use super::config::RunbookConfig;
-use super::detect::DOWN_PREFIX;
 use super::incident::{Approval, BackStage, Change, Ending, Head, Incident, Pass, Run, Stage, State, Stop};
 use super::ledger::{Switch, is_same};
 use super::machine::{Owed, Runbook};
-use super::notice::{CHANGED, FROZEN, SPENT_PREFIX};
+use super::notice::CHANGED;
 use super::tries::Tries;
-use crate::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Region, Step, UnixMs};
+use crate::agent::types::{
+    Cause, DOWN_PREFIX, Entry, FROZEN, IncidentId, Phase, RecordState, Region, SPENT_PREFIX, Step, UnixMs,
+};
 
 /// The incident as the lines so far tell it.
 #[derive(Clone, Debug)]
