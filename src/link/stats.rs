@@ -127,7 +127,7 @@ pub struct ConvergenceLag {
 
 impl ConvergenceLag {
     /// Upper bounds of the buckets; one more has all above.
-    pub const BOUNDS_MS: [u64; 13] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
+    pub const BOUNDS_MS: [u64; 15] = [1, 2, 5, 10, 20, 25, 30, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
 
     pub(super) fn add(&mut self, lag_ns: u64, changes: u64) {
         let bucket = Self::BOUNDS_MS.partition_point(|bound_ms| bound_ms * 1_000_000 < lag_ns);
@@ -228,6 +228,6 @@ mod tests {
         lag.add(1_000_000, 2);
         lag.add(1_000_001, 1);
         lag.add(u64::MAX, 1);
-        assert_eq!((lag.counts()[0], lag.counts()[1], lag.counts()[13]), (2, 1, 1));
+        assert_eq!((lag.counts()[0], lag.counts()[1], lag.counts()[15]), (2, 1, 1));
     }
 }
