@@ -137,8 +137,13 @@ fn without_room_for_its_journal_the_agent_pages_and_serves_and_moves_once_there_
     us.until("/metrics", |page| page.contains("openclaw_agent_journal_failing 1"));
     eu.signal(Signal::KILL);
     story.pager.until_about("trigger", PAGE_KEY);
-    story.pager.acknowledge();
-    std::thread::sleep(2 * A_WHILE);
+    until_phase(&us, "paged");
+    // It is not taken, so PagerDuty sends it again.
+    let acknowledged = Webhook::acknowledged("01ADA", PAGE_KEY);
+    for _ in 0..2 {
+        assert_eq!(desk.webhook(&acknowledged).status, 503);
+        std::thread::sleep(A_WHILE);
+    }
     until_phase(&us, "paged");
     assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial.clone()));
     assert_says(&us.get("/v1/check/api/somebody"), &["HTTP/1.1 200"]);
@@ -146,6 +151,7 @@ fn without_room_for_its_journal_the_agent_pages_and_serves_and_moves_once_there_
     assert_eq!(story.pager.count("resolve", journal_key), 0);
     fs::remove_file(filler).unwrap();
     story.pager.until_about("resolve", journal_key);
+    assert_eq!(desk.webhook(&acknowledged).status, 200);
     until("the record", || story.dns.values() == [US]);
     story.pager.until_about("resolve", PAGE_KEY);
     until("the report", || is_reported(&us));
