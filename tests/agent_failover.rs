@@ -1,6 +1,7 @@
 //! Promises of the agent as a whole: two real servers, real DNS, a stand-in for the pager.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
 #[path = "agent_failover/dns.rs"]
 mod dns;
 #[allow(dead_code)]
@@ -11,163 +12,19 @@ mod fake;
 mod pager;
 mod program;
 #[allow(dead_code)]
+#[path = "agent_failover/story.rs"]
+mod story;
+#[allow(dead_code)]
 #[path = "agent_providers/support.rs"]
 mod support;
 
-use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dns::{Dns, KEY, NAME, free_port};
-use pager::Pager;
-use program::{Program, promtool_finds_nothing};
+use program::promtool_finds_nothing;
 use rustix::process::Signal;
+use story::{EU, PAGE_KEY, Story, US, audit_is_good, reports};
 use support::until;
-
-const EU: &str = "127.0.1.1";
-const US: &str = "127.0.1.2";
-const PAGE_KEY: &str = "openclaw-rating:rates:failover:eu";
-
-/// One story at a time: two cores run all of it.
-static ONE: Mutex<()> = Mutex::new(());
-
-struct Story {
-    dns: Dns,
-    pager: Pager,
-    secrets: tempfile::TempDir,
-    port: u16,
-    link_ports: [u16; 2],
-    _one: MutexGuard<'static, ()>,
-}
-
-impl Story {
-    fn begin() -> Option<Self> {
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let dns = Dns::start("127.0.0.1", EU)?;
-        let secrets = tempfile::tempdir().unwrap();
-        for (name, text) in [
-            ("cluster", "ab".repeat(32).as_str()),
-            ("tsig", KEY),
-            ("routing", "the-routing-key"),
-            ("rest", "the-rest-key"),
-        ] {
-            fs::write(secrets.path().join(name), text).unwrap();
-        }
-        let link_ports = [free_port(), free_port()];
-        Some(Self { dns, pager: Pager::start(), secrets, port: free_port(), link_ports, _one: one })
-    }
-
-    fn config(&self, id: usize, agent: &str) -> String {
-        let (own, other) = (id - 1, 2 - id);
-        let (names, secrets) = (["eu", "us"], self.secrets.path().display());
-        let Self { port, link_ports, .. } = self;
-        let (dns, pager) = (self.dns.port, self.pager.fake.address);
-        let traffic = self.dns.traffic_section(&self.secrets.path().join("tsig"));
-        format!(
-            r#"
-            [server]
-            threads = 1
-            [table]
-            capacity = 1000
-            [[policy]]
-            name = "api"
-            rate = "1000/s"
-            burst = 2000
-            [node]
-            id = {id}
-            name = "node-{id}"
-            region = "{own_name}"
-            [state]
-            directory = "state"
-            [cluster]
-            secret_file = "{secrets}/cluster"
-            listen = "127.0.0.1:{own_port}"
-            [[peer]]
-            id = {other_id}
-            region = "{other_name}"
-            address = "127.0.0.1:{other_port}"
-            [agent]
-            cluster = "rates"
-            {agent}
-            [[agent.region]]
-            name = "eu"
-            values = ["{EU}"]
-            health = ["http://{EU}:{port}/health"]
-            [[agent.region]]
-            name = "us"
-            values = ["{US}"]
-            health = ["http://{US}:{port}/health"]
-            [agent.public]
-            url = "http://{NAME}:{port}/health"
-            resolvers = ["127.0.0.1:{dns}"]
-            [agent.validation]
-            policy = "api"
-            rate = 20
-            duration = "500ms"
-            max_p99 = "2s"
-            {traffic}
-            [agent.pagerduty]
-            events_api = "http://{pager}"
-            rest_api = "http://{pager}"
-            routing_key_file = "{secrets}/routing"
-            rest_key_file = "{secrets}/rest"
-            [[agent.link]]
-            text = "Runbook"
-            href = "https://wiki.example.com/rates"
-            "#,
-            own_name = names[own],
-            other_name = names[other],
-            own_port = link_ports[own],
-            other_port = link_ports[other],
-            other_id = other + 1,
-        )
-    }
-
-    fn start_in(&self, directory: tempfile::TempDir, id: usize, agent: &str) -> Program {
-        let listen = format!("server.listen=\"{}:{}\"", [EU, US][id - 1], self.port);
-        Program::launch(directory, Some(&self.config(id, agent)), &["--set", &listen])
-    }
-
-    /// Both regions, once each sees the other.
-    fn start_both(&self, agent: &str) -> [Program; 2] {
-        let nodes = [1, 2].map(|id| self.start_in(tempfile::tempdir().unwrap(), id, agent));
-        for node in &nodes {
-            node.until("/metrics", |page| {
-                ["eu", "us"].iter().all(|region| {
-                    page.contains(&format!(
-                        "openclaw_agent_standing{{region=\"{region}\",standing=\"healthy\"}} 1"
-                    )) || page.contains(&format!(
-                        "openclaw_agent_standing{{standing=\"healthy\",region=\"{region}\"}} 1"
-                    ))
-                })
-            });
-        }
-        nodes
-    }
-
-    fn triggers(&self) -> usize {
-        self.pager.events().iter().filter(|(kind, key, _)| kind == "trigger" && key == PAGE_KEY).count()
-    }
-}
-
-fn reports(directory: &Path) -> Vec<String> {
-    let files = fs::read_dir(directory.join("state/reports")).into_iter().flatten();
-    files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
-}
-
-fn audit_is_good(directory: &Path) {
-    let program = env!("CARGO_BIN_EXE_openclaw-rating");
-    let output = Command::new(program)
-        .env_clear()
-        .args(["audit", "verify", "--dir"])
-        .arg(directory.join("state/journal"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
-}
 
 #[test]
 fn a_dead_region_is_paged_acknowledged_moved_validated_resolved_and_reported() {

@@ -2,13 +2,15 @@
 //! passes by itself, and people can read and check what was done.
 #![allow(clippy::unwrap_used)]
 
+mod disk;
 mod program;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Output;
 
+use disk::Disk;
 use openclaw_rating::agent::journal::{Journal, JournalError, Options, Reader};
 use openclaw_rating::agent::types::{Entry, IncidentId, Phase, UnixMs};
 use tempfile::TempDir;
@@ -22,52 +24,6 @@ fn signal(detail: &str) -> Entry {
 
 fn open(directory: &Path) -> Journal {
     Journal::open(directory, Options::default()).unwrap()
-}
-
-/// A small disk of memory, unmounted when dropped.
-struct Disk {
-    directory: TempDir,
-}
-
-impl Disk {
-    /// `None`, saying why, where mounting is not allowed.
-    fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k", "openclaw-test"])
-            .arg(directory.path())
-            .output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self { directory });
-        }
-        assert!(std::env::var_os("OPENCLAW_TESTS_REQUIRE_ALL").is_none(), "a tmpfs cannot be mounted");
-        eprintln!("skipped: a tmpfs cannot be mounted (needs root)");
-        None
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn remount(&self, how: &str) {
-        let options = format!("remount,{how}");
-        let status = Command::new("mount").args(["-o", &options]).arg(self.path()).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// Takes all the room that is left.
-    fn fill(&self) -> PathBuf {
-        let path = self.path().join("filler");
-        let mut file = File::create(&path).unwrap();
-        while file.write_all(&[0; 512]).is_ok() {}
-        path
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
 }
 
 fn kind(error: &JournalError) -> ErrorKind {

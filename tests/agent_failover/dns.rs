@@ -1,4 +1,4 @@
-//! A real BIND with one zone and a TSIG key.
+//! A real BIND with a zone of the public record, one of the shadow record, and a TSIG key.
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use crate::support::{is_there, until};
 
 pub(crate) const NAME: &str = "www.example.com";
+/// The shadow record of drills.
+pub(crate) const SHADOW: &str = "www.example.net";
 pub(crate) const KEY: &str = "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXM=";
 
 /// Killed when dropped.
@@ -57,17 +59,26 @@ impl Dns {
         Some(dns)
     }
 
-    /// `[agent.traffic]` for the zone; `key_file` holds [`KEY`].
+    /// `[agent.traffic]` for the public record; `key_file` holds [`KEY`].
     pub(crate) fn traffic_section(&self, key_file: &Path) -> String {
+        format!("[agent.traffic]\n{}", self.settings("example.com", key_file))
+    }
+
+    /// `[agent.drill]` for the shadow record, tried at `port`.
+    pub(crate) fn drill_section(&self, key_file: &Path, port: u16) -> String {
+        let url = format!("http://{SHADOW}:{port}/health");
+        format!("[agent.drill]\nurl = \"{url}\"\n{}", self.settings("example.net", key_file))
+    }
+
+    fn settings(&self, zone: &str, key_file: &Path) -> String {
         let (server, key_file) = (format!("{}:{}", self.listens, self.port), key_file.display());
         format!(
             r#"
-            [agent.traffic]
             provider = "rfc2136"
             ttl = 1
             server = "{server}"
             servers = ["{server}"]
-            zone = "example.com"
+            zone = "{zone}"
             key_name = "failover"
             key_file = "{key_file}"
             "#
@@ -79,12 +90,23 @@ impl Dns {
         self.dig(NAME, "A")
     }
 
-    /// The zone's serial number: one more with each change.
+    /// The same of the shadow record.
+    pub(crate) fn shadow_values(&self) -> Vec<String> {
+        self.dig(SHADOW, "A")
+    }
+
+    /// The serial number of the public record's zone: one more with each change.
     pub(crate) fn serial(&self) -> String {
-        self.dig("example.com", "SOA")
-            .first()
-            .and_then(|soa| soa.split(' ').nth(2).map(str::to_owned))
-            .unwrap()
+        self.serial_of("example.com")
+    }
+
+    /// The same of the shadow record's zone.
+    pub(crate) fn shadow_serial(&self) -> String {
+        self.serial_of("example.net")
+    }
+
+    fn serial_of(&self, zone: &str) -> String {
+        self.dig(zone, "SOA").first().and_then(|soa| soa.split(' ').nth(2).map(str::to_owned)).unwrap()
     }
 
     fn dig(&self, name: &str, kind: &str) -> Vec<String> {
@@ -107,11 +129,15 @@ fn write_files(directory: &Path, (listens, port): (&str, u16), address: &str) {
         controls {{ }};
         key "failover" {{ algorithm hmac-sha256; secret "{KEY}"; }};
         zone "example.com" {{ type primary; file "example.com.zone";
-            update-policy {{ grant failover name {NAME}. A; }}; }};"#
+            update-policy {{ grant failover name {NAME}. A; }}; }};
+        zone "example.net" {{ type primary; file "example.net.zone";
+            update-policy {{ grant failover name {SHADOW}. A; }}; }};"#
     );
     std::fs::write(directory.join("named.conf"), config).unwrap();
     let zone = format!(
         "$TTL 1\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A {listens}\nwww A {address}\n"
     );
-    std::fs::write(directory.join("example.com.zone"), zone).unwrap();
+    for file in ["example.com.zone", "example.net.zone"] {
+        std::fs::write(directory.join(file), &zone).unwrap();
+    }
 }

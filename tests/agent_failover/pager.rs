@@ -52,14 +52,28 @@ impl Pager {
 
     /// Waits for an event of this kind.
     pub(crate) fn until(&self, kind: &str) -> Instant {
+        self.until_one(|found, _| found == kind, kind)
+    }
+
+    /// Waits for an event of this kind about this key.
+    pub(crate) fn until_about(&self, kind: &str, key: &str) -> Instant {
+        self.until_one(|found, about| (found, about) == (kind, key), &format!("{kind} of {key}"))
+    }
+
+    fn until_one(&self, is_it: impl Fn(&str, &str) -> bool, what: &str) -> Instant {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            if let Some((.., at)) = self.events().into_iter().find(|(found, ..)| found == kind) {
+            if let Some((.., at)) = self.events().into_iter().find(|(kind, key, _)| is_it(kind, key)) {
                 return at;
             }
-            assert!(Instant::now() < deadline, "no {kind} among {:?}", self.events());
+            assert!(Instant::now() < deadline, "no {what} among {:?}", self.events());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// How many events of this kind there were about this key.
+    pub(crate) fn count(&self, kind: &str, key: &str) -> usize {
+        self.events().iter().filter(|(found, about, _)| found == kind && about == key).count()
     }
 
     /// A person takes it on.

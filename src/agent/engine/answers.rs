@@ -31,7 +31,7 @@ impl Pilot {
             Order::Plan { from, to } => return Ok(OrderAnswer::Plan(Box::new(self.plan(now, from, to)?))),
             Order::Witness(region) => return self.witness(now, region),
             Order::Alerts(alerts) => return Ok(self.take_alerts(alerts)),
-            Order::PagerDuty(event) => return Ok(self.take_webhook(&event)),
+            Order::PagerDuty(event) => return self.take_webhook(&event),
             Order::Start { from, to, why } => Command::Start { from, to, why },
             Order::Ack => Command::Ack,
             Order::Decline => Command::Decline,
@@ -61,20 +61,20 @@ impl Pilot {
         }
     }
 
-    fn take_webhook(&mut self, event: &WebhookEvent) -> OrderAnswer {
+    fn take_webhook(&mut self, event: &WebhookEvent) -> Result<OrderAnswer, OrderRefused> {
         let what = match (&event.by, &event.incident_key) {
             _ if event.kind != ACKNOWLEDGED => format!("{} changes nothing", event.kind),
             (None, _) => "nobody is named who acknowledged, so it changes nothing".to_owned(),
             (_, None) => "no page of this agent is named, so it changes nothing".to_owned(),
             (Some(by), Some(key)) => {
-                if self.hear_acknowledged(key, by.clone(), Some(event.occurred_ms)) {
+                if self.hear_acknowledged(key, by.clone(), Some(event.occurred_ms))? {
                     format!("acknowledged by {by}")
                 } else {
                     "it is about no page that waits here".to_owned()
                 }
             }
         };
-        OrderAnswer::Accepted { what }
+        Ok(OrderAnswer::Accepted { what })
     }
 
     /// An alert pages as a signal of the agent's own; it moves no traffic.

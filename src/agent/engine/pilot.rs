@@ -16,7 +16,7 @@ use super::figures::Counts;
 use super::ledger::{Ledger, Mended};
 use super::message::{Finished, Message};
 use super::watch::Watch;
-use crate::agent::orders::OrderRequest;
+use crate::agent::orders::{OrderRefused, OrderRequest};
 use crate::agent::pager::{PageState, Severity};
 use crate::agent::runbook::{
     Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Task, TaskId, Work,
@@ -235,7 +235,8 @@ impl Pilot {
             }
             Message::Heard(Heard::State(key, PageState::Acknowledged(person))) => {
                 let at_ms = person.at.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond);
-                self.hear_acknowledged(&key, person.by, at_ms.ok());
+                // One that cannot be journalled now is heard again with the next question.
+                let _ = self.hear_acknowledged(&key, person.by, at_ms.ok());
             }
             Message::Heard(Heard::Trouble(why)) => {
                 warn!("{why}");
@@ -247,7 +248,15 @@ impl Pilot {
 
     /// A person took the page with `key` on. One that took on an earlier page of the same trouble did not mean
     /// this one.
-    pub(super) fn hear_acknowledged(&mut self, key: &str, by: String, at_ms: Option<i64>) -> bool {
+    ///
+    /// # Errors
+    /// When it would count and cannot be journalled.
+    pub(super) fn hear_acknowledged(
+        &mut self,
+        key: &str,
+        by: String,
+        at_ms: Option<i64>,
+    ) -> Result<bool, OrderRefused> {
         let Some(region) = self
             .config
             .regions
@@ -255,13 +264,16 @@ impl Pilot {
             .map(|r| r.region.clone())
             .find(|r| self.runbook.failover_key(r) == key)
         else {
-            return false;
+            return Ok(false);
         };
         let is_of_this = is_after(self.paged.get(key).copied(), at_ms);
         if is_of_this && self.runbook.phase() == Phase::Paged {
+            if let Some(why) = self.ledger.failing() {
+                return Err(OrderRefused::JournalFails { why: why.to_owned() });
+            }
             self.tell(Event::PageAcknowledged { region, by });
         }
-        is_of_this
+        Ok(is_of_this)
     }
 
     /// Has the pager asked about the page of an incident that waits for a person, and about no other.
