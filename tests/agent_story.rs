@@ -36,7 +36,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use services::{Checkout, Kubernetes, api_of_prometheus};
 use story::{EU, PAGE_KEY, Story, US, audit_is_good, reports};
-use support::{assert_says, until};
+use support::{HELM_VALUES, assert_says, until};
 
 /// A start that soon sees everybody healthy. Who is down is seen as late as always.
 const PROBES: &str = "[agent.probe]\ninterval = \"200ms\"\nup_after = 2\n";
@@ -98,13 +98,13 @@ fn a_signed_webhook_acknowledges_once_and_what_is_forged_or_replayed_moves_nothi
     }
     std::thread::sleep(A_WHILE);
     until_phase(&us, "paged");
-    assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial.clone()));
+    assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial));
     assert_says(&desk.webhook(&right).body, &["acknowledged by Ada"]);
     until("the record", || story.dns.values() == [US]);
     story.pager.until_about("resolve", PAGE_KEY);
     assert_says(&desk.webhook(&right).body, &["seen before"]);
     until("the report", || is_reported(&us));
-    assert_eq!(story.dns.serial(), (serial.parse::<u32>().unwrap() + 1).to_string());
+    assert_eq!(story.dns.serial(), serial + 1);
     assert_says(&told(us.directory(), "audit show"), &["Ada"]);
     audit_is_good(us.directory());
 }
@@ -145,7 +145,7 @@ fn without_room_for_its_journal_the_agent_pages_and_serves_and_moves_once_there_
         std::thread::sleep(A_WHILE);
     }
     until_phase(&us, "paged");
-    assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial.clone()));
+    assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial));
     assert_says(&us.get("/v1/check/api/somebody"), &["HTTP/1.1 200"]);
     assert_says(&told(us.directory(), "failover status"), &["journal"]);
     assert_eq!(story.pager.count("resolve", journal_key), 0);
@@ -155,7 +155,7 @@ fn without_room_for_its_journal_the_agent_pages_and_serves_and_moves_once_there_
     until("the record", || story.dns.values() == [US]);
     story.pager.until_about("resolve", PAGE_KEY);
     until("the report", || is_reported(&us));
-    assert_eq!(story.dns.serial(), (serial.parse::<u32>().unwrap() + 1).to_string());
+    assert_eq!(story.dns.serial(), serial + 1);
     assert_eq!(story.triggers(), 1);
     audit_is_good(us.directory());
 }
@@ -173,7 +173,7 @@ fn a_drill_runs_the_whole_runbook_on_the_shadow_record_and_leaves_the_live_one_a
     until("the report", || is_reported(&us));
     until_phase(&us, "watching");
     assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial));
-    assert_eq!(story.dns.shadow_serial(), (shadow_serial.parse::<u32>().unwrap() + 2).to_string());
+    assert_eq!(story.dns.shadow_serial(), shadow_serial + 2);
     let outcomes = outcomes(us.directory());
     for step in [
         "preflight",
@@ -265,7 +265,7 @@ fn after_a_failover_the_region_is_committed_and_the_report_has_what_prometheus_k
     until("the record", || story.dns.values() == [US]);
     until("the commit", || checkout.commits().len() == 2);
     assert_says(&checkout.commits()[0], &["us"]);
-    assert_eq!(checkout.committed(), services::VALUES.replace("eu", "us"));
+    assert_eq!(checkout.committed(), HELM_VALUES.replace("eu", "us"));
     until("the report", || is_reported(&us));
     let name = reports(us.directory()).into_iter().find(|name| name.ends_with(".md")).unwrap();
     let report = fs::read_to_string(us.directory().join("state/reports").join(name)).unwrap();

@@ -86,7 +86,7 @@ fn a_killed_region_is_failed_over_and_comes_back_only_when_a_person_says_so() {
     assert_fails_over(&world, killed, "the kill");
     let moved = moved_at(&world, killed, US);
     let serial = world.serial();
-    assert_eq!(serial.parse::<u32>().unwrap(), before.parse::<u32>().unwrap() + 1);
+    assert_eq!(serial, before + 1);
 
     world.start(EU);
     world.until_seen(EU, [EU, US]);

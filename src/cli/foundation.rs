@@ -39,7 +39,7 @@ pub(super) struct Foundation {
     pub(super) table: Arc<BucketTable>,
     pub(super) hasher: KeyHasher,
     pub(super) health: Arc<Health>,
-    pub(super) kept: Arc<Kept>,
+    kept: Arc<Kept>,
     /// The peers, until the control plane takes them over.
     pub(super) replication: Option<ReplicationParts>,
     directory: Option<Directory>,
@@ -91,18 +91,23 @@ impl Foundation {
     }
 
     /// What the control plane looks at.
-    pub(super) fn observed(&self, config: &Config, parts: ObservedApart) -> Observed {
-        let ObservedApart { cores, reloads, published } = parts;
+    pub(super) fn observed(
+        &self,
+        config: &Config,
+        cores: Vec<CoreHandles>,
+        reloads: &Arc<Reloads>,
+        published: &Arc<Published>,
+    ) -> Observed {
         let observed = ObservedParts {
             table: Arc::clone(&self.table),
             policies: Arc::clone(&self.policies),
             hasher: self.hasher.clone(),
             watched: config.watched.clone(),
-            reloads,
+            reloads: Arc::clone(reloads),
             health: Arc::clone(&self.health),
             region: config.node.region.clone(),
             kept: config.state.is_some().then(|| Arc::clone(&self.kept)),
-            published,
+            published: Arc::clone(published),
         };
         Observed::new(cores, observed, self.clock.now())
     }
@@ -135,13 +140,6 @@ impl Foundation {
         })
         .map(Some)
     }
-}
-
-/// What is observed besides the buckets.
-pub(super) struct ObservedApart {
-    pub(super) cores: Vec<CoreHandles>,
-    pub(super) reloads: Arc<Reloads>,
-    pub(super) published: Arc<Published>,
 }
 
 /// The policies as this node keeps them: of a strict one it has an equal part.

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
-use super::foundation::{Foundation, FoundationError, ObservedApart, own_parts};
+use super::foundation::{Foundation, FoundationError, own_parts};
 use super::supervision::{self, Supervision};
 use super::{agent, describe, log};
 use crate::admin::{AdminServer, Desk, DeskParts, ReloadRequest, Reloaded};
@@ -138,9 +138,8 @@ impl<'s> Server<'s> {
         let (data_plane, cores) = start_data_plane(&config, sockets, &foundation, &mut supervision)?;
         let (reloads, published) = (Arc::<Reloads>::default(), Arc::<Published>::default());
         let (question, questions) = bounded(MAX_QUESTIONS);
-        let apart = ObservedApart { cores, reloads: Arc::clone(&reloads), published: Arc::clone(&published) };
         let control_plane = ControlPlane::start(ControlParts {
-            observed: foundation.observed(&config, apart),
+            observed: foundation.observed(&config, cores, &reloads, &published),
             renders: data_plane.render_requests(),
             replies: data_plane.metrics_replies(),
             replication: foundation.replication.take(),

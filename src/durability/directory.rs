@@ -1,10 +1,10 @@
 //! The state directory: files that are replaced whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::hex;
 
 const EPOCH: &str = "epoch";
@@ -127,13 +127,9 @@ impl Directory {
         write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<T>,
     ) -> Result<T, DirectoryError> {
         let temporary = self.path.join(format!("{name}.new"));
-        let written = write_durably(&temporary, write).inspect_err(|_| {
-            // What was half written only takes room from the next try.
-            let _ = fs::remove_file(&temporary);
-        });
+        let written = files::write_durably(&temporary, 0o600, write);
         let value = written.map_err(|source| self.error("write", name, source))?;
-        fs::rename(&temporary, self.path.join(name))
-            .and_then(|()| File::open(&self.path)?.sync_all())
+        files::put_in_place(&temporary, &self.path.join(name))
             .map_err(|source| self.error("replace", name, source))?;
         Ok(value)
     }
@@ -141,17 +137,6 @@ impl Directory {
     fn error(&self, what: &'static str, name: &str, source: io::Error) -> DirectoryError {
         DirectoryError::Io { what, path: self.path.join(name), source }
     }
-}
-
-fn write_durably<T>(
-    path: &Path,
-    write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<T>,
-) -> io::Result<T> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    let mut out = io::BufWriter::with_capacity(256 * 1024, file);
-    let value = write(&mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    Ok(value)
 }
 
 #[cfg(test)]

@@ -96,17 +96,17 @@ impl Dns {
     }
 
     /// The serial number of the public record's zone: one more with each change.
-    pub(crate) fn serial(&self) -> String {
+    pub(crate) fn serial(&self) -> u32 {
         self.serial_of("example.com")
     }
 
     /// The same of the shadow record's zone.
-    pub(crate) fn shadow_serial(&self) -> String {
+    pub(crate) fn shadow_serial(&self) -> u32 {
         self.serial_of("example.net")
     }
 
-    fn serial_of(&self, zone: &str) -> String {
-        self.dig(zone, "SOA").first().and_then(|soa| soa.split(' ').nth(2).map(str::to_owned)).unwrap()
+    fn serial_of(&self, zone: &str) -> u32 {
+        self.dig(zone, "SOA")[0].split(' ').nth(2).unwrap().parse().unwrap()
     }
 
     fn dig(&self, name: &str, kind: &str) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::dns::{Dns, KEY, NAME, free_port};
 use crate::pager::Pager;
-use crate::program::{Program, command};
+use crate::program::{Program, command, sees_healthy};
 
 pub(crate) const EU: &str = "127.0.1.1";
 pub(crate) const US: &str = "127.0.1.2";
@@ -132,15 +132,7 @@ impl Story {
         let [eu, us] = directories;
         let nodes = [self.start_in(eu, 1, agents[0]), self.start_in(us, 2, agents[1])];
         for node in &nodes {
-            node.until("/metrics", |page| {
-                ["eu", "us"].iter().all(|region| {
-                    page.contains(&format!(
-                        "openclaw_agent_standing{{region=\"{region}\",standing=\"healthy\"}} 1"
-                    )) || page.contains(&format!(
-                        "openclaw_agent_standing{{standing=\"healthy\",region=\"{region}\"}} 1"
-                    ))
-                })
-            });
+            node.until("/metrics", |page| ["eu", "us"].iter().all(|region| sees_healthy(page, region)));
         }
         nodes
     }

@@ -1,23 +1,11 @@
 //! The region in a checkout, by real `git`.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use openclaw_rating::agent::gitops::{Checkout, Committed, GitError, Push};
 use tempfile::TempDir;
 
-use crate::support::{assert_says, is_there};
-
-const VALUES: &str = "# Helm values\nreplicas: 3   # each\nglobal:\n  region: eu  # by the agent\n";
-
-fn git(directory: &Path, arguments: &[&str]) -> String {
-    let identity =
-        ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"];
-    let output = Command::new("git").current_dir(directory).args(identity).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::support::{HELM_VALUES, assert_says, git, is_there};
 
 /// A bare repository and a checkout of it with one values file.
 fn repository() -> TempDir {
@@ -25,7 +13,7 @@ fn repository() -> TempDir {
     let checkout = directory.path().join("checkout");
     git(directory.path(), &["init", "--quiet", "--bare", "origin"]);
     git(directory.path(), &["clone", "--quiet", "origin", "checkout"]);
-    std::fs::write(checkout.join("values.yaml"), VALUES).unwrap();
+    std::fs::write(checkout.join("values.yaml"), HELM_VALUES).unwrap();
     git(&checkout, &["add", "values.yaml"]);
     git(&checkout, &["commit", "--quiet", "-m", "start"]);
     git(&checkout, &["push", "--quiet", "origin", "HEAD:refs/heads/main"]);
@@ -54,7 +42,7 @@ fn one_line_is_committed_and_pushed_and_nothing_else() {
     git(&target.directory, &["add", "other"]);
     assert_eq!(target.commit("eu", "us", "move to us").unwrap(), Committed::Changed);
     let origin = directory.path().join("origin");
-    assert_eq!(git(&origin, &["show", "main:values.yaml"]), VALUES.replace("eu  #", "us  #"));
+    assert_eq!(git(&origin, &["show", "main:values.yaml"]), HELM_VALUES.replace("eu  #", "us  #"));
     assert_eq!(
         git(&origin, &["log", "-1", "--format=%an <%ae> %s", "main"]).trim(),
         "Agent <agent@example.com> move to us"
@@ -83,9 +71,9 @@ fn a_commit_that_was_not_pushed_is_pushed_by_the_next_run() {
     let directory = repository();
     checkout(&directory, false).commit("eu", "us", "move").unwrap();
     let origin = directory.path().join("origin");
-    assert_eq!(git(&origin, &["show", "main:values.yaml"]), VALUES);
+    assert_eq!(git(&origin, &["show", "main:values.yaml"]), HELM_VALUES);
     assert_eq!(checkout(&directory, true).commit("eu", "us", "move").unwrap(), Committed::AlreadyThere);
-    assert_ne!(git(&origin, &["show", "main:values.yaml"]), VALUES);
+    assert_ne!(git(&origin, &["show", "main:values.yaml"]), HELM_VALUES);
 }
 
 #[test]
@@ -99,9 +87,9 @@ fn someone_elses_work_is_left_alone() {
     assert!(matches!(conflict, GitError::Conflict { .. }));
     assert_says(&conflict.to_string(), &["says eu where ap", "by hand"]);
     let path = target.directory.join("values.yaml");
-    std::fs::write(&path, VALUES.replace("3", "4")).unwrap();
+    std::fs::write(&path, HELM_VALUES.replace("3", "4")).unwrap();
     assert_says(&target.commit("eu", "us", "move").unwrap_err().to_string(), &["not committed", "discard"]);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), VALUES.replace("3", "4"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), HELM_VALUES.replace("3", "4"));
 }
 
 #[test]
@@ -117,7 +105,7 @@ fn a_refused_commit_puts_the_file_back_and_a_refused_push_says_what_is_left() {
     std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let error = target.commit("eu", "us", "move").unwrap_err();
     assert_says(&error.to_string(), &["not on fridays", "put back"]);
-    assert_eq!(std::fs::read_to_string(target.directory.join("values.yaml")).unwrap(), VALUES);
+    assert_eq!(std::fs::read_to_string(target.directory.join("values.yaml")).unwrap(), HELM_VALUES);
     std::fs::remove_file(hook).unwrap();
     std::fs::rename(directory.path().join("origin"), directory.path().join("gone")).unwrap();
     let error = target.commit("eu", "us", "move").unwrap_err();
@@ -131,7 +119,7 @@ fn a_file_that_is_not_there_or_leads_outside_is_named() {
     }
     let directory = repository();
     let mut target = checkout(&directory, false);
-    std::fs::write(directory.path().join("outside.yaml"), VALUES).unwrap();
+    std::fs::write(directory.path().join("outside.yaml"), HELM_VALUES).unwrap();
     for (file, says) in [
         ("missing.yaml", "cannot use missing.yaml"),
         ("../outside.yaml", "not a path inside"),

@@ -1,6 +1,7 @@
 //! What the tests share: quick clients, secrets in files, programs that may be missing.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use openclaw_rating::agent::https::{Client, ClientOptions, RetryPolicy};
@@ -62,6 +63,19 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what} does not come");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A values file as people write it.
+pub(crate) const HELM_VALUES: &str =
+    "# Helm values\nreplicas: 3   # each\nglobal:\n  region: eu  # by the agent\n";
+
+/// What `git` prints in a directory.
+pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
+    let identity =
+        ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"];
+    let output = Command::new("git").current_dir(directory).args(identity).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// That `text` has each of `parts`.

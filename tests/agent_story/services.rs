@@ -1,14 +1,12 @@
 //! The services that stand around a failover: a Kubernetes API, a Git checkout, Prometheus.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::fake::{Answer, Asked, Fake, json as answer};
-use crate::support::is_there;
+use crate::support::{HELM_VALUES, git, is_there};
 
 /// The `scale` subresource of one Deployment.
 pub(crate) struct Kubernetes {
@@ -64,20 +62,9 @@ impl Scale {
     }
 }
 
-pub(crate) const VALUES: &str =
-    "# Helm values\nreplicas: 3   # each\nglobal:\n  region: eu  # by the agent\n";
-
 /// A checkout with one values file.
 pub(crate) struct Checkout {
     directory: tempfile::TempDir,
-}
-
-fn git(directory: &Path, arguments: &[&str]) -> String {
-    let identity =
-        ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"];
-    let output = Command::new("git").current_dir(directory).args(identity).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 impl Checkout {
@@ -88,7 +75,7 @@ impl Checkout {
         }
         let directory = tempfile::tempdir().unwrap();
         git(directory.path(), &["init", "--quiet"]);
-        std::fs::write(directory.path().join("values.yaml"), VALUES).unwrap();
+        std::fs::write(directory.path().join("values.yaml"), HELM_VALUES).unwrap();
         git(directory.path(), &["add", "values.yaml"]);
         git(directory.path(), &["commit", "--quiet", "-m", "start"]);
         Some(Self { directory })

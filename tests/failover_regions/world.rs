@@ -16,7 +16,7 @@ use crate::client::Clients;
 use crate::dns::{Dns, KEY, NAME};
 use crate::namespace::{self, Namespace};
 use crate::pager::Pager;
-use crate::program::{Program, command};
+use crate::program::{Program, command, sees_healthy};
 use crate::support::until;
 
 pub(crate) const EU: usize = 0;
@@ -110,7 +110,7 @@ impl World {
     }
 
     /// The zone's serial number: one more with each change.
-    pub(crate) fn serial(&self) -> String {
+    pub(crate) fn serial(&self) -> u32 {
         self.host.inside(|| self.dns.serial())
     }
 
@@ -244,19 +244,9 @@ impl World {
     /// Waits until the agent in region `by` sees each of `regions` healthy.
     pub(crate) fn until_seen<const N: usize>(&self, by: usize, regions: [usize; N]) {
         let Site { host, node, .. } = &self.sites[by];
-        let is_seen = |page: &str, region: usize| {
-            let [name, standing] =
-                [format!("region=\"{}\"", NAMES[region]), "standing=\"healthy\"".to_owned()];
-            page.lines().any(|line| {
-                line.starts_with("openclaw_agent_standing{")
-                    && line.contains(&name)
-                    && line.contains(&standing)
-                    && line.ends_with(" 1")
-            })
-        };
         host.inside(|| {
             let node = node.as_ref().unwrap();
-            node.until("/metrics", |page| regions.iter().all(|region| is_seen(page, *region)));
+            node.until("/metrics", |page| regions.iter().all(|region| sees_healthy(page, NAMES[*region])));
         });
     }
 

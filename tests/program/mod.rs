@@ -166,6 +166,17 @@ pub(crate) fn answer_to(mut stream: impl Read + Write, path: &str) -> String {
     answer
 }
 
+/// Whether a metrics page says that the agent sees a region healthy.
+pub(crate) fn sees_healthy(page: &str, region: &str) -> bool {
+    let name = format!("region=\"{region}\"");
+    page.lines().any(|line| {
+        line.starts_with("openclaw_agent_standing{")
+            && line.contains(&name)
+            && line.contains("standing=\"healthy\"")
+            && line.ends_with(" 1")
+    })
+}
+
 /// Has promtool look at a metrics page, where it is installed.
 pub(crate) fn promtool_finds_nothing(page: &str) {
     let promtool = Command::new("promtool")

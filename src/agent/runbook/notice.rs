@@ -94,7 +94,7 @@ impl Runbook {
         }
         let regions: Vec<_> = self.config.regions.iter().map(|record| record.region.clone()).collect();
         for region in regions {
-            let (signal, raised) = (format!("{}{}", DOWN_PREFIX, region.0), self.down.contains(&region));
+            let (signal, raised) = (format!("{DOWN_PREFIX}{}", region.0), self.down.contains(&region));
             self.journal(None, Entry::Signal { signal, raised, detail: "the journal is back".to_owned() });
         }
         let cooldown_ms = self.config.timing.cooldown_ms;
