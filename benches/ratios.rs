@@ -8,15 +8,17 @@ mod common;
 
 use common::chase::Chase;
 use common::governed::Governed;
-use common::keys::{Key, Random, text};
+use common::keys::{Key, Random, key, text};
 use common::ours::Ours;
 use common::process::{resident_bytes, thread_cpu_ns};
 use common::{BATCH, Size};
-use openclaw_rating::bucket::hash::BucketId;
 
 const ROUNDS: usize = 15;
 /// Checks of one contender in one round: more than the caches hold of the larger tables.
 const CHECKS: usize = 1 << 19;
+/// So many are prepared at a time, so that their keys are in the caches when they are checked, as those of
+/// requests that have just arrived are.
+const BLOCK: usize = 1 << 10;
 
 /// What a line takes in the counters of one peer.
 const PEER_COUNTER_BYTES: usize = 8;
@@ -67,35 +69,37 @@ impl Field {
         }
     }
 
-    fn keys(&mut self) -> Vec<Key> {
-        self.random.draw(self.size.keys(), CHECKS)
-    }
-
-    fn texts(&mut self) -> Vec<String> {
-        self.keys().iter().map(text).collect()
-    }
-
-    fn ids(&mut self) -> Vec<BucketId> {
-        let keys = self.keys();
-        keys.iter().map(|key| self.ours.id(key)).collect()
-    }
-
     fn round(&mut self) -> Round {
-        let (single, in_turn, batch) = (self.ids(), self.ids(), self.ids());
-        let (hashed_single, hashed_batch) = (self.texts(), self.texts());
-        let (governor, governor_inline) = (self.texts(), self.keys());
-        let ours = &self.ours;
+        let Self { size, ours, governed, governed_inline, chase, random, .. } = self;
+        let id = |key: &Key| ours.id(key);
+        let mut draw = || key(random.below(size.keys()));
         Round {
-            miss: nanoseconds(|| self.chase.follow(CHECKS)),
-            single: nanoseconds(|| ours.decide(&single)),
-            in_turn: nanoseconds(|| ours.decide_in_turn(&in_turn)),
-            batch: nanoseconds(|| ours.decide_batches(&batch)),
-            hashed_single: nanoseconds(|| ours.check_all(&hashed_single)),
-            hashed_batch: nanoseconds(|| ours.check_batches(&hashed_batch)),
-            governor: nanoseconds(|| self.governed.check_all(&governor)),
-            governor_inline: nanoseconds(|| self.governed_inline.check_all(&governor_inline)),
+            miss: nanoseconds(|| chase.follow(CHECKS)) / CHECKS as f64,
+            single: a_check(&mut draw, id, |ids| ours.decide(ids)),
+            in_turn: a_check(&mut draw, id, |ids| ours.decide_in_turn(ids)),
+            batch: a_check(&mut draw, id, |ids| ours.decide_batches(ids)),
+            hashed_single: a_check(&mut draw, text, |keys| ours.check_all(keys)),
+            hashed_batch: a_check(&mut draw, text, |keys| ours.check_batches(keys)),
+            governor: a_check(&mut draw, text, |keys| governed.check_all(keys)),
+            governor_inline: a_check(&mut draw, |key| *key, |keys| governed_inline.check_all(keys)),
         }
     }
+}
+
+/// Nanoseconds a check by `check_all`, of keys as `draw` gives them in the form that `prepare` makes of them.
+fn a_check<K>(
+    mut draw: impl FnMut() -> Key,
+    prepare: impl Fn(&Key) -> K,
+    check_all: impl Fn(&[K]) -> usize,
+) -> f64 {
+    let mut keys = Vec::with_capacity(BLOCK);
+    let blocks = 0..CHECKS / BLOCK;
+    let spent = blocks.map(|_| {
+        keys.clear();
+        keys.extend((0..BLOCK).map(|_| prepare(&draw())));
+        nanoseconds(|| check_all(&keys))
+    });
+    spent.sum::<f64>() / CHECKS as f64
 }
 
 /// What `make` makes, and by how much resident memory has grown.
@@ -108,7 +112,7 @@ fn with_resident_bytes<T>(make: impl FnOnce() -> T) -> (T, usize) {
 fn nanoseconds(work: impl FnOnce() -> usize) -> f64 {
     let start = thread_cpu_ns();
     std::hint::black_box(work());
-    (thread_cpu_ns() - start) as f64 / CHECKS as f64
+    (thread_cpu_ns() - start) as f64
 }
 
 fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {

@@ -8,8 +8,12 @@ mod dns;
 #[path = "agent_providers/fake.rs"]
 mod fake;
 #[allow(dead_code)]
+#[path = "agent_failover/front.rs"]
+mod front;
+#[allow(dead_code)]
 #[path = "agent_failover/pager.rs"]
 mod pager;
+mod ports;
 mod program;
 #[allow(dead_code)]
 #[path = "agent_failover/story.rs"]
@@ -25,6 +29,8 @@ use program::promtool_finds_nothing;
 use rustix::process::Signal;
 use story::{EU, PAGE_KEY, Story, US, audit_is_good, reports};
 use support::until;
+
+const BACK_KEY: &str = "openclaw-rating:rates:failback:eu";
 
 #[test]
 fn a_dead_region_is_paged_acknowledged_moved_validated_resolved_and_reported() {
@@ -43,7 +49,7 @@ fn a_dead_region_is_paged_acknowledged_moved_validated_resolved_and_reported() {
     // Nobody has said yes.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(story.dns.values(), [EU]);
-    story.pager.acknowledge();
+    story.pager.acknowledge(PAGE_KEY);
     let acknowledged = Instant::now();
     until("the record", || story.dns.values() == [US]);
     eprintln!("moved {:?} after the acknowledgement", acknowledged.elapsed());
@@ -67,7 +73,7 @@ fn an_agent_killed_in_the_middle_goes_on_where_it_was_and_does_nothing_twice() {
     // The kernel lets go of a killed process's ring, and of the sockets in it, a moment later.
     until("the port", || TcpListener::bind((US, story.port)).is_ok());
     // While nobody runs, a person takes it on.
-    story.pager.acknowledge();
+    story.pager.acknowledge(PAGE_KEY);
     let us = story.start_in(directory, 2, "");
     until("the record", || story.dns.values() == [US]);
     story.pager.until("resolve");
@@ -79,13 +85,39 @@ fn an_agent_killed_in_the_middle_goes_on_where_it_was_and_does_nothing_twice() {
 }
 
 #[test]
+fn the_way_back_is_paged_too_and_taken_once_that_page_is_acknowledged() {
+    let Some(story) = Story::begin() else { return };
+    let agent =
+        "failback = \"after:2s\"\ncooldown = \"0s\"\n[agent.probe]\ninterval = \"200ms\"\nup_after = 2\n";
+    let [eu, us] = story.start_both(agent);
+    let serial = story.dns.serial();
+    eu.signal(Signal::KILL);
+    story.pager.until("trigger");
+    story.pager.acknowledge(PAGE_KEY);
+    until("the record", || story.dns.values() == [US]);
+    story.pager.until_about("resolve", PAGE_KEY);
+    let directory = eu.into_directory();
+    until("the port", || TcpListener::bind((EU, story.port)).is_ok());
+    let _eu = story.start_in(directory, 1, agent);
+    story.pager.until_about("trigger", BACK_KEY);
+    // The failover's acknowledgement does not count for it.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!((story.dns.values(), story.dns.serial()), (vec![US.to_owned()], serial + 1));
+    story.pager.acknowledge(BACK_KEY);
+    until("the record", || story.dns.values() == [EU]);
+    story.pager.until_about("resolve", BACK_KEY);
+    assert_eq!(story.dns.serial(), serial + 2);
+    audit_is_good(us.directory());
+}
+
+#[test]
 fn a_dry_run_pages_and_writes_nothing() {
     let Some(story) = Story::begin() else { return };
     let [eu, _us] = story.start_both("dry_run = true");
     let serial = story.dns.serial();
     eu.signal(Signal::KILL);
     story.pager.until("trigger");
-    story.pager.acknowledge();
+    story.pager.acknowledge(PAGE_KEY);
     std::thread::sleep(Duration::from_secs(6));
     assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial));
 }

@@ -22,6 +22,9 @@ mod moto;
 mod notify;
 #[path = "agent_providers/pagerduty.rs"]
 mod pagerduty;
+mod ports;
+#[path = "agent_providers/probe.rs"]
+mod probe;
 #[path = "agent_providers/prometheus.rs"]
 mod prometheus;
 #[path = "agent_providers/route53.rs"]

@@ -11,9 +11,12 @@ mod dns;
 #[allow(dead_code)]
 #[path = "agent_providers/fake.rs"]
 mod fake;
+#[path = "agent_failover/front.rs"]
+mod front;
 #[allow(dead_code)]
 #[path = "agent_failover/pager.rs"]
 mod pager;
+mod ports;
 mod program;
 #[path = "agent_story/services.rs"]
 mod services;
@@ -106,6 +109,24 @@ fn a_signed_webhook_acknowledges_once_and_what_is_forged_or_replayed_moves_nothi
     until("the report", || is_reported(&us));
     assert_eq!(story.dns.serial(), serial + 1);
     assert_says(&told(us.directory(), "audit show"), &["Ada"]);
+    audit_is_good(us.directory());
+}
+
+#[test]
+fn regions_and_the_public_name_are_seen_and_tried_over_tls() {
+    let Some(story) = Story::begin() else { return };
+    let story = story.behind_tls();
+    let [eu, us] = story.start_both(PROBES);
+    let [_, before] = story.passed();
+    eu.signal(Signal::KILL);
+    story.pager.until_about("trigger", PAGE_KEY);
+    assert_says(&told(us.directory(), "failover ack"), &[]);
+    until("the record", || story.dns.values() == [US]);
+    story.pager.until_about("resolve", PAGE_KEY);
+    until("the report", || is_reported(&us));
+    assert!(outcomes(us.directory()).contains(&("validate".to_owned(), true)));
+    // The trial's load, ten requests, and every look at the region.
+    assert!(story.passed()[1] > before + 10, "{before} requests, then {:?}", story.passed());
     audit_is_good(us.directory());
 }
 
@@ -248,7 +269,7 @@ fn a_bucket_that_is_almost_empty_has_the_standby_raised_once_and_moves_nothing()
 }
 
 #[test]
-fn after_a_failover_the_region_is_committed_and_the_report_has_what_prometheus_knows() {
+fn after_a_failover_the_region_is_pushed_and_the_report_has_what_prometheus_knows() {
     let Some(story) = Story::begin() else { return };
     let Some(checkout) = Checkout::start() else { return };
     let prometheus = fake::Fake::start(api_of_prometheus);
@@ -260,12 +281,12 @@ fn after_a_failover_the_region_is_committed_and_the_report_has_what_prometheus_k
     let [eu, us] = story.start_each([PROBES, &more]);
     eu.signal(Signal::KILL);
     story.pager.until_about("trigger", PAGE_KEY);
-    assert_eq!(checkout.commits(), ["start"]);
+    assert_eq!(checkout.pushed(), ["start"]);
     assert_says(&told(us.directory(), "failover ack"), &[]);
     until("the record", || story.dns.values() == [US]);
-    until("the commit", || checkout.commits().len() == 2);
-    assert_says(&checkout.commits()[0], &["us"]);
-    assert_eq!(checkout.committed(), HELM_VALUES.replace("eu", "us"));
+    until("the commit", || checkout.pushed().len() == 2);
+    assert_says(&checkout.pushed()[0], &["us"]);
+    assert_eq!(checkout.pushed_values(), HELM_VALUES.replace("eu", "us"));
     until("the report", || is_reported(&us));
     let name = reports(us.directory()).into_iter().find(|name| name.ends_with(".md")).unwrap();
     let report = fs::read_to_string(us.directory().join("state/reports").join(name)).unwrap();

@@ -1,29 +1,19 @@
 //! Promises of several real servers that share one limit, over real datagrams.
 #![allow(clippy::unwrap_used)]
 
+mod ports;
 mod program;
 mod relay;
 
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use ports::free_port;
 use program::Program;
 use relay::{Faults, Relay};
 use rustix::process::Signal;
-
-/// A port below those that the kernel gives out by itself, so that it is free again for a node that
-/// restarts; no two calls of one process get the same.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + (std::process::id() % 1000) as u16 * 10;
-    (0..1000)
-        .map(|_| first.saturating_add(NEXT.fetch_add(1, Ordering::Relaxed)))
-        .find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok())
-        .unwrap()
-}
 
 /// The configuration of node `id`: it listens on `own`, and its one peer is to be reached at `peer`.
 fn config(secret: &Path, id: u8, own: u16, peer: u16, policies: &str) -> String {

@@ -17,6 +17,7 @@ mod namespace;
 #[allow(dead_code)]
 #[path = "agent_failover/pager.rs"]
 mod pager;
+mod ports;
 mod program;
 #[allow(dead_code)]
 #[path = "agent_providers/support.rs"]

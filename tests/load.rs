@@ -2,6 +2,8 @@
 //! a program.
 #![allow(clippy::unwrap_used)]
 
+mod ports;
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -21,6 +23,7 @@ use openclaw_rating::http::HttpLimits;
 use openclaw_rating::load::{self, Ended, ErrorKind, LoadError, Plan, Settings, Summary, Target};
 use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};
 use openclaw_rating::time::{Clock, SystemClock};
+use ports::free_port;
 
 /// Tokens that a key has; none come back while a test runs.
 const BURST: u64 = 10;
@@ -224,9 +227,9 @@ fn a_server_that_dies_midway_is_reported_and_given_up() {
 
 #[test]
 fn where_nothing_listens_there_is_one_clear_error() {
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = format!("127.0.0.1:{}", free_port());
     let error = run(settings(format!("http://{unused}").parse().unwrap())).unwrap_err().to_string();
-    assert!(error.contains(&unused.to_string()) && error.contains("is the server running?"), "{error}");
+    assert!(error.contains(&unused) && error.contains("is the server running?"), "{error}");
     let error = run(settings("unix:/nonexistent/check.sock".parse().unwrap())).unwrap_err().to_string();
     assert!(error.contains("there is no such socket"), "{error}");
     let error = run(settings("http://name.invalid:1".parse().unwrap())).unwrap_err().to_string();

@@ -94,6 +94,12 @@ pub enum Refusal {
     /// There is no agent.
     #[error("no agent is configured; add an [agent] section")]
     NoAgent,
+    /// The agent's journal cannot be read.
+    #[error("the journal cannot be read: {0}")]
+    NoJournal(String),
+    /// How many lines are wanted is not clear.
+    #[error("`last` must be a whole number from 1 to {0}, given once, and there is no other parameter")]
+    BadLast(usize),
     /// The agent does not turn.
     #[error(
         "the agent did not answer within {0} s, so nobody knows whether it took this; ask `failover status`, and see the server's log"
@@ -111,13 +117,16 @@ impl Refusal {
             Self::NotFound | Self::UnknownPolicy | Self::NotConfigured(_) => Status::NotFound,
             Self::MethodNotAllowed(_) => Status::MethodNotAllowed,
             Self::LengthRequired => Status::LengthRequired,
-            Self::BadKey | Self::BadBody(_) => Status::BadRequest,
+            Self::BadKey | Self::BadBody(_) | Self::BadLast(_) => Status::BadRequest,
             // Not 503: a witness that says so votes that it does not see the region.
             Self::Busy(_) | Self::TooFast => Status::TooManyRequests,
             Self::Unauthorized(_) | Self::BadSignature => Status::Unauthorized,
-            Self::NoAnswer | Self::NoReload | Self::NoAgent | Self::NoSecret | Self::AgentSilent(_) => {
-                Status::ServiceUnavailable
-            }
+            Self::NoAnswer
+            | Self::NoReload
+            | Self::NoAgent
+            | Self::NoJournal(_)
+            | Self::NoSecret
+            | Self::AgentSilent(_) => Status::ServiceUnavailable,
             Self::ReloadRefused(_) => Status::Conflict,
             Self::Order(refused) => order_status(refused),
         }

@@ -1,5 +1,6 @@
 //! Has each question answered by who knows.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::answer::{Answer, Refusal};
+use super::audit;
 use super::caller::Caller;
 use super::exchange::Question;
 use super::gate::{Gate, Tokens};
@@ -55,6 +57,8 @@ pub struct DeskParts {
     pub reloads: Sender<ReloadRequest>,
     /// The agent, where there is one.
     pub agent: Option<Sender<OrderRequest>>,
+    /// The directory of its journal, where there is an agent.
+    pub journal: Option<PathBuf>,
     /// Where the tokens are.
     pub config: AdminConfig,
 }
@@ -67,6 +71,7 @@ pub struct Desk {
     node: String,
     reloads: Sender<ReloadRequest>,
     agent: AgentLine,
+    journal: Option<PathBuf>,
     gate: Gate,
     webhooks: Webhooks,
 }
@@ -84,7 +89,7 @@ impl Desk {
     /// A desk of `parts`.
     #[must_use]
     pub fn new(parts: DeskParts) -> Self {
-        let DeskParts { inspector, health, node, reloads, agent, config } = parts;
+        let DeskParts { inspector, health, node, reloads, agent, journal, config } = parts;
         let clock = inspector.clock;
         let tokens = Tokens {
             admin: config.token,
@@ -97,6 +102,7 @@ impl Desk {
             node,
             reloads,
             agent: AgentLine::new(agent),
+            journal,
             gate: Gate::new(tokens, clock),
             webhooks: Webhooks::new(config.pagerduty_secrets, clock),
         }
@@ -121,6 +127,10 @@ impl Desk {
             }
             Route::Drain { on } => Ok(self.drain(*on, caller)),
             Route::Reload => self.reload(caller),
+            Route::Audit { last } => {
+                let journal = self.journal.as_ref().ok_or(Refusal::NoAgent)?;
+                audit::last_lines(journal, *last).map(|report| Answer::ok(&report))
+            }
             Route::Failover => self.agent.ask(Order::Status, caller, None).map(|answer| Answer::ok(&answer)),
             Route::Order(name) => {
                 let (order, says) = order::read_order(*name, body)?;

@@ -1,6 +1,7 @@
 //! What a question is about, and who may ask it. Pure.
 
 use super::answer::Refusal;
+use super::audit::{MAX_LINES, USUAL_LINES};
 use crate::agent::pager::webhook::MAX_BODY_BYTES as MAX_WEBHOOK_BYTES;
 use crate::bucket::policy::{MAX_KEY_BYTES, MAX_POLICY_NAME_BYTES};
 use crate::http::{Head, Method, percent_decode};
@@ -27,6 +28,8 @@ pub(super) enum Route {
     Drain { on: bool },
     /// Reads the configuration again.
     Reload,
+    /// The last lines of the agent's journal.
+    Audit { last: usize },
     /// Where the agent stands.
     Failover,
     /// Tells the agent something.
@@ -96,6 +99,7 @@ impl Route {
         match path {
             b"/" => get(method, Self::Page),
             b"/v1/status" => get(method, Self::Status),
+            b"/v1/audit" => get(method, Self::Audit { last: last_lines(head.target.query)? }),
             b"/v1/failover" => get(method, Self::Failover),
             b"/v1/drain" => post(method, Self::Drain { on: true }),
             b"/v1/undrain" => post(method, Self::Drain { on: false }),
@@ -117,7 +121,7 @@ impl Route {
 
     /// Whether it only looks: a browser may be given such an answer for a password that it keeps.
     pub(super) const fn only_looks(&self) -> bool {
-        matches!(self, Self::Page | Self::Status | Self::Bucket { .. } | Self::Failover)
+        matches!(self, Self::Page | Self::Status | Self::Bucket { .. } | Self::Audit { .. } | Self::Failover)
     }
 
     pub(super) const fn max_body_bytes(&self) -> usize {
@@ -150,6 +154,14 @@ fn bucket(method: Method, names: &[u8]) -> Result<Route, Refusal> {
     }
     let (policy, key) = (policy.to_vec(), key.to_vec());
     Ok(if method == Method::Delete { Route::Reset { policy, key } } else { Route::Bucket { policy, key } })
+}
+
+/// `last=N`.
+fn last_lines(query: Option<&[u8]>) -> Result<usize, Refusal> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(USUAL_LINES) };
+    let digits = query.strip_prefix(b"last=").filter(|digits| digits.iter().all(u8::is_ascii_digit));
+    let last = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    last.filter(|last| (1..=MAX_LINES).contains(last)).ok_or(Refusal::BadLast(MAX_LINES))
 }
 
 fn region_name(encoded: &[u8]) -> Result<String, Refusal> {
@@ -189,6 +201,8 @@ mod tests {
             ("GET /v1/status", Route::Status, Access::Admin),
             ("GET /v1/failover", Route::Failover, Access::Admin),
             ("GET /v1/failover?x=1", Route::Failover, Access::Admin),
+            ("GET /v1/audit", Route::Audit { last: USUAL_LINES }, Access::Admin),
+            ("GET /v1/audit?last=7", Route::Audit { last: 7 }, Access::Admin),
             ("POST /v1/drain", Route::Drain { on: true }, Access::Admin),
             ("POST /v1/undrain", Route::Drain { on: false }, Access::Admin),
             ("POST /v1/reload", Route::Reload, Access::Admin),
@@ -226,6 +240,17 @@ mod tests {
             assert_eq!(route(line), Err(Refusal::NotFound), "{line}");
         }
         assert_eq!(route(&format!("GET /v1/witness/{}", "r".repeat(65))), Err(Refusal::NotFound));
+        for query in [
+            "last=",
+            "last=0",
+            "last=1001",
+            "last=+7",
+            "last=7&last=8",
+            "first=7",
+            "last=99999999999999999999",
+        ] {
+            assert_eq!(route(&format!("GET /v1/audit?{query}")), Err(Refusal::BadLast(MAX_LINES)), "{query}");
+        }
         assert_eq!(route("GET /v1/buckets/api/"), Err(Refusal::BadKey));
         assert_eq!(route("GET /v1/buckets/api/%zz"), Err(Refusal::BadKey));
         assert_eq!(route("POST /v1/buckets/api/a"), Err(Refusal::MethodNotAllowed("GET, DELETE")));

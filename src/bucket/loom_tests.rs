@@ -177,7 +177,9 @@ fn a_bucket_taken_over_before_its_first_charge_takes_none_for_its_successor() {
         }
         // At second 10 all may be taken over; three of the four are used anew and may not.
         let busy = [0, 1, 2, 3, 4, 5].into_iter().filter(|key| world.used(*key) == 1).take(3);
-        busy.for_each(|key| drop(world.charge(key, 1, 10)));
+        busy.for_each(|key| {
+            world.charge(key, 1, 10);
+        });
         let other = {
             let world = Arc::clone(&world);
             thread::spawn(move || world.charge(100, 1, 10))

@@ -15,9 +15,10 @@ pub(crate) struct LineMemory {
     start: std::ptr::NonNull<Line>,
     #[cfg(not(loom))]
     _pages: Backing,
+    #[cfg(not(loom))]
+    len: usize,
     #[cfg(loom)]
     pages: Box<[Line]>,
-    len: usize,
 }
 
 /// What holds the lines; unmapped on drop.
@@ -50,8 +51,7 @@ impl LineMemory {
         }
         #[cfg(loom)]
         {
-            let pages = (0..len).map(|_| Line::default()).collect();
-            Ok(Self { pages, len })
+            Ok(Self { pages: (0..len).map(|_| Line::default()).collect() })
         }
     }
 
@@ -68,7 +68,7 @@ impl LineMemory {
     /// The model has no memory that is shared with other processes.
     #[cfg(loom)]
     pub(super) fn within(_: &std::sync::Arc<crate::memory::SharedPages>, _: usize, len: usize) -> Self {
-        Self { pages: (0..len).map(|_| Line::default()).collect(), len }
+        Self { pages: (0..len).map(|_| Line::default()).collect() }
     }
 
     /// Asks the cache for a line.

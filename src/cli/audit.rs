@@ -5,13 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use serde_json::json;
 
-use crate::agent::journal::{self, Line, Logged, ReadError, Reader, printable, utc, words_of};
+use crate::agent::journal::{self, Line, ReadError, Reader, json_of, printable, utc, words_of};
 use crate::agent::types::UnixMs;
 use crate::config::{self, Sources};
 
-const JOURNAL: &str = "journal";
 /// Where the unit file puts it.
 const USUAL_DIRECTORY: &str = "/var/lib/openclaw-rating/journal";
 
@@ -73,7 +71,7 @@ impl Where {
             return directory.clone();
         }
         match config::load(sources) {
-            Ok(config) => config.state.map(|state| state.directory.join(JOURNAL)),
+            Ok(config) => config.state.map(|state| state.journal()),
             Err(_) => {
                 eprintln!(
                     "the configuration cannot be used (see check-config): looking into {USUAL_DIRECTORY}"
@@ -124,7 +122,7 @@ fn show(arguments: &ShowArguments, directory: &Path) -> ExitCode {
         match item {
             Ok((_, line)) if is_wanted(&line) => {
                 shown += 1;
-                if !print(&if arguments.json { json_of(&line) } else { text_of(&line) }) {
+                if !print(&if arguments.json { json_of(&line).to_string() } else { text_of(&line) }) {
                     return ExitCode::SUCCESS;
                 }
             }
@@ -148,15 +146,6 @@ fn print(text: &str) -> bool {
 fn text_of(line: &Line) -> String {
     let incident = line.incident.as_ref().map_or_else(|| "-".to_owned(), |incident| printable(&incident.0));
     format!("{}Z  #{}  {incident}  {}", utc(line.at), line.sequence, words_of(&line.logged))
-}
-
-fn json_of(line: &Line) -> String {
-    let entry = match &line.logged {
-        Logged::Known(entry) => serde_json::to_value(entry).ok(),
-        Logged::Unknown { json, .. } => serde_json::from_str(json).ok(),
-    };
-    let incident = line.incident.as_ref().map(|incident| &incident.0);
-    json!({"seq": line.sequence, "at": line.at.0, "incident": incident, "entry": entry}).to_string()
 }
 
 impl Since {

@@ -20,7 +20,7 @@ use crate::agent::engine::Agent;
 use crate::api::{CoreService, Health, Reason, ServiceParts};
 use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
 use crate::bucket::table::BucketTable;
-use crate::config::{self, Config, Problems, ServerConfig, Sources};
+use crate::config::{self, Config, Problems, ServerConfig, Sources, StateConfig};
 use crate::control_plane::{ControlParts, ControlPlane, ControlPlaneError, CoreHandles, MAX_QUESTIONS};
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::durability::Keeper;
@@ -153,6 +153,7 @@ impl<'s> Server<'s> {
             health: Arc::clone(&health),
             node: config.node.name.clone(),
             reloads: reload,
+            journal: order.as_ref().and(config.state.as_ref()).map(StateConfig::journal),
             agent: order,
             config: config.admin.clone(),
         });

@@ -19,6 +19,14 @@ pub struct StateConfig {
     pub snapshot_interval: Duration,
 }
 
+impl StateConfig {
+    /// Where the agent's journal is.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.directory.join("journal")
+    }
+}
+
 /// `None` when neither the file nor systemd names a directory: then a restart begins with full buckets.
 pub(super) fn read_state(
     root: &mut Section<'_>,

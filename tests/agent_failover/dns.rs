@@ -1,9 +1,9 @@
 //! A real BIND with a zone of the public record, one of the shadow record, and a TSIG key.
 
-use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::ports::free_port;
 use crate::support::{is_there, until};
 
 pub(crate) const NAME: &str = "www.example.com";
@@ -23,17 +23,6 @@ impl Drop for Dns {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A port free for TCP and UDP on every loopback address, out of those that the kernel does not give away.
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let port = rand::random_range(20_000..30_000);
-        let both = TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok();
-        if both {
-            return port;
-        }
     }
 }
 

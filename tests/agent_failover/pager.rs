@@ -1,5 +1,6 @@
 //! A stand-in for PagerDuty: events in, incidents out, a person who acknowledges when told to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use crate::fake::{Answer, Asked, Fake, json as answer, text};
 #[derive(Default)]
 struct World {
     events: Vec<(Instant, Value)>,
-    acknowledged_at: Option<String>,
+    /// By key, when.
+    acknowledged: BTreeMap<String, String>,
 }
 
 pub(crate) struct Pager {
@@ -76,9 +78,10 @@ impl Pager {
         self.events().iter().filter(|(found, about, _)| found == kind && about == key).count()
     }
 
-    /// A person takes it on.
-    pub(crate) fn acknowledge(&self) {
-        self.world.lock().unwrap().acknowledged_at = Some(jiff::Timestamp::now().to_string());
+    /// A person takes the incident of this key on.
+    pub(crate) fn acknowledge(&self, key: &str) {
+        let now = jiff::Timestamp::now().to_string();
+        self.world.lock().unwrap().acknowledged.insert(key.to_owned(), now);
     }
 }
 
@@ -93,19 +96,24 @@ impl World {
                 answer(202, &json!({"status": "success", "message": "Event processed", "dedup_key": key}))
             }
             ("GET", "/incidents") if asked.header("authorization") == "Token token=the-rest-key" => {
-                answer(200, &json!({ "incidents": self.incidents() }))
+                answer(200, &json!({ "incidents": self.incidents(&asked.target) }))
             }
             _ => text(404, &asked.line()),
         }
     }
 
-    fn incidents(&self) -> Vec<Value> {
-        if self.events.is_empty() {
-            return Vec::new();
-        }
+    /// The incident that is asked for by its key.
+    fn incidents(&self, target: &str) -> Vec<Value> {
+        let is_asked_for = |key: &str| target.contains(&format!("incident_key={}&", key.replace(':', "%3A")));
+        let mut keys = self.events.iter().filter_map(|(_, event)| event["dedup_key"].as_str());
+        let Some(key) = keys.find(|key| is_asked_for(key)) else { return Vec::new() };
         let person = json!({"id": "P1", "type": "user_reference", "summary": "Ada"});
-        let acknowledgements: Vec<Value> =
-            self.acknowledged_at.iter().map(|at| json!({"at": at, "acknowledger": person})).collect();
+        let acknowledgements: Vec<Value> = self
+            .acknowledged
+            .get(key)
+            .into_iter()
+            .map(|at| json!({"at": at, "acknowledger": person}))
+            .collect();
         let status = if acknowledgements.is_empty() { "triggered" } else { "acknowledged" };
         vec![json!({"id": "Q1", "status": status, "acknowledgements": acknowledgements})]
     }

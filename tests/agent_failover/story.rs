@@ -4,8 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::dns::{Dns, KEY, NAME, free_port};
+use crate::dns::{Dns, KEY, NAME};
+use crate::fake::tls_config;
+use crate::front::Front;
 use crate::pager::Pager;
+use crate::ports::free_port;
 use crate::program::{Program, command, sees_healthy};
 
 pub(crate) const EU: &str = "127.0.1.1";
@@ -22,6 +25,8 @@ pub(crate) struct Story {
     /// Of both regions' servers, each on an address of its own.
     pub(crate) port: u16,
     link_ports: [u16; 2],
+    /// What speaks TLS before both servers, and the port where it does.
+    front: Option<(u16, [Front; 2])>,
     _one: MutexGuard<'static, ()>,
 }
 
@@ -39,13 +44,32 @@ impl Story {
             fs::write(secrets.path().join(name), text).unwrap();
         }
         let link_ports = [free_port(), free_port()];
-        Some(Self { dns, pager: Pager::start(), secrets, port: free_port(), link_ports, _one: one })
+        let (pager, port) = (Pager::start(), free_port());
+        Some(Self { dns, pager, secrets, port, link_ports, front: None, _one: one })
+    }
+
+    /// Whoever asks a region, or the public name, does it over TLS from here on.
+    pub(crate) fn behind_tls(mut self) -> Self {
+        let (tls, authority) = tls_config(&[EU, US, NAME]);
+        fs::write(self.secrets.path().join("authority"), authority).unwrap();
+        let port = free_port();
+        self.front = Some((port, [EU, US].map(|address| Front::start(address, port, self.port, &tls))));
+        self
+    }
+
+    /// Requests that came over TLS, by region.
+    pub(crate) fn passed(&self) -> [usize; 2] {
+        self.front.as_ref().map_or([0; 2], |(_, fronts)| [fronts[0].passed(), fronts[1].passed()])
     }
 
     fn config(&self, id: usize, agent: &str) -> String {
         let (own, other) = (id - 1, 2 - id);
         let (names, secrets) = (["eu", "us"], self.secrets.path().display());
-        let Self { port, link_ports, .. } = self;
+        let Self { port, link_ports, front, .. } = self;
+        let plain = ("http", *port, String::new());
+        let (scheme, port, http) = front.as_ref().map_or(plain, |(port, _)| {
+            ("https", *port, format!("[agent.http]\nca_file = \"{secrets}/authority\""))
+        });
         let (dns, pager) = (self.dns.port, self.pager.fake.address);
         let traffic = self.dns.traffic_section(&self.secrets.path().join("tsig"));
         format!(
@@ -74,16 +98,17 @@ impl Story {
             [agent]
             cluster = "rates"
             {agent}
+            {http}
             [[agent.region]]
             name = "eu"
             values = ["{EU}"]
-            health = ["http://{EU}:{port}/health"]
+            health = ["{scheme}://{EU}:{port}/health"]
             [[agent.region]]
             name = "us"
             values = ["{US}"]
-            health = ["http://{US}:{port}/health"]
+            health = ["{scheme}://{US}:{port}/health"]
             [agent.public]
-            url = "http://{NAME}:{port}/health"
+            url = "{scheme}://{NAME}:{port}/health"
             resolvers = ["127.0.0.1:{dns}"]
             [agent.validation]
             policy = "api"

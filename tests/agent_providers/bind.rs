@@ -1,7 +1,7 @@
 //! RFC 2136 against real BIND: a primary with a TSIG key, and a secondary that follows it.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +15,7 @@ use openclaw_rating::agent::traffic::{
 use openclaw_rating::agent::types::RecordState;
 use tempfile::TempDir;
 
+use crate::ports::{free_port, hold_port};
 use crate::support::{assert_says, is_there, record, secret, until};
 
 const NAME: &str = "www.example.com";
@@ -43,22 +44,6 @@ struct Zone {
     secondary: Named,
     secrets: TempDir,
     _one: MutexGuard<'static, ()>,
-}
-
-/// A port for both TCP and UDP, out of those that the system does not give away by itself.
-fn free_port() -> (TcpListener, UdpSocket) {
-    loop {
-        let port = rand::random_range(20_000..30_000);
-        let both = TcpListener::bind(("127.0.0.1", port))
-            .and_then(|tcp| Ok((tcp, UdpSocket::bind(("127.0.0.1", port))?)));
-        if let Ok(both) = both {
-            return both;
-        }
-    }
-}
-
-fn free_port_number() -> u16 {
-    free_port().0.local_addr().unwrap().port()
 }
 
 fn named(port: u16, zone: &str) -> Named {
@@ -120,7 +105,7 @@ fn zone() -> Option<Zone> {
         return None;
     }
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let (port, other_port) = (free_port_number(), free_port_number());
+    let (port, other_port) = (free_port(), free_port());
     let primary = named(
         port,
         &format!(
@@ -366,7 +351,8 @@ fn lonely(secrets: &TempDir, port: u16) -> Rfc2136 {
 #[test]
 fn a_server_that_is_silent_or_gone_is_given_up_in_time() {
     let secrets = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Not one that the kernel gives away: a test beside this one would get it as soon as it is free.
+    let (listener, _) = hold_port();
     let port = listener.local_addr().unwrap().port();
     let start = Instant::now();
     let silent = lonely(&secrets, port).read().unwrap_err();
@@ -384,7 +370,7 @@ fn a_server_that_is_silent_or_gone_is_given_up_in_time() {
 #[test]
 fn an_answer_too_long_for_udp_is_asked_for_over_tcp_and_strangers_are_passed_over() {
     let Some(zone) = zone() else { return };
-    let (listener, udp) = free_port();
+    let (listener, udp) = hold_port();
     let address = udp.local_addr().unwrap();
     let port = zone.primary.port;
     std::thread::spawn(move || {

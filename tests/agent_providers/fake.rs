@@ -109,7 +109,7 @@ impl Fake {
         address: &str,
         handler: impl FnMut(&Asked) -> Answer + Send + 'static,
     ) -> (Self, String) {
-        let (config, pem) = tls_config(address);
+        let (config, pem) = tls_config(&[address]);
         (Self::serve_on(address, handler, Some(config)), pem)
     }
 
@@ -208,9 +208,10 @@ impl Shared {
     }
 }
 
-/// A certificate for `address` of its own authority; the authority as PEM.
-fn tls_config(address: &str) -> (Arc<ServerConfig>, String) {
-    let key = rcgen::generate_simple_self_signed([address.to_owned()]).unwrap();
+/// A certificate for these names and addresses, of its own authority; the authority as PEM.
+pub(crate) fn tls_config(names: &[&str]) -> (Arc<ServerConfig>, String) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let key = rcgen::generate_simple_self_signed(names).unwrap();
     let chain = vec![key.cert.der().clone()];
     let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());

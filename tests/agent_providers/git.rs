@@ -5,20 +5,7 @@ use std::time::Duration;
 use openclaw_rating::agent::gitops::{Checkout, Committed, GitError, Push};
 use tempfile::TempDir;
 
-use crate::support::{HELM_VALUES, assert_says, git, is_there};
-
-/// A bare repository and a checkout of it with one values file.
-fn repository() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let checkout = directory.path().join("checkout");
-    git(directory.path(), &["init", "--quiet", "--bare", "origin"]);
-    git(directory.path(), &["clone", "--quiet", "origin", "checkout"]);
-    std::fs::write(checkout.join("values.yaml"), HELM_VALUES).unwrap();
-    git(&checkout, &["add", "values.yaml"]);
-    git(&checkout, &["commit", "--quiet", "-m", "start"]);
-    git(&checkout, &["push", "--quiet", "origin", "HEAD:refs/heads/main"]);
-    directory
-}
+use crate::support::{HELM_VALUES, assert_says, git, is_there, repository};
 
 fn checkout(directory: &TempDir, push: bool) -> Checkout {
     Checkout {

@@ -1,7 +1,7 @@
 //! Route 53 against moto's server, whose rules were not written by us.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use openclaw_rating::agent::traffic::{AwsKeys, PublicView, Route53, TrafficError
 use openclaw_rating::agent::types::RecordState;
 use tempfile::TempDir;
 
+use crate::ports::free_port;
 use crate::support::{assert_says, is_there, record, secret, until};
 
 const NAME: &str = "www.example.com";
@@ -39,7 +40,7 @@ fn moto() -> Option<Moto> {
     if !is_there(&program()) {
         return None;
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let child = Command::new(program())
         .args(["-H", "127.0.0.1", "-p", &port.to_string()])
         .stdout(Stdio::null())

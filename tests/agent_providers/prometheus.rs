@@ -1,7 +1,6 @@
 //! Prometheus' HTTP API: the real one over a page that the test serves, and a stand-in for what goes wrong.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::fake::{Answer, Asked, Fake, Fault, json as answer, status, text, too_many};
+use crate::ports::free_port;
 use crate::support::{assert_says, client, is_there, secret, until};
 
 const FROM: UnixMs = UnixMs(1_764_053_000_123);
@@ -142,7 +142,7 @@ fn start_prometheus(target: &str) -> Running {
     );
     let path = directory.path().join("prometheus.yml");
     std::fs::write(&path, config).unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = format!("127.0.0.1:{}", free_port());
     let child = Command::new("prometheus")
         .arg(format!("--config.file={}", path.display()))
         .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))

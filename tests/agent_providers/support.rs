@@ -78,6 +78,19 @@ pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// A bare repository, `origin`, and a checkout of it, `checkout`, with one values file.
+pub(crate) fn repository() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let checkout = directory.path().join("checkout");
+    git(directory.path(), &["init", "--quiet", "--bare", "origin"]);
+    git(directory.path(), &["clone", "--quiet", "origin", "checkout"]);
+    std::fs::write(checkout.join("values.yaml"), HELM_VALUES).unwrap();
+    git(&checkout, &["add", "values.yaml"]);
+    git(&checkout, &["commit", "--quiet", "-m", "start"]);
+    git(&checkout, &["push", "--quiet", "origin", "HEAD:refs/heads/main"]);
+    directory
+}
+
 /// That `text` has each of `parts`.
 pub(crate) fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {

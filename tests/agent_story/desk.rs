@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::dns::free_port;
+use crate::ports::free_port;
 use crate::program::PATIENCE;
 use crate::story::Story;
 

@@ -1,12 +1,13 @@
 //! The services that stand around a failover: a Kubernetes API, a Git checkout, Prometheus.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use crate::fake::{Answer, Asked, Fake, json as answer};
-use crate::support::{HELM_VALUES, git, is_there};
+use crate::support::{git, is_there, repository};
 
 /// The `scale` subresource of one Deployment.
 pub(crate) struct Kubernetes {
@@ -62,7 +63,7 @@ impl Scale {
     }
 }
 
-/// A checkout with one values file.
+/// A checkout with one values file, and where its commits are pushed.
 pub(crate) struct Checkout {
     directory: tempfile::TempDir,
 }
@@ -73,12 +74,7 @@ impl Checkout {
         if !is_there("git") {
             return None;
         }
-        let directory = tempfile::tempdir().unwrap();
-        git(directory.path(), &["init", "--quiet"]);
-        std::fs::write(directory.path().join("values.yaml"), HELM_VALUES).unwrap();
-        git(directory.path(), &["add", "values.yaml"]);
-        git(directory.path(), &["commit", "--quiet", "-m", "start"]);
-        Some(Self { directory })
+        Some(Self { directory: repository() })
     }
 
     /// `[agent.gitops]` for it.
@@ -87,21 +83,27 @@ impl Checkout {
         format!(
             r#"
             [agent.gitops]
-            directory = "{directory}"
+            directory = "{directory}/checkout"
+            remote = "origin"
+            branch = "main"
             file = "values.yaml"
             key = "global.region"
             "#
         )
     }
 
-    /// Subjects of the commits, the newest first.
-    pub(crate) fn commits(&self) -> Vec<String> {
-        git(self.directory.path(), &["log", "--format=%s"]).lines().map(str::to_owned).collect()
+    /// Subjects of the commits that were pushed, the newest first.
+    pub(crate) fn pushed(&self) -> Vec<String> {
+        git(&self.origin(), &["log", "--format=%s", "main"]).lines().map(str::to_owned).collect()
     }
 
-    /// The values file of the newest commit.
-    pub(crate) fn committed(&self) -> String {
-        git(self.directory.path(), &["show", "HEAD:values.yaml"])
+    /// The values file of the newest of them.
+    pub(crate) fn pushed_values(&self) -> String {
+        git(&self.origin(), &["show", "main:values.yaml"])
+    }
+
+    fn origin(&self) -> PathBuf {
+        self.directory.path().join("origin")
     }
 }
 

@@ -2,28 +2,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod manager;
+#[path = "../ports/mod.rs"]
+mod ports;
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use manager::{Manager, exists, socket_unit};
+use ports::free_port;
 use rustix::process::Signal;
 
 const POLICY: &str = "[[policy]]\nname = \"slow\"\nrate = \"1/day\"\nburst = 10\n\
     [[policy]]\nname = \"fast\"\nrate = \"1000000/s\"\nburst = 1000000\n";
-
-/// A port that is free at this moment, from below those that the kernel gives to clients.
-fn free_port() -> u16 {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let base = 17_000 + (std::process::id() as usize % 800) * 16;
-    (0..16)
-        .map(|_| (base + NEXT.fetch_add(1, Ordering::Relaxed) % 16) as u16)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .unwrap()
-}
 
 fn config(port: u16, more: &str) -> String {
     format!(

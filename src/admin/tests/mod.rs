@@ -164,6 +164,7 @@ impl Server {
             node: "us-1".to_owned(),
             reloads: reload,
             agent: answers.map(|_| orders),
+            journal: answers.map(|_| at.join("journal")),
             config: AdminConfig {
                 token: Some(secret(at, "admin", TOKEN)),
                 witness_token: Some(secret(at, "witness", WITNESS)),

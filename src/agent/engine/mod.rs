@@ -21,7 +21,6 @@ mod seen;
 mod trial;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -131,8 +130,8 @@ impl Agent {
         let clock = AgentClock::start(past.last().map_or(UnixMs(0), |(at, ..)| *at));
         let paged_at = last_paged(&past);
         let runbook = Runbook::resume(config.clone(), clock.now(), past);
-        let keys = config.regions.iter().map(|record| runbook.failover_key(&record.region));
-        let paged: BTreeMap<String, UnixMs> = keys.filter_map(|key| Some((key, paged_at?))).collect();
+        let paged =
+            runbook.waiting_page().zip(paged_at).map(|((key, _), at)| (key, at)).into_iter().collect();
         let (message, messages) = bounded::<Message>(MESSAGES_QUEUED);
         let (task, tasks) = bounded(TASKS_QUEUED);
         let (call, calls) = bounded(TASKS_QUEUED);

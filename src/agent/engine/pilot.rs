@@ -22,7 +22,7 @@ use crate::agent::runbook::{
     Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Task, TaskId, Work,
 };
 use crate::agent::signals::{OwnSignal, SignalChange};
-use crate::agent::types::{Entry, IncidentId, Phase, Step, UnixMs};
+use crate::agent::types::{Entry, IncidentId, Step, UnixMs};
 use crate::metrics::Published;
 
 /// The runbook is told that time passes so often.
@@ -257,29 +257,22 @@ impl Pilot {
         by: String,
         at_ms: Option<i64>,
     ) -> Result<bool, OrderRefused> {
-        let Some(region) = self
-            .config
-            .regions
-            .iter()
-            .map(|r| r.region.clone())
-            .find(|r| self.runbook.failover_key(r) == key)
-        else {
+        let Some((_, region)) = self.runbook.waiting_page().filter(|(waiting, _)| waiting == key) else {
             return Ok(false);
         };
-        let is_of_this = is_after(self.paged.get(key).copied(), at_ms);
-        if is_of_this && self.runbook.phase() == Phase::Paged {
-            if let Some(why) = self.ledger.failing() {
-                return Err(OrderRefused::JournalFails { why: why.to_owned() });
-            }
-            self.tell(Event::PageAcknowledged { region, by });
+        if !is_after(self.paged.get(key).copied(), at_ms) {
+            return Ok(false);
         }
-        Ok(is_of_this)
+        if let Some(why) = self.ledger.failing() {
+            return Err(OrderRefused::JournalFails { why: why.to_owned() });
+        }
+        self.tell(Event::PageAcknowledged { region, by });
+        Ok(true)
     }
 
     /// Has the pager asked about the page of an incident that waits for a person, and about no other.
     fn follow_page(&mut self) {
-        let status = (self.runbook.phase() == Phase::Paged).then(|| self.runbook.status(self.clock.now()));
-        let wanted = status.and_then(|status| status.region).map(|region| self.runbook.failover_key(&region));
+        let wanted = self.runbook.waiting_page().map(|(key, _)| key);
         if wanted != self.flight.following {
             self.deeds.call(wanted.clone().map_or(Call::Unfollow, Call::Follow));
             self.flight.following = wanted;

@@ -1,8 +1,9 @@
 //! Lines of the journal as people read them.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::format::Logged;
+use super::format::{Line, Logged};
 use crate::agent::types::{Cause, Entry, Phase, RecordState, Step, UnixMs};
 
 /// A text from outside longer than this is cut where people read it.
@@ -40,6 +41,17 @@ fn printable_char(c: char) -> char {
         c if c.is_control() => '\u{fffd}',
         c => c,
     }
+}
+
+/// A line for programs: `seq`, `at` in milliseconds since 1970, `incident`, `entry`.
+#[must_use]
+pub fn json_of(line: &Line) -> Value {
+    let entry = match &line.logged {
+        Logged::Known(entry) => serde_json::to_value(entry).ok(),
+        Logged::Unknown { json, .. } => serde_json::from_str(json).ok(),
+    };
+    let incident = line.incident.as_ref().map(|incident| &incident.0);
+    json!({"seq": line.sequence, "at": line.at.0, "incident": incident, "entry": entry})
 }
 
 /// What a line says, in one line.

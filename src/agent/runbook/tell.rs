@@ -2,16 +2,24 @@
 
 use super::action::{Page, Work};
 use super::event::Ended;
-use super::incident::{Arrived, Change, Ending, Head, Next, State};
+use super::incident::{Arrived, Change, Ending, Head, Incident, Next, State};
 use super::machine::Runbook;
 use super::tries::Tries;
 use crate::agent::pager::Severity;
 use crate::agent::types::{Cause, Phase, Region, UnixMs};
 
 impl Runbook {
-    /// The key of the page of `region`'s failover; the same on all nodes, so that it is one page.
+    /// The page that waits for a person to acknowledge it, by its key, and the region that it is about. A
+    /// drill's is answered by hand.
     #[must_use]
-    pub fn failover_key(&self, region: &Region) -> String {
+    pub fn waiting_page(&self) -> Option<(String, Region)> {
+        let Incident { head, state } = self.incident.as_ref()?;
+        let waits = matches!(state, State::Paged { .. }) && !head.is_drill();
+        waits.then(|| (self.key_of(head), head.region.clone()))
+    }
+
+    /// The key of the page of `region`'s failover; the same on all nodes, so that it is one page.
+    fn failover_key(&self, region: &Region) -> String {
         self.key("failover", region)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{CertificateError, ClientConfig, ClientConnection, StreamOwned};
 
 use super::resolve::{ResolveError, Resolver};
 use super::url::ProbeUrl;
@@ -163,15 +163,35 @@ impl Probe {
     }
 
     fn secure(&self, mut stream: Timed) -> Result<StreamOwned<ClientConnection, Timed>, Blind> {
-        let untrusted = |why: String| Blind::Untrusted(why);
-        let name =
-            ServerName::try_from(self.url.host().to_owned()).map_err(|error| untrusted(error.to_string()))?;
+        let name = ServerName::try_from(self.url.host().to_owned())
+            .map_err(|error| Blind::Untrusted(error.to_string()))?;
         let mut connection = ClientConnection::new(Arc::clone(&self.tls), name)
-            .map_err(|error| untrusted(error.to_string()))?;
+            .map_err(|error| Blind::Untrusted(error.to_string()))?;
         while connection.is_handshaking() {
-            connection.complete_io(&mut stream).map_err(|error| untrusted(error.to_string()))?;
+            connection.complete_io(&mut stream).map_err(|error| Blind::Untrusted(why_untrusted(&error)))?;
         }
         Ok(StreamOwned::new(connection, stream))
+    }
+}
+
+/// What went wrong in a handshake, and where to look.
+fn why_untrusted(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => format!(
+            "{error}. If it is an authority of your own, name its certificate by `ca_file` in [agent.http]"
+        ),
+        Some(rustls::Error::InvalidMessage(_)) => "the server does not speak TLS at this port".to_owned(),
+        _ => why(error),
+    }
+}
+
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "not in time".to_owned(),
+        _ => error.to_string(),
     }
 }
 
@@ -226,13 +246,7 @@ impl Write for Timed {
 }
 
 fn converse(mut stream: impl Read + Write, request: &str) -> Result<Answer, Blind> {
-    let unanswered = |error: io::Error| {
-        let why = match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "not in time".to_owned(),
-            _ => error.to_string(),
-        };
-        Blind::Unanswered(why)
-    };
+    let unanswered = |error: io::Error| Blind::Unanswered(why(&error));
     stream.write_all(request.as_bytes()).and_then(|()| stream.flush()).map_err(unanswered)?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];

@@ -39,6 +39,6 @@ pub(super) fn start(
     // The configuration has no agent without a state directory.
     let (Some(agent), Some(state)) = (&config.agent, &config.state) else { return Ok(None) };
     let (order, orders) = bounded(ORDERS_QUEUED);
-    let parts = prepare(config, agent, &state.directory, published, health, orders)?;
+    let parts = prepare(config, agent, state, published, health, orders)?;
     Ok(Some((Agent::start(parts)?, order)))
 }

@@ -21,10 +21,9 @@ use crate::agent::runbook::{Failback, Hysteresis, Outlook, RegionRecord, Runbook
 use crate::agent::signals::{OwnLimits, Probe, ProbeUrl, Resolver, Watched, trust};
 use crate::agent::types::Region;
 use crate::api::Health;
-use crate::config::{self, AgentConfig, Config, TrafficConfig, VALIDATION_KEY_PREFIX};
+use crate::config::{self, AgentConfig, Config, StateConfig, TrafficConfig, VALIDATION_KEY_PREFIX};
 use crate::metrics::Published;
 
-const JOURNAL: &str = "journal";
 const REPORTS: &str = "reports";
 const SPOOL: &str = "pages";
 /// One look at the public name in a trial.
@@ -39,7 +38,7 @@ const TRIAL_MARGIN: Duration = Duration::from_secs(15);
 pub(in crate::cli) fn prepare(
     config: &Config,
     agent: &AgentConfig,
-    state: &Path,
+    state: &StateConfig,
     published: &Arc<Published>,
     health: &Arc<Health>,
     orders: Receiver<OrderRequest>,
@@ -47,19 +46,20 @@ pub(in crate::cli) fn prepare(
     let client = providers::client(&agent.http, |_| {})?;
     let looks = Looks { agent, tls: trust(agent.http.ca_file.as_deref())? };
     let pager = agent.pagerduty.as_ref();
-    let pager = pager.map(|pager| providers::pager(pager, &agent.http, &state.join(SPOOL))).transpose()?;
+    let pager =
+        pager.map(|pager| providers::pager(pager, &agent.http, &state.directory.join(SPOOL))).transpose()?;
     let summariser =
         agent.summary.as_ref().map(|summary| providers::summariser(summary, &agent.http)).transpose()?;
     Ok(AgentParts {
         runbook: runbook(agent),
-        watch: watch(config, agent, state, published, health)?,
+        watch: watch(config, agent, &state.directory, published, health)?,
         probes: looks.probes(),
         probe_interval: agent.probe.interval,
         hands: hands(agent, &looks, &client, published)?,
         caller: Caller { pager },
         informer: Informer { notifiers: providers::notifiers(agent, &client), summariser },
-        deeds: deeds(config, agent, state, &client)?,
-        journal: state.join(JOURNAL),
+        deeds: deeds(config, agent, &state.directory, &client)?,
+        journal: state.journal(),
         orders,
         published: Arc::clone(published),
     })
