@@ -2,6 +2,7 @@
 //! name that can outlive the process.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -11,19 +12,69 @@ use rustix::fs::{
 };
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
-/// A private mapping, unmapped on drop.
+/// Threads that have pages given at once, and what each has given at least: who asks for one zeroes it.
+const MAX_POPULATORS: usize = 8;
+const POPULATOR_BYTES: usize = 64 << 20;
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+/// A mapping, unmapped on drop.
 ///
-/// Invariant: `start` points to `bytes` readable and writable bytes that nothing else owns.
+/// Invariant: `start` points to `bytes` readable and writable bytes, which are mapped for as long as this lives.
 #[derive(Debug)]
-pub struct Pages {
+struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone; who makes references into it keeps their rules.
-unsafe impl Send for Pages {}
-// SAFETY: as above; the value itself only tells its address.
-unsafe impl Sync for Pages {}
+// SAFETY: it only tells its address; who makes references into it keeps the rules of what holds it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// # Safety
+    /// There is a mapping of `bytes` readable and writable bytes at `start`, which is this value's from now on.
+    unsafe fn of(start: *mut c_void, bytes: usize) -> io::Result<Self> {
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, bytes })
+    }
+
+    /// Asks for huge pages: without them the memory is slower and otherwise the same.
+    fn advise_huge(&self) {
+        // SAFETY: the invariant; no byte changes.
+        let _ = unsafe { madvise(self.start.as_ptr().cast(), self.bytes, Advice::LinuxHugepage) };
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let populators = self.bytes.div_ceil(POPULATOR_BYTES).clamp(1, cores.min(MAX_POPULATORS));
+        let part = self.bytes.div_ceil(populators).next_multiple_of(HUGE_PAGE_BYTES);
+        std::thread::scope(|scope| {
+            let parts = (0..self.bytes).step_by(part);
+            let threads: Vec<_> = parts.map(|at| scope.spawn(move || self.populate_part(at, part))).collect();
+            let ended = || io::Error::other("a thread ended that takes memory");
+            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| ended())?)
+        })
+    }
+
+    /// The same of at most `most` bytes from `at` on, which is in the mapping and the start of a page.
+    fn populate_part(&self, at: usize, most: usize) -> io::Result<()> {
+        let bytes = most.min(self.bytes - at);
+        // SAFETY: the invariant; the bytes are those that a first use would find.
+        Ok(unsafe { madvise(self.start.as_ptr().add(at).cast(), bytes, Advice::LinuxPopulateWrite) }?)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the invariant; references into it do not outlive what holds this.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// A private mapping: nothing else owns its bytes.
+#[derive(Debug)]
+pub struct Pages(Mapping);
 
 impl Pages {
     /// At least `bytes` zero bytes, on huge pages if asked for and the host has them.
@@ -35,54 +86,45 @@ impl Pages {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new private mapping at an address of the kernel's choice aliases nothing.
         let start = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }?;
+        // SAFETY: the mapping just made.
+        let mapping = unsafe { Mapping::of(start, bytes) }?;
         if huge {
-            // Only advice: without huge pages the memory is slower and otherwise the same.
-            // SAFETY: the range is the mapping just made.
-            let _ = unsafe { madvise(start, bytes, Advice::LinuxHugepage) };
+            mapping.advise_huge();
         }
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, bytes })
+        Ok(Self(mapping))
+    }
+
+    /// Has the kernel give all of it now, so that no first use waits for a page.
+    ///
+    /// # Errors
+    /// When it has not so much, or is older than Linux 5.14.
+    pub fn populate(&self) -> io::Result<()> {
+        self.0.populate()
     }
 
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the invariant; who hands out the raw pointer to others does not call this.
-        unsafe { std::slice::from_raw_parts(self.start(), self.bytes) }
+        unsafe { std::slice::from_raw_parts(self.start(), self.0.bytes) }
     }
 
     /// All of it, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `self` is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.start(), self.bytes) }
+        unsafe { std::slice::from_raw_parts_mut(self.start(), self.0.bytes) }
     }
 
     /// Its first byte.
     pub const fn start(&self) -> *mut u8 {
-        self.start.as_ptr()
+        self.0.start.as_ptr()
     }
 }
 
-impl Drop for Pages {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`, of that length; references into it do not outlive `self`.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
-    }
-}
-
-/// A shared mapping of a file in memory, which can neither grow nor shrink; unmapped on drop.
+/// A shared mapping of a file in memory, which can neither grow nor shrink.
 ///
-/// Invariant: `start` points to `bytes` readable and writable bytes for as long as this lives. Others may
-/// map the same bytes, so no references into them are made but to atomics.
+/// Others may map the same bytes, so no references into them are made but to atomics.
 #[derive(Debug)]
-pub struct SharedPages {
-    start: NonNull<u8>,
-    bytes: usize,
-}
-
-// SAFETY: the value only tells its address; who makes references into the mapping keeps the rule above.
-unsafe impl Send for SharedPages {}
-// SAFETY: as above.
-unsafe impl Sync for SharedPages {}
+pub struct SharedPages(Mapping);
 
 impl SharedPages {
     /// `bytes` zero bytes, and the file that keeps them when this process is gone.
@@ -118,28 +160,29 @@ impl SharedPages {
         // SAFETY: a new mapping at an address of the kernel's choice; what it shares with other mappings of
         // the file is reached through atomics only.
         let start = unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, file, 0) }?;
-        // Only advice, which takes /sys/kernel/mm/transparent_hugepage/shmem_enabled at "advise".
-        // SAFETY: the range is the mapping just made.
-        let _ = unsafe { madvise(start, bytes, Advice::LinuxHugepage) };
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, bytes })
+        // SAFETY: the mapping just made.
+        let mapping = unsafe { Mapping::of(start, bytes) }?;
+        // Which takes /sys/kernel/mm/transparent_hugepage/shmem_enabled at "advise".
+        mapping.advise_huge();
+        Ok(Self(mapping))
+    }
+
+    /// Has the kernel give all of it now, so that no first use waits for a page.
+    ///
+    /// # Errors
+    /// When it has not so much, or is older than Linux 5.14.
+    pub fn populate(&self) -> io::Result<()> {
+        self.0.populate()
     }
 
     /// How many there are.
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.0.bytes
     }
 
     /// The first byte.
     pub const fn start(&self) -> *mut u8 {
-        self.start.as_ptr()
-    }
-}
-
-impl Drop for SharedPages {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, of that length; references into it do not outlive `self`.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+        self.0.start.as_ptr()
     }
 }
 
@@ -157,6 +200,29 @@ mod tests {
         assert_eq!(second.bytes(), 8192);
         // SAFETY: as above.
         assert_eq!(unsafe { second.start().add(5000).read() }, 7);
+    }
+
+    #[test]
+    fn memory_that_was_populated_is_resident_and_as_it_was() {
+        let bytes = 3 * HUGE_PAGE_BYTES + 4096;
+        let mut pages = Pages::new(bytes, true).unwrap();
+        pages.bytes_mut()[4096] = 7;
+        pages.populate().unwrap();
+        assert_eq!(resident_pages(&pages.0), bytes / 4096);
+        assert_eq!((pages.bytes()[4096], pages.bytes()[bytes - 1]), (7, 0));
+        let (shared, _file) = SharedPages::create("test", bytes).unwrap();
+        assert_eq!(resident_pages(&shared.0), 0);
+        shared.populate().unwrap();
+        assert_eq!(resident_pages(&shared.0), bytes / 4096);
+    }
+
+    fn resident_pages(mapping: &Mapping) -> usize {
+        let mut seen = vec![0_u8; mapping.bytes.div_ceil(4096)];
+        // SAFETY: the invariant, and a byte for each page.
+        let outcome =
+            unsafe { libc::mincore(mapping.start.as_ptr().cast(), mapping.bytes, seen.as_mut_ptr()) };
+        assert_eq!(outcome, 0);
+        seen.iter().filter(|page| **page & 1 == 1).count()
     }
 
     #[test]

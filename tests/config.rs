@@ -64,6 +64,7 @@ const EVERY_SETTING: &str = r#"
     [table]
     capacity = 1000
     on_table_full = "deny"
+    populate = false
     [[policy]]
     name = "login"
     rate = "10/5s"
@@ -111,6 +112,7 @@ fn every_setting_reaches_the_configuration() {
     assert_eq!((server.max_header_bytes, server.max_target_bytes, server.max_body_bytes), (4000, 500, 6000));
     assert_eq!(server.max_requests_per_connection, 9);
     assert_eq!((config.table.lines, config.table.on_full), (2048, OnTableFull::Deny));
+    assert!(!config.table.populate);
     assert_eq!(config.watched, [WatchedKey { policy: "login".into(), key: "alice".into() }]);
     assert_eq!(config.node.region, "eu");
     assert_eq!((config.shutdown.lame_duck.as_secs(), config.shutdown.deadline.as_secs()), (5, 20));

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use super::gcra::{Rate, TokenClock};
 use super::hash::BucketId;
 use super::line::{Line, Look};
-use super::memory::LineMemory;
+use super::memory::PageSlice;
 use super::policy::{Limits, Owner, PolicySet};
 use crate::memory::SharedPages;
 use crate::time::MonotonicNs;
@@ -166,9 +166,9 @@ impl KeptTable {
     }
 
     /// The lines.
-    pub(super) fn lines(&self) -> LineMemory {
+    pub(super) fn lines(&self) -> PageSlice<Line> {
         let lines = self.header()[2].load(Ordering::Relaxed) as usize;
-        LineMemory::within(&self.pages, LINES_AT, lines)
+        PageSlice::within(&self.pages, LINES_AT, lines)
     }
 
     /// Writes what the slots of `policies` mean. To be called before any line is counted in them.

@@ -6,72 +6,96 @@ use std::ops::Deref;
 
 use super::line::Line;
 
-/// Lines in memory of their own, fixed in number.
+/// What can lie in memory from the kernel, and in memory that other processes map.
 ///
-/// Invariant: `start` points to `len` lines, which live as long as `pages`.
+/// # Safety
+/// Every bit pattern is a value, zero the default one, and it is only ever read and changed through atomics.
+pub(crate) unsafe trait Atoms: Default {}
+
+// SAFETY: a line is made of atomics, of which any bytes are valid values.
+unsafe impl Atoms for Line {}
+// SAFETY: as above.
+unsafe impl Atoms for std::sync::atomic::AtomicU64 {}
+
+/// Values in memory of their own, fixed in number.
+///
+/// Invariant: `start` points to `len` values, which live as long as `pages`.
 #[derive(Debug)]
-pub(crate) struct LineMemory {
+pub(crate) struct PageSlice<T: Atoms> {
     #[cfg(not(loom))]
-    start: std::ptr::NonNull<Line>,
+    start: std::ptr::NonNull<T>,
     #[cfg(not(loom))]
-    _pages: Backing,
+    pages: Backing,
     #[cfg(not(loom))]
     len: usize,
     #[cfg(loom)]
-    pages: Box<[Line]>,
+    pages: Box<[T]>,
 }
 
-/// What holds the lines; unmapped on drop.
+/// What holds the values; unmapped on drop.
 #[cfg(not(loom))]
 #[derive(Debug)]
 enum Backing {
-    Own(#[allow(dead_code)] crate::memory::Pages),
-    Shared(#[allow(dead_code)] std::sync::Arc<crate::memory::SharedPages>),
+    Own(crate::memory::Pages),
+    Shared(std::sync::Arc<crate::memory::SharedPages>),
 }
 
-// SAFETY: the lines are only ever reached through shared atomics.
+// SAFETY: the values are only ever reached through shared atomics.
 #[cfg(not(loom))]
-unsafe impl Send for LineMemory {}
+unsafe impl<T: Atoms> Send for PageSlice<T> {}
 // SAFETY: as above.
 #[cfg(not(loom))]
-unsafe impl Sync for LineMemory {}
+unsafe impl<T: Atoms> Sync for PageSlice<T> {}
 
-impl LineMemory {
-    /// `len` empty lines.
+impl<T: Atoms> PageSlice<T> {
+    /// `len` values of zeros.
     ///
     /// # Errors
     /// When the kernel has not that much address space to give.
     pub(crate) fn new(len: usize) -> io::Result<Self> {
         #[cfg(not(loom))]
         {
-            let bytes = len.checked_mul(size_of::<Line>()).ok_or(io::ErrorKind::OutOfMemory)?;
+            let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
             let pages = crate::memory::Pages::new(bytes, true)?;
             let start = std::ptr::NonNull::new(pages.start().cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-            Ok(Self { start, _pages: Backing::Own(pages), len })
+            Ok(Self { start, pages: Backing::Own(pages), len })
         }
         #[cfg(loom)]
         {
-            Ok(Self { pages: (0..len).map(|_| Line::default()).collect() })
+            Ok(Self { pages: (0..len).map(|_| T::default()).collect() })
         }
     }
 
-    /// The `len` lines that begin `at` bytes into `pages`.
+    /// The `len` values that begin `at` bytes into `pages`.
     #[cfg(not(loom))]
     pub(super) fn within(pages: &std::sync::Arc<crate::memory::SharedPages>, at: usize, len: usize) -> Self {
-        let fits = len.checked_mul(size_of::<Line>()).is_some_and(|bytes| bytes <= pages.bytes() - at);
-        assert!(fits && at.is_multiple_of(align_of::<Line>()), "lines outside of their memory");
+        let fits = len.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= pages.bytes() - at);
+        assert!(fits && at.is_multiple_of(align_of::<T>()), "values outside of their memory");
         // SAFETY: `at` is inside of the mapping, which begins at no null pointer.
         let start = unsafe { std::ptr::NonNull::new_unchecked(pages.start().add(at).cast()) };
-        Self { start, _pages: Backing::Shared(std::sync::Arc::clone(pages)), len }
+        Self { start, pages: Backing::Shared(std::sync::Arc::clone(pages)), len }
     }
 
     /// The model has no memory that is shared with other processes.
     #[cfg(loom)]
     pub(super) fn within(_: &std::sync::Arc<crate::memory::SharedPages>, _: usize, len: usize) -> Self {
-        Self { pages: (0..len).map(|_| Line::default()).collect() }
+        Self { pages: (0..len).map(|_| T::default()).collect() }
     }
 
-    /// Asks the cache for a line.
+    /// Has the kernel give all of the memory now.
+    ///
+    /// # Errors
+    /// When it has not so much.
+    pub(super) fn populate(&self) -> io::Result<()> {
+        #[cfg(not(loom))]
+        match &self.pages {
+            Backing::Own(pages) => pages.populate()?,
+            Backing::Shared(pages) => pages.populate()?,
+        }
+        Ok(())
+    }
+
+    /// Asks the cache for a value.
     #[inline]
     pub(crate) fn prefetch(&self, index: usize) {
         #[cfg(target_arch = "x86_64")]
@@ -85,19 +109,18 @@ impl LineMemory {
     }
 }
 
-impl Deref for LineMemory {
-    type Target = [Line];
+impl<T: Atoms> Deref for PageSlice<T> {
+    type Target = [T];
 
     #[cfg(not(loom))]
     #[inline]
-    fn deref(&self) -> &[Line] {
-        // SAFETY: the invariant; the lines are aligned, and are only ever read through shared atomics, of
-        // which any bytes are valid values.
+    fn deref(&self) -> &[T] {
+        // SAFETY: the invariant; the values are aligned, and any bytes are such values.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
     #[cfg(loom)]
-    fn deref(&self) -> &[Line] {
+    fn deref(&self) -> &[T] {
         &self.pages
     }
 }

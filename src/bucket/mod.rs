@@ -13,6 +13,7 @@ pub mod policy;
 pub mod sharing;
 mod sync;
 pub mod table;
+mod tags;
 
 #[cfg(all(test, not(loom)))]
 mod table_tests;

@@ -22,9 +22,10 @@ use super::changes::ChangeMap;
 use super::hash::BucketId;
 use super::kept::KeptTable;
 use super::line::{Line, Outcome, Seen};
-use super::memory::LineMemory;
+use super::memory::PageSlice;
 use super::policy::{self, Limits, PolicySet};
 use super::sync::{AtomicU64, Ordering, fence, nap, spin_loop, yield_now};
+use super::tags::Tags;
 use crate::time::MonotonicNs;
 
 mod batch;
@@ -35,10 +36,8 @@ pub use super::line::{Reading, View};
 
 /// Lines of one group: 512 bytes.
 const GROUP: usize = if cfg!(loom) { 2 } else { 8 };
-/// Where nine of ten buckets are, after the first line of the window.
-const LIKELY: [usize; 3] = [1, GROUP, GROUP + 1];
-/// Where most others are.
-const UNLIKELY: [usize; 6] = [2, 3, 4, GROUP + 2, GROUP + 3, GROUP + 4];
+/// What a line takes with its tag.
+const BYTES_PER_LINE: usize = size_of::<Line>() + 1;
 /// Counts begin at the epoch in milliseconds shifted by so many bits.
 const EPOCH_SHIFT: u32 = 20;
 const NS_PER_MS: u64 = 1_000_000;
@@ -139,7 +138,8 @@ pub struct TableStats {
 /// The buckets of a node.
 #[derive(Debug)]
 pub struct BucketTable {
-    lines: LineMemory,
+    lines: PageSlice<Line>,
+    tags: Tags<GROUP>,
     /// What keeps the lines when the process is gone, and is told what slots mean.
     kept: Option<Arc<KeptTable>>,
     groups: usize,
@@ -175,9 +175,8 @@ impl BucketTable {
     /// When the size is no power of two, or there is no memory.
     pub fn new(config: TableConfig) -> Result<Self, TableError> {
         check_size(config.lines)?;
-        let lines = LineMemory::new(config.lines)
-            .map_err(|source| TableError::NoMemory { bytes: config.lines.saturating_mul(64), source })?;
-        Ok(Self::of_lines(lines, config))
+        let lines = PageSlice::new(config.lines).map_err(|source| no_memory(config, source))?;
+        Self::of_lines(lines, config)
     }
 
     /// An empty table in the memory of `kept`, which is empty and was made for as many lines.
@@ -190,12 +189,13 @@ impl BucketTable {
         if lines.len() != config.lines {
             return Err(TableError::BadSize(lines.len()));
         }
-        Ok(Self { kept: Some(kept), ..Self::of_lines(lines, config) })
+        Ok(Self { kept: Some(kept), ..Self::of_lines(lines, config)? })
     }
 
-    fn of_lines(lines: LineMemory, config: TableConfig) -> Self {
-        Self {
+    fn of_lines(lines: PageSlice<Line>, config: TableConfig) -> Result<Self, TableError> {
+        Ok(Self {
             lines,
+            tags: Tags::new(config.lines).map_err(|source| no_memory(config, source))?,
             kept: None,
             groups: config.lines / GROUP,
             on_full: config.on_full,
@@ -206,7 +206,17 @@ impl BucketTable {
             inserts: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
             full: AtomicU64::new(0),
-        }
+        })
+    }
+
+    /// Takes all of the table's memory from the kernel now: no check waits for a page that is touched for the first
+    /// time, and what is short is short before the first check. No bucket changes.
+    ///
+    /// # Errors
+    /// When the kernel has not so much, or is older than Linux 5.14.
+    pub fn populate(&self) -> io::Result<()> {
+        self.lines.populate()?;
+        self.tags.populate()
     }
 
     /// Makes the limits of a set known, so that buckets of other limits can be evicted and carried
@@ -230,8 +240,8 @@ impl BucketTable {
     }
 
     /// Asks the cache for all that the coming charges of a batch will touch, so that misses overlap: the
-    /// likeliest line of each, then, where it holds another bucket, the other likely ones, and only for
-    /// the few that are in none of these others. Each line asked for in vain costs bandwidth.
+    /// likeliest line of each, then, where it holds another bucket, the tags of its groups, and then the
+    /// line that these name. Each line asked for in vain costs bandwidth.
     pub fn prefetch_batch(&self, ids: &[BucketId]) {
         for id in ids {
             self.prefetch(*id);
@@ -239,20 +249,27 @@ impl BucketTable {
         for id in ids {
             let window = self.window(*id);
             if !self.lines[window.at(0)].may_hold(*id) {
-                self.prefetch_steps(&window, &LIKELY);
+                self.prefetch_tags(&window);
             }
         }
         for id in ids {
             let window = self.window(*id);
-            if self.find_likely(*id, &window).is_none() {
-                self.prefetch_steps(&window, &UNLIKELY);
+            if !self.lines[window.at(0)].may_hold(*id) {
+                self.tagged(*id, &window).for_each(|line| self.lines.prefetch(line));
             }
         }
     }
 
     #[inline]
-    fn prefetch_steps(&self, window: &Window, steps: &[usize]) {
-        steps.iter().for_each(|step| self.lines.prefetch(window.at(*step)));
+    fn prefetch_tags(&self, window: &Window) {
+        self.tags.prefetch(window.first);
+        self.tags.prefetch(window.second);
+    }
+
+    /// Lines of the window that have the tag of `id`.
+    #[inline]
+    fn tagged(&self, id: BucketId, window: &Window) -> impl Iterator<Item = usize> {
+        self.tags.candidates(window.first, id).chain(self.tags.candidates(window.second, id))
     }
 
     /// Charges `cost` tokens to a bucket if they fit, and makes the bucket if there is none. A cost
@@ -411,9 +428,9 @@ impl BucketTable {
         Window { first: first * GROUP, second: second * GROUP, offset: low % GROUP }
     }
 
-    /// The line that holds a bucket.
+    /// The line that holds a bucket which was asked for by [`BucketTable::prefetch_batch`].
     pub(crate) fn line(&self, id: BucketId) -> Option<usize> {
-        self.find(id)
+        self.find_near(id, &self.window(id))
     }
 
     fn used_lines(&self, group: usize) -> usize {
@@ -424,29 +441,34 @@ impl BucketTable {
     #[inline]
     fn find(&self, id: BucketId) -> Option<usize> {
         let window = self.window(id);
-        self.find_likely(id, &window).or_else(|| self.find_unlikely(id, &window))
+        // Who finds another bucket in the first line waits for no second miss before the last.
+        self.prefetch_tags(&window);
+        self.find_near(id, &window)
     }
 
-    /// The likely places: the first two lines of each group.
+    /// The same, where what may be needed has been asked for before.
     #[inline]
-    fn find_likely(&self, id: BucketId, window: &Window) -> Option<usize> {
-        self.find_at(id, [window.at(0), window.at(GROUP)])
-            .or_else(|| self.find_at(id, [window.at(1), window.at(GROUP + 1)]))
+    fn find_near(&self, id: BucketId, window: &Window) -> Option<usize> {
+        let first = window.at(0);
+        if self.lines[first].may_hold(id) {
+            return Some(first);
+        }
+        self.find_tagged(id, window).or_else(|| self.find_untagged(id, window))
     }
 
-    fn find_unlikely(&self, id: BucketId, window: &Window) -> Option<usize> {
+    /// The line that tags name, if it holds `id`.
+    #[inline]
+    fn find_tagged(&self, id: BucketId, window: &Window) -> Option<usize> {
+        self.tagged(id, window).find(|line| self.lines[*line].may_hold(id))
+    }
+
+    /// Looks at one line after the other: who names one may not have set its tag yet.
+    fn find_untagged(&self, id: BucketId, window: &Window) -> Option<usize> {
         // No key goes anywhere else while this line is empty.
         if self.lines[window.at(0)].is_empty() {
             return None;
         }
         self.find_in_group(id, window, 0).or_else(|| self.find_in_group(id, window, GROUP))
-    }
-
-    #[inline]
-    fn find_at(&self, id: BucketId, places: [usize; 2]) -> Option<usize> {
-        // Which of the two it is cannot be predicted, so that is no branch.
-        let held = places.map(|index| self.lines[index].may_hold(id));
-        (held[0] | held[1]).then(|| places[usize::from(!held[0])])
     }
 
     #[inline]
@@ -471,6 +493,7 @@ impl BucketTable {
         };
         let line = &self.lines[index];
         line.claim(id, limits.slot(), reserved);
+        self.tags.set(index, id);
         // Sequentially consistent: of two threads that claimed, one sees the other's claim below.
         fence(Ordering::SeqCst);
         let twin = (0..2 * GROUP).map(|step| window.at(step)).any(|other| {
@@ -536,6 +559,10 @@ impl BucketTable {
 fn check_size(lines: usize) -> Result<(), TableError> {
     let fits = lines.is_power_of_two() && lines >= 2 * GROUP;
     fits.then_some(()).ok_or(TableError::BadSize(lines))
+}
+
+fn no_memory(config: TableConfig, source: io::Error) -> TableError {
+    TableError::NoMemory { bytes: config.lines.saturating_mul(BYTES_PER_LINE), source }
 }
 
 fn pause(attempt: usize) {

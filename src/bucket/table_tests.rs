@@ -17,7 +17,7 @@ use crate::time::{Clock as _, ManualClock, MonotonicNs};
 
 const SECOND: u64 = 1_000_000_000;
 
-fn limit(tokens: u64, burst: u64) -> Limits {
+pub(super) fn limit(tokens: u64, burst: u64) -> Limits {
     limit_in_slot(0, tokens, burst)
 }
 
@@ -41,11 +41,11 @@ fn spec(tokens: u64, burst: u64) -> PolicySpec {
     }
 }
 
-fn table(lines: usize, on_full: OnTableFull) -> BucketTable {
+pub(super) fn table(lines: usize, on_full: OnTableFull) -> BucketTable {
     BucketTable::new(TableConfig { lines, on_full }).unwrap()
 }
 
-fn id(n: u128) -> BucketId {
+pub(super) fn id(n: u128) -> BucketId {
     BucketId::from_u128(n.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835).rotate_left(64) ^ n)
 }
 

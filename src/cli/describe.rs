@@ -127,7 +127,8 @@ fn table(table: &TableSettings) -> String {
     };
     let kib = table.lines * LINE_BYTES / 1024;
     let size = if kib < 1024 { format!("{kib} KiB") } else { format!("{} MiB", kib / 1024) };
-    format!("{} keys, {size}; {on_full} new keys when full", table.capacity)
+    let taken = if table.populate { "" } else { ", taken as keys come" };
+    format!("{} keys, {size}{taken}; {on_full} new keys when full", table.capacity)
 }
 
 fn describe_policy(policy: &PolicySpec, line: &mut impl FnMut(&str, String)) {

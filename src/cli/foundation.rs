@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::Sender;
+use tracing::warn;
 
 use super::{kept_tables, replication};
 use crate::admin::InspectorParts;
@@ -65,6 +66,9 @@ impl Foundation {
         let provenance = kept_tables::provenance(key_print, clock);
         let memory = kept_tables::create(manager, config.table.lines, &provenance);
         let table = Arc::new(new_table(config, &epoch, memory.clone())?);
+        if config.table.populate {
+            populate(&table);
+        }
         table.publish_limits(&policies.load());
         let kept = Arc::new(Kept::default());
         let is_restored = kept_tables::restore(handed, &provenance, &table, &policies.load(), &kept, clock);
@@ -157,6 +161,14 @@ fn new_table(
     let table = TableConfig { lines: config.table.lines, on_full: config.table.on_full };
     let table = memory.map_or_else(|| BucketTable::new(table), |memory| BucketTable::kept(table, memory))?;
     Ok(if config.cluster.is_some() { table.replicated(epoch.start_ms()) } else { table })
+}
+
+fn populate(table: &BucketTable) {
+    if let Err(error) = table.populate() {
+        warn!(
+            "the memory of the table cannot be taken at once, so checks will wait for parts of it: {error}"
+        );
+    }
 }
 
 /// The key that names buckets: the cluster's, or the file's, or the state directory's, or a new one.

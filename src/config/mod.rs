@@ -143,6 +143,8 @@ pub struct TableSettings {
     pub lines: usize,
     /// What a new key is told when its window is full of buckets in use.
     pub on_full: OnTableFull,
+    /// Whether all memory is taken at the start, or each part with the first key in it.
+    pub populate: bool,
 }
 
 /// A key whose tokens are in `/metrics`.
@@ -257,8 +259,9 @@ fn read_table(root: &mut Section<'_>, findings: &mut Findings) -> TableSettings 
     let capacity = section.count("capacity", 1..=max_capacity, findings).unwrap_or(DEFAULT_CAPACITY);
     let choices = [("allow", OnTableFull::Allow), ("deny", OnTableFull::Deny)];
     let on_full = section.choice("on_table_full", &choices, findings).unwrap_or(OnTableFull::Allow);
+    let populate = section.boolean("populate", findings).unwrap_or(true);
     section.finish(findings);
-    TableSettings { capacity, lines: lines_for(capacity), on_full }
+    TableSettings { capacity, lines: lines_for(capacity), on_full, populate }
 }
 
 /// Probing stays short while at most three quarters of the lines are taken.

@@ -7,7 +7,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{BatchItem, BucketTable, Charge, LIKELY, UNLIKELY, Window};
+use super::{BatchItem, BucketTable, Charge, Window};
 use crate::bucket::line::Prepared;
 use crate::time::MonotonicNs;
 
@@ -38,7 +38,8 @@ impl BucketTable {
         }
     }
 
-    /// Most buckets are in their first line, and are charged while the other lines of the rest arrive.
+    /// Most buckets are in their first line, and are charged while the tags of the rest arrive, which say which
+    /// lines to ask for.
     fn charge_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
         let windows: ArrayVec<Window, ROUND> = items.iter().map(|item| self.window(item.id)).collect();
         windows.iter().for_each(|window| self.lines.prefetch(window.at(0)));
@@ -47,18 +48,16 @@ impl BucketTable {
             let first = windows[place].at(0);
             let held = self.lines[first].may_hold(item.id);
             if !held {
-                self.prefetch_steps(&windows[place], &LIKELY);
+                self.prefetch_tags(&windows[place]);
             }
             held.then_some(first)
         });
-        let unlikely = self.charge_found(items, &elsewhere, now, |place, item| {
-            let line = self.find_likely(item.id, &windows[place]);
-            if line.is_none() {
-                self.prefetch_steps(&windows[place], &UNLIKELY);
-            }
-            line
-        });
-        for place in unlikely {
+        for place in elsewhere.iter().map(|place| usize::from(*place)) {
+            self.tagged(items[place].id, &windows[place]).for_each(|line| self.lines.prefetch(line));
+        }
+        let untagged = self
+            .charge_found(items, &elsewhere, now, |place, item| self.find_tagged(item.id, &windows[place]));
+        for place in untagged {
             let item = &mut items[usize::from(place)];
             item.charge = self.charge(item.id, item.limits, item.cost, now);
         }
@@ -110,5 +109,29 @@ impl BucketTable {
             }
             None => self.charge(item.id, item.limits, item.cost, now),
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::bucket::hash::BucketId;
+    use crate::bucket::table::OnTableFull;
+    use crate::bucket::table_tests::{id, limit, table};
+
+    #[test]
+    fn buckets_whose_tags_are_not_set_yet_are_found_all_the_same() {
+        let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 100));
+        let ids: Vec<BucketId> = (1..=40).map(id).collect();
+        let charge = || {
+            let mut items: Vec<_> = ids.iter().map(|id| BatchItem::new(*id, &limits, 1, true)).collect();
+            table.charge_each(&mut items, MonotonicNs(1));
+            assert!(items.iter().all(|item| item.charge.allowed && !item.charge.table_full));
+        };
+        charge();
+        (0..64).for_each(|line| table.tags.set(line, BucketId::from_u128(u128::MAX)));
+        charge();
+        ids.iter().for_each(|id| assert_eq!(table.used(*id), Some(2)));
+        assert_eq!(table.stats().inserts, 40);
     }
 }
