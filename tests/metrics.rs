@@ -106,6 +106,18 @@ fn many_ask_at_once_and_all_are_answered() {
 }
 
 #[test]
+fn the_memory_of_the_table_is_taken_at_the_start_unless_that_is_not_wanted() {
+    const TABLE_BYTES: f64 = (65 << 20) as f64;
+    for (populate, is_taken) in [(true, true), (false, false)] {
+        let table = format!("capacity = 750000\npopulate = {populate}");
+        let program = Program::start(&CONFIG.replace("capacity = 1000", &table));
+        let page = program.get("/metrics");
+        let resident = value(&page, "process_resident_memory_bytes");
+        assert_eq!(resident > TABLE_BYTES, is_taken, "{resident} bytes with populate = {populate}");
+    }
+}
+
+#[test]
 fn promtool_finds_nothing() {
     let program = Program::start(CONFIG);
     program.get("/v1/check/api/k");

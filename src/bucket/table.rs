@@ -37,7 +37,7 @@ pub use super::line::{Reading, View};
 /// Lines of one group: 512 bytes.
 const GROUP: usize = if cfg!(loom) { 2 } else { 8 };
 /// What a line takes with its tag.
-const BYTES_PER_LINE: usize = size_of::<Line>() + 1;
+pub const BYTES_PER_LINE: usize = size_of::<Line>() + 1;
 /// Counts begin at the epoch in milliseconds shifted by so many bits.
 const EPOCH_SHIFT: u32 = 20;
 const NS_PER_MS: u64 = 1_000_000;

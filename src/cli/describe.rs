@@ -5,11 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, PolicySpec};
-use crate::bucket::table::OnTableFull;
+use crate::bucket::table::{BYTES_PER_LINE, OnTableFull};
 use crate::config::{AdminConfig, Config, ServerConfig, TableSettings};
 use crate::data_plane::ListenAddr;
 
-const LINE_BYTES: usize = 64;
 /// More overrides than this are counted, not listed.
 const LISTED_OVERRIDES: usize = 10;
 
@@ -125,7 +124,7 @@ fn table(table: &TableSettings) -> String {
         OnTableFull::Allow => "allow",
         OnTableFull::Deny => "deny",
     };
-    let kib = table.lines * LINE_BYTES / 1024;
+    let kib = table.lines * BYTES_PER_LINE / 1024;
     let size = if kib < 1024 { format!("{kib} KiB") } else { format!("{} MiB", kib / 1024) };
     let taken = if table.populate { "" } else { ", taken as keys come" };
     format!("{} keys, {size}{taken}; {on_full} new keys when full", table.capacity)

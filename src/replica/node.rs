@@ -99,7 +99,7 @@ pub struct Replica {
     /// By the policies' positions for counters.
     pub(super) observed: Vec<Observed>,
     /// The low bits of each line's count when it was last drained: what was used since is observed.
-    marks: Vec<u16>,
+    pub(super) marks: Vec<u16>,
     observed_at: MonotonicNs,
     /// Lines of buckets that will be heard of, the next one last.
     expected: ArrayVec<(BucketId, usize), BATCH>,
