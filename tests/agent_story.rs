@@ -1,5 +1,5 @@
 //! Promises of the agent to who lives with it, by the real program: what other programs may tell it, a journal
-//! without room, drills, more of the standby, the region in a checkout, figures of Prometheus.
+//! without room, drills, more of the standby, the region in a checkout, Prometheus and its alerts.
 #![allow(clippy::unwrap_used)]
 
 #[path = "agent_story/desk.rs"]
@@ -13,6 +13,8 @@ mod dns;
 mod fake;
 #[path = "agent_failover/front.rs"]
 mod front;
+#[path = "agent_story/monitoring.rs"]
+mod monitoring;
 #[allow(dead_code)]
 #[path = "agent_failover/pager.rs"]
 mod pager;
@@ -30,10 +32,14 @@ mod support;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use desk::{ALERT_NAME, Alert, Desk, Webhook};
 use disk::Disk;
+use fake::{Fake, text};
+use monitoring::{Monitoring, Places};
 use program::{Program, command};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -272,7 +278,7 @@ fn a_bucket_that_is_almost_empty_has_the_standby_raised_once_and_moves_nothing()
 fn after_a_failover_the_region_is_pushed_and_the_report_has_what_prometheus_knows() {
     let Some(story) = Story::begin() else { return };
     let Some(checkout) = Checkout::start() else { return };
-    let prometheus = fake::Fake::start(api_of_prometheus);
+    let prometheus = Fake::start(api_of_prometheus);
     let more = format!(
         "{PROBES}{}[agent.prometheus]\nurl = \"http://{}\"\n",
         checkout.section(),
@@ -320,4 +326,45 @@ fn an_alert_of_alertmanager_pages_once_until_it_is_resolved_and_moves_nothing() 
     assert_eq!((story.pager.events().len(), story.triggers()), (2, 0));
     assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial));
     assert_says(&told(us.directory(), "audit show"), &[ALERT_NAME, "eu is not heard"]);
+}
+
+#[test]
+fn the_shipped_rule_fires_through_a_real_prometheus_and_alertmanager_into_a_page() {
+    let Some(story) = Story::begin() else { return };
+    let desk = Desk::new(&story);
+    let [_eu, us] = story.start_each([PROBES, &format!("{PROBES}{}", desk.section)]);
+    let serial = story.dns.serial();
+    let is_scraped = Arc::new(AtomicBool::new(true));
+    let eu_exporter = {
+        let is_scraped = Arc::clone(&is_scraped);
+        Fake::start(move |_| text(if is_scraped.load(Ordering::Relaxed) { 200 } else { 500 }, ""))
+    };
+    let people = Fake::start(|_| text(200, ""));
+    let places = Places {
+        scraped: [eu_exporter.address.to_string(), format!("{US}:{}", story.port)],
+        admin: desk.address(),
+        token: &story.secrets.path().join("alerts"),
+        people: people.address.to_string(),
+    };
+    let Some(_monitoring) = Monitoring::start(&places) else { return };
+    until("the first scrape", || !eu_exporter.asked().is_empty());
+    is_scraped.store(false, Ordering::Relaxed);
+    let begins = "openclaw-rating:rates:us:alert/OpenClawRegionDown/";
+    let key_of = |kind: &str| {
+        let mut events = story.pager.events().into_iter();
+        events.find_map(|(found, key, _)| (found == kind && key.starts_with(begins)).then_some(key))
+    };
+    until("the page", || key_of("trigger").is_some());
+    let page = story.pager.first_page();
+    assert_says(
+        page["payload"]["summary"].as_str().unwrap(),
+        &["OpenClawRegionDown", "No rate-limit server answers in eu"],
+    );
+    assert_eq!(page["payload"]["severity"], "critical");
+    is_scraped.store(true, Ordering::Relaxed);
+    until("the end of the page", || key_of("resolve").is_some());
+    assert_eq!(key_of("resolve"), key_of("trigger"));
+    assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial));
+    assert_eq!(story.triggers(), 0);
+    assert_says(&told(us.directory(), "audit show"), &["OpenClawRegionDown"]);
 }

@@ -100,6 +100,10 @@ impl Desk {
         Self { port, section }
     }
 
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     pub(crate) fn webhook(&self, webhook: &Webhook) -> Answer {
         let signature = format!("X-PagerDuty-Signature: {}\r\n", webhook.signature);
         self.post("/webhooks/pagerduty", &signature, &webhook.body)
