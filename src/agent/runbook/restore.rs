@@ -62,7 +62,13 @@ impl Runbook {
         let timeout_ms = self.config.timing.read_timeout_ms;
         let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::ReadRecord);
         match ended {
-            Some(Ended::Found(found)) if is_same(&found, &change.expected) => self.restored(head, &change),
+            Some(Ended::Found(found)) if is_same(&found, &change.expected) => {
+                if !head.is_drill() {
+                    // The journal may have no outcome of the write that says so.
+                    self.saw_record(found);
+                }
+                self.restored(head, &change)
+            }
             Some(Ended::Found(found)) if is_same(&found, &change.wanted) && attempt > 1 && self.is_restore_in_doubt() => {
                 self.hand_over(&format!(
                     "the record leads to {}, long after it was put back: that had no effect, or somebody changed it \

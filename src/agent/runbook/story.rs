@@ -26,8 +26,8 @@ pub(super) struct Story {
     pub(super) fails: Option<Step>,
     /// Such tasks do not end.
     pub(super) holds: Option<Step>,
-    /// For the rules: what the last preflight of the incident passed, and when.
-    pub(super) passed: Option<(IncidentId, Region, UnixMs)>,
+    /// For the rules: what the last preflight of each incident passed, and when.
+    pub(super) passed: BTreeMap<IncidentId, (Region, UnixMs)>,
 }
 
 pub(super) fn view(standing: Standing, cannot_see: u32) -> RegionView {
@@ -71,7 +71,7 @@ impl Story {
             assessment: Assessment::default(),
             fails: None,
             holds: None,
-            passed: None,
+            passed: BTreeMap::new(),
         };
         story.assess(all_well());
         story.settle();
@@ -149,7 +149,7 @@ impl Story {
             self.journal.push((self.now, task.incident.clone(), entry));
         }
         if let (Work::Preflight { target }, Some(id), true) = (&task.work, &task.incident, done) {
-            self.passed = Some((id.clone(), target.clone(), self.now));
+            self.passed.insert(id.clone(), (target.clone(), self.now));
         }
         self.feed(Event::Done { task: task.id, ended });
     }

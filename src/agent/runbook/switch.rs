@@ -224,6 +224,10 @@ impl Runbook {
         let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::ReadRecord);
         if let Some(Ended::Found(found)) = &ended {
             if is_same(found, &change.wanted) {
+                if !head.is_drill() {
+                    // The journal has no outcome of the write that says so.
+                    self.saw_record(found.clone());
+                }
                 return self.written(head, run, change);
             }
             if is_same(found, &change.expected) {
