@@ -506,6 +506,22 @@ fn the_largest_answers_fit_the_room_they_are_promised() {
     assert!(one.len() < super::render::MAX_CHECK_BYTES, "{}", one.len());
 }
 
+/// RFC 9112, 2.2: some clients end a body with a line end that is not part of it.
+#[test]
+fn one_empty_line_before_a_request_is_ignored_however_it_arrives_and_a_second_is_not() {
+    let request = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
+    for (stream, expected) in [
+        (format!("\r\n{request}\r\n{request}{request}"), vec![200, 200, 200]),
+        (format!("{request}\r\n\r\n{request}"), vec![200, 400]),
+        (format!("\r{request}"), vec![400]),
+    ] {
+        for length in [1, 2, 3, stream.len()] {
+            let (answer, _) = Server::new().feed(stream.as_bytes().chunks(length));
+            assert_eq!(statuses(&answer), expected, "{stream:?} in pieces of {length}");
+        }
+    }
+}
+
 fn any_request() -> impl Strategy<Value = String> {
     let host = "Host: h\r\n";
     prop_oneof![
@@ -522,6 +538,7 @@ fn any_request() -> impl Strategy<Value = String> {
         Just(format!("GET /health HTTP/1.1\r\n{host}\r\n")),
         Just(format!("GET /metrics HTTP/1.1\r\n{host}\r\n")),
         Just(format!("GET /nothing HTTP/1.1\r\n{host}\r\n")),
+        Just(format!("\r\nGET /health HTTP/1.1\r\n{host}\r\n")),
         Just("GET /bad HTTP/1.1\r\n\r\n".to_owned()),
     ]
 }

@@ -156,9 +156,10 @@ impl ConnectionState {
     /// Bytes of one empty line before a request, which is to be ignored (RFC 9112, 2.2).
     #[inline]
     pub(crate) fn skip_blank_line(&mut self, input: &[u8]) -> usize {
-        let skip = !self.blank_line_skipped && self.phase == Phase::default() && input.starts_with(b"\r\n");
-        if skip {
-            self.blank_line_skipped = true;
+        // Its first byte may have been looked at already, when it came alone.
+        let is_first = matches!(self.phase, Phase::Head { line_start: 0, searched: ..=1 });
+        if is_first && !self.blank_line_skipped && input.starts_with(b"\r\n") {
+            (self.phase, self.blank_line_skipped) = (Phase::default(), true);
             return super::BLANK_LINE_BYTES;
         }
         0
