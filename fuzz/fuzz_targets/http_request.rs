@@ -64,12 +64,14 @@ fn answers<'i>(pieces: impl Iterator<Item = &'i [u8]>) -> Vec<u8> {
 }
 
 /// The status of each answer. Of what ends a connection only that it does: a request that is refused for one
-/// of its faults before it is complete may, when it is seen whole, be refused for another.
+/// of its faults before it is complete may, when it is seen whole, be refused for another. Interim answers do not
+/// count: who sends a body with its head is not told to go on.
 fn statuses(answers: &[u8]) -> Vec<&[u8]> {
     const LINE: &[u8] = b"HTTP/1.1 ";
     let starts = answers.windows(LINE.len()).enumerate().filter(|(_, part)| *part == LINE);
     let status = starts.filter_map(|(at, _)| answers[at + LINE.len()..].get(..3));
-    let mut statuses: Vec<_> = status.filter(|status| status.iter().all(u8::is_ascii_digit)).collect();
+    let is_final = |status: &&[u8]| status.iter().all(u8::is_ascii_digit) && status[0] != b'1';
+    let mut statuses: Vec<_> = status.filter(is_final).collect();
     if let Some(last) = statuses.last_mut()
         && last[0] >= b'4'
     {
