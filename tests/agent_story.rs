@@ -52,6 +52,11 @@ const PROBES: &str = "[agent.probe]\ninterval = \"200ms\"\nup_after = 2\n";
 /// How long nothing must happen where something would within some milliseconds.
 const A_WHILE: Duration = Duration::from_millis(1500);
 
+/// Both regions; `us` has the admin listener.
+fn start_with_desk(story: &Story, desk: &Desk) -> [Program; 2] {
+    story.start_each([PROBES, &format!("{PROBES}{}", desk.section)])
+}
+
 /// What the program says to somebody in this directory.
 fn told(directory: &Path, arguments: &str) -> String {
     let output = command(directory).args(arguments.split(' ')).output().unwrap();
@@ -80,7 +85,7 @@ fn is_reported(node: &Program) -> bool {
 fn a_signed_webhook_acknowledges_once_and_what_is_forged_or_replayed_moves_nothing() {
     let Some(story) = Story::begin() else { return };
     let desk = Desk::new(&story);
-    let [eu, us] = story.start_each([PROBES, &format!("{PROBES}{}", desk.section)]);
+    let [eu, us] = start_with_desk(&story, &desk);
     let serial = story.dns.serial();
     let early = Webhook::acknowledged("01EARLY", PAGE_KEY);
     let answer = desk.webhook(&early);
@@ -305,7 +310,7 @@ fn after_a_failover_the_region_is_pushed_and_the_report_has_what_prometheus_know
 fn an_alert_of_alertmanager_pages_once_until_it_is_resolved_and_moves_nothing() {
     let Some(story) = Story::begin() else { return };
     let desk = Desk::new(&story);
-    let [_eu, us] = story.start_each([PROBES, &format!("{PROBES}{}", desk.section)]);
+    let [_eu, us] = start_with_desk(&story, &desk);
     let serial = story.dns.serial();
     let firing = Alert { fingerprint: "1a30ba71", status: "firing", summary: "eu is not heard" };
     assert_eq!(desk.alert_by("a-token-of-somebody", &firing).status, 401);
@@ -332,7 +337,7 @@ fn an_alert_of_alertmanager_pages_once_until_it_is_resolved_and_moves_nothing() 
 fn the_shipped_rule_fires_through_a_real_prometheus_and_alertmanager_into_a_page() {
     let Some(story) = Story::begin() else { return };
     let desk = Desk::new(&story);
-    let [_eu, us] = story.start_each([PROBES, &format!("{PROBES}{}", desk.section)]);
+    let [_eu, us] = start_with_desk(&story, &desk);
     let serial = story.dns.serial();
     let is_scraped = Arc::new(AtomicBool::new(true));
     let eu_exporter = {

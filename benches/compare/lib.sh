@@ -28,6 +28,17 @@ trap 'exit 130' INT TERM
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 1; }
 
+# Reads the options of a script that has no others into `rounds` and `seconds`.
+read_rounds() { # ARGUMENTS...
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --rounds) rounds=$2; shift 2 ;;
+            --seconds) seconds=$2; shift 2 ;;
+            *) echo "usage: benches/compare/${0##*/} [--rounds N] [--seconds N]" >&2; exit 2 ;;
+        esac
+    done
+}
+
 # Whether a tool is there; says how to get it if not.
 have() { # TOOL REMEDY
     command -v "$1" >/dev/null && return

@@ -4,18 +4,11 @@
 set -euo pipefail
 
 rounds=5 seconds=5
-usage() { echo "usage: benches/compare/replication.sh [--rounds N] [--seconds N]"; }
-while [ $# -gt 0 ]; do
-    case $1 in
-        --rounds) rounds=$2; shift 2 ;;
-        --seconds) seconds=$2; shift 2 ;;
-        *) usage >&2; exit 2 ;;
-    esac
-done
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
+read_rounds "$@"
 
-# The configuration of node ID, which hears its peer at PORT + ID.
+# The configuration of node ID, which hears its peer at port 18090 + ID.
 write_config() { # ID
     cat "$here/conf/openclaw-rating.toml"
     cat <<END
@@ -43,14 +36,14 @@ start_with_peer() {
     sleep 2
 }
 
-# Appends "label depth keys CPU-µs-a-check checks/s" of one run.
+# Appends "label depth keys CPU-µs-a-check" of one run.
 measure() { # LABEL DEPTH KEYS
     local before result
     before=$(cpu_ticks "${pid[ours]}")
     result=$(wrk_run 18080 64 "$seconds" "$here/load/checks.lua" get "$2" "$3" random)
     awk -v label="$1 $2 $3" -v ticks=$(($(cpu_ticks "${pid[ours]}") - before)) -v hz="$ticks_per_second" '
         $5 > 0 { print "error: " $5 " answers were no success" > "/dev/stderr"; exit 1 }
-        { printf "%s %.4f %.0f\n", label, ticks / hz * 1000000 / $1, $2 }' <<<"$result" >>"$work/runs"
+        { printf "%s %.4f\n", label, ticks / hz * 1000000 / $1 }' <<<"$result" >>"$work/runs"
 }
 
 changes_sent() {

@@ -3,16 +3,9 @@
 set -euo pipefail
 
 rounds=5 seconds=5 most_keys=10000000 most_connections=10000 active=64
-usage() { echo "usage: benches/compare/scale.sh [--rounds N] [--seconds N]"; }
-while [ $# -gt 0 ]; do
-    case $1 in
-        --rounds) rounds=$2; shift 2 ;;
-        --seconds) seconds=$2; shift 2 ;;
-        *) usage >&2; exit 2 ;;
-    esac
-done
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
+read_rounds "$@"
 
 # Appends "label CPU-µs-a-check" of one run to the file.
 measure() { # LABEL KEYS
