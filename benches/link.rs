@@ -26,6 +26,8 @@ const ROUNDS: usize = 41;
 const CHARGES: usize = 49_152;
 const FLUSH: Duration = Duration::from_millis(20);
 const DETECT: Duration = Duration::from_millis(500);
+/// More than a flush has.
+const MAX_DATAGRAMS: usize = 4096;
 /// Flushes in which two nodes meet and the sync of a small table is served.
 const MEETING: usize = 2_000;
 /// What IPv6 and UDP add to a datagram.
@@ -50,8 +52,9 @@ struct Node {
     policies: Arc<PolicySet>,
     replica: Replica,
     link: Link,
-    /// Datagrams that were sent, in buffers taken at the start.
-    sent: Vec<Datagram>,
+    /// Buffers taken at the start, the first of which hold the datagrams that were sent.
+    buffers: Vec<Datagram>,
+    sent: usize,
 }
 
 impl Node {
@@ -72,7 +75,15 @@ impl Node {
             max_bytes_per_second: 1 << 40,
         };
         let link = Link::new(&config, [number; 32], size.lines as u32, now).unwrap();
-        Self { number, table, policies, replica, link, sent: Vec::with_capacity(4096) }
+        Self {
+            number,
+            table,
+            policies,
+            replica,
+            link,
+            buffers: vec![([0; MAX_DATAGRAM_BYTES], 0); MAX_DATAGRAMS],
+            sent: 0,
+        }
     }
 
     fn charge(&self, ids: &[BucketId], now: MonotonicNs) {
@@ -82,16 +93,18 @@ impl Node {
 
     /// One flush.
     fn transmit(&mut self, now: MonotonicNs) {
-        self.sent.clear();
-        let mut out = [0; MAX_DATAGRAM_BYTES];
-        while let Some((_, bytes)) = self.link.poll_transmit(now, &mut self.replica, &mut out) {
-            self.sent.push((out, bytes));
+        self.sent = 0;
+        for (out, length) in &mut self.buffers {
+            let Some((_, bytes)) = self.link.poll_transmit(now, &mut self.replica, out) else { return };
+            *length = bytes;
+            self.sent += 1;
         }
+        panic!("more than {MAX_DATAGRAMS} datagrams in a flush");
     }
 
     /// Takes what the other node has sent.
     fn receive(&mut self, other: &mut Self, now: MonotonicNs) {
-        for (datagram, bytes) in &mut other.sent {
+        for (datagram, bytes) in &mut other.buffers[..other.sent] {
             let from = address(other.number);
             self.link.handle_datagram(now, from, &mut datagram[..*bytes], &mut self.replica);
         }

@@ -16,6 +16,8 @@ pub(crate) unsafe trait Atoms: Default {}
 unsafe impl Atoms for Line {}
 // SAFETY: as above.
 unsafe impl Atoms for std::sync::atomic::AtomicU64 {}
+// SAFETY: as above.
+unsafe impl Atoms for std::sync::atomic::AtomicU16 {}
 
 /// Values in memory of their own, fixed in number.
 ///

@@ -29,6 +29,7 @@ use super::tags::Tags;
 use crate::time::MonotonicNs;
 
 mod batch;
+mod locate;
 mod merge;
 
 pub(crate) use super::line::Heard;
@@ -228,38 +229,6 @@ impl BucketTable {
         self.slots.store(Arc::new(policies.slots().to_vec()));
     }
 
-    /// Asks the cache for the line that a bucket is most likely in.
-    #[inline]
-    pub fn prefetch(&self, id: BucketId) {
-        self.lines.prefetch(self.window(id).at(0));
-    }
-
-    /// Asks the cache for lines by their numbers.
-    pub(crate) fn prefetch_lines(&self, lines: &[usize]) {
-        lines.iter().for_each(|line| self.lines.prefetch(*line));
-    }
-
-    /// Asks the cache for all that the coming charges of a batch will touch, so that misses overlap: the
-    /// likeliest line of each, then, where it holds another bucket, the tags of its groups, and then the
-    /// line that these name. Each line asked for in vain costs bandwidth.
-    pub fn prefetch_batch(&self, ids: &[BucketId]) {
-        for id in ids {
-            self.prefetch(*id);
-        }
-        for id in ids {
-            let window = self.window(*id);
-            if !self.lines[window.at(0)].may_hold(*id) {
-                self.prefetch_tags(&window);
-            }
-        }
-        for id in ids {
-            let window = self.window(*id);
-            if !self.lines[window.at(0)].may_hold(*id) {
-                self.tagged(*id, &window).for_each(|line| self.lines.prefetch(line));
-            }
-        }
-    }
-
     #[inline]
     fn prefetch_tags(&self, window: &Window) {
         self.tags.prefetch(window.first);
@@ -428,9 +397,9 @@ impl BucketTable {
         Window { first: first * GROUP, second: second * GROUP, offset: low % GROUP }
     }
 
-    /// The line that holds a bucket which was asked for by [`BucketTable::prefetch_batch`].
+    /// The line that holds a bucket.
     pub(crate) fn line(&self, id: BucketId) -> Option<usize> {
-        self.find_near(id, &self.window(id))
+        self.find(id)
     }
 
     fn used_lines(&self, group: usize) -> usize {

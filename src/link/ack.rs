@@ -3,10 +3,11 @@
 use arrayvec::ArrayVec;
 
 use super::replay::WINDOW;
+use crate::replica::MAX_ENTRIES_HEARD;
 use crate::time::MonotonicNs;
 
 /// Most entries in a datagram.
-pub(super) const MAX_ENTRIES: usize = 35;
+pub(super) const MAX_ENTRIES: usize = MAX_ENTRIES_HEARD;
 /// A datagram is lost when one numbered so much higher was heard. Less would take reordering for loss.
 const REORDER: u64 = 8;
 

@@ -31,10 +31,10 @@ impl Batch {
         (self.sent, self.cargo, self.oldest_change) = (0, cargo, oldest_change);
     }
 
-    /// Adds an entry; there is room for [`BATCH_ENTRIES`].
-    pub(super) fn push(&mut self, line: u32, entry: Entry) {
-        debug_assert!(self.entries.len() < BATCH_ENTRIES);
-        self.entries.push((line, entry));
+    /// Takes entries from who adds them; there is room for [`BATCH_ENTRIES`].
+    pub(super) fn gather(&mut self, add: impl FnOnce(&mut Vec<(u32, Entry)>)) {
+        add(&mut self.entries);
+        debug_assert!(self.entries.len() <= BATCH_ENTRIES);
     }
 
     /// Puts those gathered in order.
@@ -80,7 +80,8 @@ mod tests {
         batch.begin(Cargo::Changes, MonotonicNs(5));
         for line in 0..6_u32 {
             let id = BucketId::from_u128(line.into());
-            batch.push(line, Entry { policy: u64::from(line % 2), id, count: 1, used: 1, level: 1 });
+            let entry = Entry { policy: u64::from(line % 2), id, count: 1, used: 1, level: 1 };
+            batch.gather(|said| said.push((line, entry)));
         }
         batch.finish();
         let policies: Vec<u64> = batch.rest().iter().map(|(_, entry)| entry.policy).collect();

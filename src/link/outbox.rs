@@ -6,14 +6,12 @@ use super::ack::{Cargo, Fate, Sent};
 use super::batch::{BATCH_ENTRIES, Batch};
 use super::pending::Backlog;
 use super::sync::{Served, Sweep};
-use super::urgency::UrgentWalk;
+use super::urgency::{LOOKED_AT_TOGETHER, UrgentWalk};
 use crate::replica::Store;
 use crate::time::MonotonicNs;
 
 /// Lines that a flush looks at, for each peer: a few milliseconds of the control plane.
 const LINES_A_FLUSH: u32 = 65_536;
-/// Lines that are waited for together.
-const LOOKED_AT_TOGETHER: usize = 32;
 
 /// Lines that wait for one peer.
 #[derive(Debug)]
@@ -63,7 +61,8 @@ impl Outbox {
     pub(super) fn begin_flush(&mut self, affordable: u32, store: &dyn Store, now: MonotonicNs) {
         self.looks = LINES_A_FLUSH;
         self.sweep.earn(now);
-        self.urgent.plan(self.backlog.lines(), affordable, |line| store.urgency(line, now));
+        let urgencies = |lines: &[u32], each: &mut dyn FnMut(u8)| store.urgencies(lines, now, each);
+        self.urgent.plan(self.backlog.lines(), affordable, urgencies);
     }
 
     /// Gathers at most `most` entries: changes and a sync in turn, or what the sweep comes by when there is
@@ -95,12 +94,7 @@ impl Outbox {
             if lines.is_empty() {
                 break;
             }
-            store.expect_lines(&lines);
-            for line in &lines {
-                if let Some(entry) = store.entry(*line, now) {
-                    batch.push(*line, entry);
-                }
-            }
+            batch.gather(|said| store.tell(&lines, now, said));
         }
         batch.finish();
     }
@@ -128,7 +122,11 @@ impl Outbox {
     }
 
     fn next_changed(&mut self, store: &dyn Store, now: MonotonicNs) -> Option<u32> {
-        let urgent = self.urgent.next(self.backlog.lines(), |line| store.urgency(line, now));
+        let urgent = self.urgent.next(self.backlog.lines(), |line| {
+            let mut urgency = 0;
+            store.urgencies(&[line], now, &mut |of_line| urgency = of_line);
+            urgency
+        });
         if let Some(line) = urgent {
             self.backlog.remove(line);
         }

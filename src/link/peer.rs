@@ -20,8 +20,7 @@ use super::wire::{
     self, ENTRY_BYTES, FLAG_HEARTBEAT, FLAG_SYNC, FLAG_SYNC_DONE, Frame, HEADER_BYTES, Header, MAX_ACK_WORDS,
 };
 use super::{LinkConfig, PeerAddress};
-use crate::bucket::hash::BucketId;
-use crate::replica::{Arrival, NodeId, Store};
+use crate::replica::{Arrival, Entry, NodeId, Store};
 use crate::time::MonotonicNs;
 
 /// What a datagram takes at most, on the wire.
@@ -140,15 +139,9 @@ impl Peer {
     fn apply(&self, frame: &Frame<'_>, store: &mut dyn Store, now: MonotonicNs) -> u32 {
         let is_sync = frame.header.flags & FLAG_SYNC != 0 && self.is_wanted(frame.header.sync_served);
         let arrival = if is_sync { Arrival::Sync } else { Arrival::Delta };
-        let ids: ArrayVec<BucketId, MAX_ENTRIES> =
-            frame.entries().take(MAX_ENTRIES).map(|entry| entry.id).collect();
-        store.expect(self.node, &ids);
-        let mut entries = 0;
-        for entry in frame.entries() {
-            store.apply(self.node, &entry, arrival, now);
-            entries += 1;
-        }
-        entries
+        let entries: ArrayVec<Entry, MAX_ENTRIES> = frame.entries().take(MAX_ENTRIES).collect();
+        store.hear(self.node, &entries, arrival, now);
+        entries.len() as u32
     }
 
     const fn is_wanted(&self, sync: u32) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::keys::Secret;
 use super::{Handled, Link, LinkConfig, MAX_DATAGRAM_BYTES, PeerAddress};
 use crate::bucket::hash::BucketId;
-use crate::replica::{Applied, Arrival, Entry, NodeId, Store};
+use crate::replica::{Arrival, Entry, NodeId, Store};
 use crate::time::MonotonicNs;
 
 pub(super) const FLUSH: Duration = Duration::from_millis(20);
@@ -69,32 +69,32 @@ impl Store for Counters {
         std::mem::take(&mut self.changed).into_iter().for_each(changed);
     }
 
-    fn expect_lines(&self, _lines: &[u32]) {}
-
-    fn entry(&self, line: u32, _now: MonotonicNs) -> Option<Entry> {
-        let count = self.count(line);
-        let id = BucketId::from_u128(u128::from(line) + 1);
-        (count > 0).then_some(Entry { policy: u64::from(line % 3), id, count, used: count, level: 1 })
+    fn tell(&self, lines: &[u32], _now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+        for line in lines {
+            let (count, id) = (self.count(*line), BucketId::from_u128(u128::from(*line) + 1));
+            if count > 0 {
+                said.push((*line, Entry { policy: u64::from(line % 3), id, count, used: count, level: 1 }));
+            }
+        }
     }
 
     fn count(&self, line: u32) -> u64 {
         self.counts[line as usize]
     }
 
-    fn urgency(&self, line: u32, _now: MonotonicNs) -> u8 {
-        if self.urgent.contains(&line) { 250 } else { 3 }
+    fn urgencies(&self, lines: &[u32], _now: MonotonicNs, each: &mut dyn FnMut(u8)) {
+        lines.iter().for_each(|line| each(if self.urgent.contains(line) { 250 } else { 3 }));
     }
 
-    fn expect(&mut self, _from: NodeId, _ids: &[BucketId]) {}
-
-    fn apply(&mut self, from: NodeId, entry: &Entry, _arrival: Arrival, _now: MonotonicNs) -> Applied {
-        let line = (entry.id.get() - 1) as u32;
-        self.order.push(line);
-        let heard = self.heard.entry((from.get(), line)).or_default();
-        let growth = entry.count.saturating_sub(*heard);
-        *heard += growth;
-        *self.charged.entry((from.get(), line)).or_default() += growth;
-        if growth == 0 { Applied::Known } else { Applied::Charged(growth) }
+    fn hear(&mut self, from: NodeId, entries: &[Entry], _arrival: Arrival, _now: MonotonicNs) {
+        for entry in entries {
+            let line = (entry.id.get() - 1) as u32;
+            self.order.push(line);
+            let heard = self.heard.entry((from.get(), line)).or_default();
+            let growth = entry.count.saturating_sub(*heard);
+            *heard += growth;
+            *self.charged.entry((from.get(), line)).or_default() += growth;
+        }
     }
 
     fn peer_present(&mut self, peer: NodeId, present: bool, _now: MonotonicNs) {

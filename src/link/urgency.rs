@@ -1,11 +1,15 @@
 //! Which lines go first when a peer cannot be told of all that changed: those nearest their limit.
 
+use arrayvec::ArrayVec;
+
 use super::pending::LineSet;
 
 /// Lines looked at for each that can be sent, and at least and at most in a flush.
 const LOOK_AT: u32 = 4;
 const MIN_LOOK: u32 = 1024;
 const MAX_LOOK: u32 = 65_536;
+/// Lines that are waited for together.
+pub(super) const LOOKED_AT_TOGETHER: usize = 128;
 
 /// A walk over a part of the lines that wait, which takes those whose urgency is in its top.
 ///
@@ -22,7 +26,14 @@ pub(super) struct UrgentWalk {
 
 impl UrgentWalk {
     /// Plans a flush in which `affordable` lines can be told of.
-    pub(super) fn plan(&mut self, lines: &LineSet, affordable: u32, mut urgency: impl FnMut(u32) -> u8) {
+    ///
+    /// `urgencies` tells of each of some lines in turn; many at once, since each is a miss of the caches.
+    pub(super) fn plan(
+        &mut self,
+        lines: &LineSet,
+        affordable: u32,
+        urgencies: impl Fn(&[u32], &mut dyn FnMut(u8)),
+    ) {
         self.quota = 0;
         if affordable >= lines.len() {
             return;
@@ -31,16 +42,28 @@ impl UrgentWalk {
         self.look = affordable.saturating_mul(LOOK_AT).clamp(MIN_LOOK, MAX_LOOK).min(lines.len());
         self.quota = affordable - affordable / 8;
         let mut histogram = [0_u32; 256];
-        for _ in 0..self.look {
-            let Some(line) = lines.next(self.after).or_else(|| lines.next(0)) else { break };
-            histogram[usize::from(urgency(line))] += 1;
-            self.after = line.saturating_add(1);
+        let mut left = self.look as usize;
+        while left > 0 {
+            let part = self.look_at(lines, left);
+            urgencies(&part, &mut |urgency| histogram[usize::from(urgency)] += 1);
+            left -= part.len();
         }
         self.threshold = threshold(&histogram, self.quota);
     }
 
+    /// The next lines of the part, at least one and at most `most`, which are no more than there are.
+    fn look_at(&mut self, lines: &LineSet, most: usize) -> ArrayVec<u32, LOOKED_AT_TOGETHER> {
+        let mut part = ArrayVec::new();
+        while part.len() < most.min(LOOKED_AT_TOGETHER) {
+            let Some(line) = lines.next(self.after).or_else(|| lines.next(0)) else { break };
+            self.after = line.saturating_add(1);
+            part.push(line);
+        }
+        part
+    }
+
     /// The next line that is urgent; `None` when the others' turn has come.
-    pub(super) fn next(&mut self, lines: &LineSet, mut urgency: impl FnMut(u32) -> u8) -> Option<u32> {
+    pub(super) fn next(&mut self, lines: &LineSet, urgency: impl Fn(u32) -> u8) -> Option<u32> {
         while self.quota > 0 && self.look > 0 {
             let line = lines.next(self.cursor).or_else(|| lines.next(0))?;
             self.cursor = line.saturating_add(1);
@@ -74,6 +97,10 @@ mod tests {
         set
     }
 
+    fn each(urgency: impl Fn(u32) -> u8) -> impl Fn(&[u32], &mut dyn FnMut(u8)) {
+        move |lines, tell| lines.iter().for_each(|line| tell(urgency(*line)))
+    }
+
     fn walk(walk: &mut UrgentWalk, lines: &mut LineSet, urgency: impl Fn(u32) -> u8) -> Vec<u32> {
         let mut taken = vec![];
         while let Some(line) = walk.next(lines, &urgency) {
@@ -87,7 +114,7 @@ mod tests {
     fn the_most_urgent_go_first_and_leave_room_for_others() {
         let (mut lines, mut urgent) = (set(1000), UrgentWalk::default());
         let urgency = |line: u32| if line % 10 == 3 { 200 } else { 5 };
-        urgent.plan(&lines, 100, urgency);
+        urgent.plan(&lines, 100, each(urgency));
         let taken = walk(&mut urgent, &mut lines, urgency);
         assert_eq!(taken.len(), 88);
         assert!(taken.iter().all(|line| line % 10 == 3));
@@ -96,16 +123,16 @@ mod tests {
     #[test]
     fn when_all_can_be_told_of_there_is_no_order() {
         let (mut lines, mut urgent) = (set(100), UrgentWalk::default());
-        urgent.plan(&lines, 100, |_| 255);
+        urgent.plan(&lines, 100, each(|_| 255));
         assert!(walk(&mut urgent, &mut lines, |_| 255).is_empty());
     }
 
     #[test]
     fn each_flush_looks_at_another_part() {
         let (mut lines, mut urgent) = (set(10_000), UrgentWalk::default());
-        urgent.plan(&lines, 10, |_| 1);
+        urgent.plan(&lines, 10, each(|_| 1));
         let first = walk(&mut urgent, &mut lines, |_| 1);
-        urgent.plan(&lines, 10, |_| 1);
+        urgent.plan(&lines, 10, each(|_| 1));
         let second = walk(&mut urgent, &mut lines, |_| 1);
         assert!(first.iter().all(|line| *line < 1024) && second.iter().all(|line| *line >= 1024));
     }

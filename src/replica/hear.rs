@@ -4,6 +4,7 @@ use super::node::Replica;
 use super::rule::{self, News};
 use super::{Applied, Arrival, Entry, NodeId};
 use crate::bucket::gcra::{self, FIXED_BITS};
+use crate::bucket::notes::LineNotes;
 use crate::bucket::policy::Limits;
 use crate::bucket::sharing::Consistency;
 use crate::bucket::table::{BucketTable, Heard};
@@ -16,7 +17,7 @@ use crate::time::MonotonicNs;
 struct Hearing<'a> {
     table: &'a BucketTable,
     entry: &'a Entry,
-    heard: &'a [u64],
+    heard: &'a LineNotes<u64>,
     strict: bool,
     /// The sender's level is taken over rather than charged for.
     adopts: bool,
@@ -36,7 +37,7 @@ struct Hearing<'a> {
 impl Hearing<'_> {
     /// The `tat` that the line gets.
     fn next(&mut self, line: usize, heard: Heard, limits: &Limits) -> u64 {
-        let before = heard.known.then(|| self.heard[line]);
+        let before = heard.known.then(|| self.heard.get(line));
         self.highest = before.unwrap_or(0).max(self.entry.count);
         self.phantom = None;
         let news = rule::news(before, self.entry);
@@ -123,14 +124,14 @@ const fn to_fixed(tokens: u64) -> u64 {
 }
 
 impl Replica {
-    pub(super) fn hear(
+    pub(super) fn merge(
         &mut self,
         from: NodeId,
         entry: &Entry,
+        line: Option<usize>,
         arrival: Arrival,
         now: MonotonicNs,
     ) -> Applied {
-        let hint = self.expected_line(entry.id);
         let Some(column) = self.column(from) else { return Applied::UnknownNode };
         let Some(rules) = self.directory.find(entry.policy) else { return Applied::UnknownPolicy };
         let mut hearing = Hearing {
@@ -150,13 +151,13 @@ impl Replica {
             highest: 0,
         };
         let merged =
-            self.table.merge(entry.id, hint, &rules.limits, column as u32, now, |line, heard, limits| {
+            self.table.merge(entry.id, line, &rules.limits, column as u32, now, |line, heard, limits| {
                 hearing.next(line, heard, limits)
             });
         let Some(line) = merged else { return Applied::TableFull };
         let Hearing { applied, highest, covered, phantom, forgotten, .. } = hearing;
         let rules_index = rules.index;
-        self.peers[column].heard[line] = highest;
+        self.peers[column].heard.set(line, highest);
         if let Some((fixed, idle)) = phantom {
             self.table.add_phantom(line, fixed, idle);
         }

@@ -19,10 +19,12 @@ mod node_tests;
 use crate::bucket::hash::BucketId;
 use crate::time::MonotonicNs;
 
-pub use node::{Replica, ReplicaConfig, ReplicaError, ReplicaStats};
+pub use node::{Located, Replica, ReplicaConfig, ReplicaError, ReplicaStats};
 
 /// Most nodes in a cluster.
 pub const MAX_NODES: usize = 16;
+/// Most entries that are heard at once: as many as a datagram has.
+pub const MAX_ENTRIES_HEARD: usize = 35;
 
 /// The number of a node in its cluster: 1 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,23 +106,17 @@ pub trait Store {
     /// with others.
     fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32));
 
-    /// These lines will be asked for next: what is slow about it can begin now.
-    fn expect_lines(&self, lines: &[u32]);
-
-    /// What this node says of a line; `None` when there is nothing to say.
-    fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry>;
+    /// Adds what this node says of `lines` to `said`, each with its line; of some there may be nothing to say.
+    fn tell(&self, lines: &[u32], now: MonotonicNs, said: &mut Vec<(u32, Entry)>);
 
     /// This node's own counter in a line, zero when it has none.
     fn count(&self, line: u32) -> u64;
 
-    /// How close a bucket is to its limit, 255 the closest.
-    fn urgency(&self, line: u32, now: MonotonicNs) -> u8;
+    /// Calls `each` with how close each of these buckets is to its limit, 255 the closest.
+    fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8));
 
-    /// Entries of these buckets come next from `from`: what is slow about it can begin now.
-    fn expect(&mut self, from: NodeId, ids: &[BucketId]);
-
-    /// Merges what `from` says.
-    fn apply(&mut self, from: NodeId, entry: &Entry, arrival: Arrival, now: MonotonicNs) -> Applied;
+    /// Merges what `from` says, at most [`MAX_ENTRIES_HEARD`] entries.
+    fn hear(&mut self, from: NodeId, entries: &[Entry], arrival: Arrival, now: MonotonicNs);
 
     /// A peer has been silent for too long, or is heard again.
     fn peer_present(&mut self, peer: NodeId, present: bool, now: MonotonicNs);

@@ -1,5 +1,6 @@
 //! The buckets of this node as its peers see them, and what they do to them.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +9,18 @@ use arrayvec::ArrayVec;
 use super::directory::Directory;
 use super::presence::Presence;
 use super::shares::Observed;
-use super::{Applied, Arrival, Entry, MAX_NODES, NodeId, Store};
+use super::{Applied, Arrival, Entry, MAX_ENTRIES_HEARD, MAX_NODES, NodeId, Store};
 use crate::bucket::gcra;
 use crate::bucket::hash::BucketId;
+use crate::bucket::notes::{LineNotes, Note};
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::time::MonotonicNs;
 
 /// Consumption is summed up this often.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
-/// Lines that are waited for together.
-const BATCH: usize = 35;
+/// Changed lines that are waited for together.
+const BATCH: usize = 128;
 /// So few lines, 128 KiB, a core has in its own caches. What is shared with other cores does not stay: a line
 /// is touched once a flush, and others use the cache in between.
 const CACHED_LINES: usize = 1 << 11;
@@ -47,6 +49,16 @@ pub enum ReplicaError {
     /// Lines are numbered by 32 bits.
     #[error("a table of {0} lines is too large to be replicated: the most is 4294967296")]
     TooManyLines(usize),
+    /// The kernel refused.
+    #[error(
+        "cannot map {bytes} bytes for counters of peers: {kind}; lower [table] capacity or raise the memory limit"
+    )]
+    NoMemory {
+        /// What was asked for.
+        bytes: usize,
+        /// The kernel's answer.
+        kind: io::ErrorKind,
+    },
 }
 
 /// Sums since the start, for metrics.
@@ -83,8 +95,11 @@ pub(super) struct Peer {
     /// The highest count heard, by line; it is of the line's owner if the line has noted the peer.
     ///
     /// Apart from the lines: a check never reads them, and they cost 8 bytes a peer a line.
-    pub(super) heard: Vec<u64>,
+    pub(super) heard: LineNotes<u64>,
 }
+
+/// The lines of buckets, `None` for those that are not there.
+pub type Located = ArrayVec<Option<usize>, MAX_ENTRIES_HEARD>;
 
 /// A [`Store`] over the table that data threads charge.
 ///
@@ -99,10 +114,8 @@ pub struct Replica {
     /// By the policies' positions for counters.
     pub(super) observed: Vec<Observed>,
     /// The low bits of each line's count when it was last drained: what was used since is observed.
-    pub(super) marks: Vec<u16>,
+    pub(super) marks: LineNotes<u16>,
     observed_at: MonotonicNs,
-    /// Lines of buckets that will be heard of, the next one last.
-    expected: ArrayVec<(BucketId, usize), BATCH>,
     pub(super) detect_timeout: Duration,
     pub(super) stats: ReplicaStats,
 }
@@ -120,7 +133,8 @@ impl Replica {
     ) -> Result<Self, ReplicaError> {
         check(config, table.len_lines())?;
         let lines = table.len_lines();
-        let peers = config.peers.iter().map(|id| Peer { id: *id, heard: vec![0; lines] }).collect();
+        let peers = config.peers.iter().map(|id| Ok(Peer { id: *id, heard: line_notes(lines)? }));
+        let peers = peers.collect::<Result<_, ReplicaError>>()?;
         let directory = Directory::new(policies);
         let observed = vec![Observed::default(); directory.positions()];
         Ok(Self {
@@ -129,9 +143,8 @@ impl Replica {
             peers,
             presence: Presence::new(config.peers.len(), config.detect_timeout, now),
             observed,
-            marks: vec![0; lines],
+            marks: line_notes(lines)?,
             observed_at: now,
-            expected: ArrayVec::new(),
             detect_timeout: config.detect_timeout,
             stats: ReplicaStats::default(),
         })
@@ -155,7 +168,49 @@ impl Replica {
     pub fn counters(&self, line: u32) -> (u64, Vec<(NodeId, u64)>) {
         let Some(view) = self.table.view(line as usize) else { return (0, vec![]) };
         let known = self.peers.iter().enumerate().filter(|(column, _)| view.known & (1 << column) != 0);
-        (view.count, known.map(|(_, peer)| (peer.id, peer.heard[line as usize])).collect())
+        (view.count, known.map(|(_, peer)| (peer.id, peer.heard.get(line as usize))).collect())
+    }
+
+    /// Where the buckets of entries from `from` are, as far as they are there; what hearing them takes is in the cache
+    /// then.
+    #[must_use]
+    pub fn locate(&self, from: NodeId, entries: &[Entry]) -> Located {
+        let entries = &entries[..entries.len().min(MAX_ENTRIES_HEARD)];
+        if self.table.len_lines() <= CACHED_LINES {
+            return entries.iter().map(|_| None).collect();
+        }
+        let ids: ArrayVec<BucketId, MAX_ENTRIES_HEARD> = entries.iter().map(|entry| entry.id).collect();
+        let mut located = Located::new();
+        self.table.locate(&ids, |line| located.push(line));
+        if let Some(column) = self.column(from) {
+            self.peers[column].heard.fetch(located.iter().flatten().copied());
+        }
+        located
+    }
+
+    /// Merges an entry of `from`, whose bucket was seen in `line`.
+    pub fn apply(
+        &mut self,
+        from: NodeId,
+        entry: &Entry,
+        line: Option<usize>,
+        arrival: Arrival,
+        now: MonotonicNs,
+    ) -> Applied {
+        let applied = self.merge(from, entry, line, arrival, now);
+        match applied {
+            Applied::Charged(tokens) => self.stats.charged(tokens),
+            Applied::FirstContact(tokens) => {
+                self.stats.first_contacts += 1;
+                self.stats.charged(tokens);
+            }
+            Applied::Adopted => self.stats.adopted += 1,
+            Applied::UnknownPolicy => self.stats.unknown_policies += 1,
+            Applied::UnknownNode => self.stats.unknown_nodes += 1,
+            Applied::TableFull => self.stats.table_full += 1,
+            Applied::Known => {}
+        }
+        applied
     }
 
     /// The line of a bucket.
@@ -168,18 +223,30 @@ impl Replica {
         self.peers.iter().position(|peer| peer.id == id)
     }
 
-    /// Where a bucket was when it was said to be next.
-    pub(super) fn expected_line(&mut self, id: BucketId) -> Option<usize> {
-        let (expected, line) = *self.expected.last()?;
-        (expected == id).then(|| {
-            self.expected.pop();
-            line
-        })
+    /// What this node says of a line; `None` when there is nothing to say.
+    #[inline]
+    pub(super) fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry> {
+        let view = self.table.view(line as usize)?;
+        let (policy, limits) = self.directory.identity_of_slot(view.slot)?;
+        let clock = limits.clock();
+        let level = clock.to_fixed(gcra::level(view.tat, clock.at(now)));
+        let used = view.count.saturating_sub(view.start);
+        let entry = Entry { policy, id: view.id, count: view.count, used, level };
+        (used != 0 || level != 0).then_some(entry)
+    }
+
+    /// How close a bucket is to its limit, 255 the closest.
+    pub(super) fn urgency(&self, line: u32, now: MonotonicNs) -> u8 {
+        let Some(view) = self.table.view(line as usize) else { return 0 };
+        let Some((_, limits)) = self.directory.of_slot(view.slot) else { return 0 };
+        let level = gcra::level(view.tat, limits.clock().at(now)).min(limits.burst_ticks());
+        (u128::from(level) * 255 / u128::from(limits.burst_ticks())) as u8
     }
 
     /// Looks at lines that changed, all of which are asked for before the first is waited for.
     fn take_changed(&mut self, batch: &mut ArrayVec<usize, BATCH>, changed: &mut dyn FnMut(u32)) {
-        self.table.prefetch_lines(batch);
+        self.table.fetch_lines(batch.iter().copied());
+        self.marks.fetch(batch.iter().copied());
         for line in batch.drain(..) {
             self.observe(line);
             changed(line as u32);
@@ -191,8 +258,8 @@ impl Replica {
         let Some(view) = self.table.view(line) else { return };
         let Some((rules, _)) = self.directory.of_slot(view.slot) else { return };
         let mark = (view.count >> rules.mark_shift) as u16;
-        let growth = u64::from(mark.wrapping_sub(self.marks[line])) << rules.mark_shift;
-        self.marks[line] = mark;
+        let growth = u64::from(mark.wrapping_sub(self.marks.get(line))) << rules.mark_shift;
+        self.marks.set(line, mark);
         if !self.presence.is_disturbed() {
             // A line of another owner has a mark that means nothing; its use is bounded by its life.
             self.observed[rules.index].add(0, growth.min(view.count.saturating_sub(view.start)));
@@ -216,6 +283,11 @@ impl Replica {
             }
         }
     }
+}
+
+pub(super) fn line_notes<N: Note>(lines: usize) -> Result<LineNotes<N>, ReplicaError> {
+    let bytes = lines.saturating_mul(LineNotes::<N>::BYTES_PER_LINE);
+    LineNotes::new(lines).map_err(|error| ReplicaError::NoMemory { bytes, kind: error.kind() })
 }
 
 fn check(config: &ReplicaConfig, lines: usize) -> Result<(), ReplicaError> {
@@ -254,61 +326,27 @@ impl Store for Replica {
         self.settle(now);
     }
 
-    fn expect_lines(&self, lines: &[u32]) {
-        lines.iter().for_each(|line| self.table.prefetch_lines(&[*line as usize]));
-    }
-
-    fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry> {
-        let view = self.table.view(line as usize)?;
-        let (policy, limits) = self.directory.identity_of_slot(view.slot)?;
-        let clock = limits.clock();
-        let level = clock.to_fixed(gcra::level(view.tat, clock.at(now)));
-        let used = view.count.saturating_sub(view.start);
-        let entry = Entry { policy, id: view.id, count: view.count, used, level };
-        (used != 0 || level != 0).then_some(entry)
+    fn tell(&self, lines: &[u32], now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+        self.table.fetch_lines(lines.iter().map(|line| *line as usize));
+        said.extend(lines.iter().filter_map(|line| Some((*line, self.entry(*line, now)?))));
     }
 
     fn count(&self, line: u32) -> u64 {
         self.table.view(line as usize).map_or(0, |view| view.count)
     }
 
-    fn urgency(&self, line: u32, now: MonotonicNs) -> u8 {
-        let Some(view) = self.table.view(line as usize) else { return 0 };
-        let Some((_, limits)) = self.directory.of_slot(view.slot) else { return 0 };
-        let level = gcra::level(view.tat, limits.clock().at(now)).min(limits.burst_ticks());
-        (u128::from(level) * 255 / u128::from(limits.burst_ticks())) as u8
+    fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {
+        self.table.fetch_lines(lines.iter().map(|line| *line as usize));
+        lines.iter().for_each(|line| each(self.urgency(*line, now)));
     }
 
-    fn expect(&mut self, from: NodeId, ids: &[BucketId]) {
-        self.expected.clear();
-        if self.table.len_lines() <= CACHED_LINES {
-            return;
-        }
-        self.table.prefetch_batch(ids);
-        let located = ids.iter().take(BATCH).filter_map(|id| Some((*id, self.table.line(*id)?)));
-        self.expected.extend(located);
-        self.expected.reverse();
-        let Some(peer) = self.column(from).map(|column| &self.peers[column]) else { return };
-        // Loads that nothing waits for: the counters lie apart from the lines.
-        let heard = self.expected.iter().fold(0, |heard, (_, line)| heard ^ peer.heard[*line]);
-        std::hint::black_box(heard);
-    }
-
-    fn apply(&mut self, from: NodeId, entry: &Entry, arrival: Arrival, now: MonotonicNs) -> Applied {
-        let applied = self.hear(from, entry, arrival, now);
-        match applied {
-            Applied::Charged(tokens) => self.stats.charged(tokens),
-            Applied::FirstContact(tokens) => {
-                self.stats.first_contacts += 1;
-                self.stats.charged(tokens);
+    fn hear(&mut self, from: NodeId, entries: &[Entry], arrival: Arrival, now: MonotonicNs) {
+        for entries in entries.chunks(MAX_ENTRIES_HEARD) {
+            let lines = self.locate(from, entries);
+            for (entry, line) in entries.iter().zip(lines) {
+                self.apply(from, entry, line, arrival, now);
             }
-            Applied::Adopted => self.stats.adopted += 1,
-            Applied::UnknownPolicy => self.stats.unknown_policies += 1,
-            Applied::UnknownNode => self.stats.unknown_nodes += 1,
-            Applied::TableFull => self.stats.table_full += 1,
-            Applied::Known => {}
         }
-        applied
     }
 
     fn peer_present(&mut self, peer: NodeId, present: bool, now: MonotonicNs) {

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::node::line_notes;
 use super::*;
 use crate::bucket::gcra::Rate;
 use crate::bucket::hash::KeyHasher;
+use crate::bucket::notes::LineNotes;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, Policy, PolicySet, PolicySpec};
 use crate::bucket::sharing::{Consistency, Partition, Share, Sharing};
 use crate::bucket::table::{BYTES_PER_LINE, BucketTable, OnTableFull, TableConfig};
@@ -102,11 +104,11 @@ impl Node {
     }
 
     fn hear(&mut self, from: u8, entry: &Entry) -> Applied {
-        self.replica.apply(node_id(from), entry, Arrival::Delta, self.now)
+        self.replica.apply(node_id(from), entry, None, Arrival::Delta, self.now)
     }
 
     fn sync(&mut self, from: u8, entry: &Entry) -> Applied {
-        self.replica.apply(node_id(from), entry, Arrival::Sync, self.now)
+        self.replica.apply(node_id(from), entry, None, Arrival::Sync, self.now)
     }
 
     fn pass(&mut self, time_ms: u64) {
@@ -145,19 +147,21 @@ fn growth_is_charged_and_nothing_is_charged_twice() {
 }
 
 #[test]
-fn what_is_said_to_come_next_may_come_in_any_order_or_not_at_all() {
+fn where_a_bucket_was_seen_is_a_hint_and_no_more() {
     let mut a = Node::joining(1, EVENTUAL, 1 << 17);
     [2, 3].iter().for_each(|peer| a.replica.peer_synced(node_id(*peer), a.now));
     let b = Node::joining(2, EVENTUAL, 1 << 17);
     let keys: Vec<[u8; 2]> = (0..100_u16).map(u16::to_le_bytes).collect();
     for round in 1..=3 {
         keys.iter().for_each(|key| assert!(b.charge(key, 1)));
-        let mut said: Vec<Entry> = keys.iter().map(|key| b.entry(key)).collect();
-        let ids: Vec<BucketId> = said.iter().map(|entry| entry.id).collect();
-        a.replica.expect(node_id(2), &ids);
-        said.rotate_left(round * 7);
-        for entry in &said {
-            assert_ne!(a.hear(2, entry), Applied::Known);
+        let said: Vec<Entry> = keys.iter().map(|key| b.entry(key)).collect();
+        let mut lines: Vec<_> =
+            said.chunks(MAX_ENTRIES_HEARD).flat_map(|said| a.replica.locate(node_id(2), said)).collect();
+        assert!(lines.len() == said.len() && lines.iter().all(|line| line.is_some() == (round > 1)));
+        lines.rotate_left(round * 7);
+        for (entry, line) in said.iter().zip(lines) {
+            let applied = a.replica.apply(node_id(2), entry, line, Arrival::Delta, a.now);
+            assert_ne!(applied, Applied::Known);
         }
     }
     assert!(keys.iter().all(|key| a.level(key) == 3));
@@ -477,12 +481,17 @@ fn the_closer_to_its_limit_the_more_urgent_a_bucket_is() {
     assert_eq!((urgency(b"k"), urgency(b"l")), (2, 255));
 }
 
+#[test]
+fn counters_for_which_there_is_no_memory_are_an_error_that_says_so() {
+    let error = line_notes::<u64>(1 << 58).err().map(|error| error.to_string());
+    assert!(error.is_some_and(|error| error.contains("lower [table] capacity")));
+}
+
 /// A line of the table with its tag, a peer's counter and the mark, at three quarters of the lines; what is to be
 /// told takes two bits more.
 #[test]
 fn a_key_costs_at_most_a_hundred_bytes_with_one_peers_counter() {
-    let a = Node::new(1, EVENTUAL);
-    let (peer, mark) = (size_of_val(&a.replica.peers[0].heard[0]), size_of_val(&a.replica.marks[0]));
+    let (peer, mark) = (LineNotes::<u64>::BYTES_PER_LINE, LineNotes::<u16>::BYTES_PER_LINE);
     let line = BYTES_PER_LINE + peer + mark;
     assert!(line as f64 / 0.75 <= 100.0, "{line} bytes a line");
 }

@@ -95,42 +95,20 @@ impl Witness {
         let exact = plain && self.absent.is_empty() && heard.forgotten == 0;
         assert!(!exact || after <= least + (1 << 16), "{heard:?}: {before} {after}, {covered} covered");
     }
-}
 
-impl Store for Witness {
-    fn lines(&self) -> u32 {
-        self.replica.lines()
-    }
-
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32)) {
-        self.replica.drain_changed(now, changed);
-    }
-
-    fn expect_lines(&self, lines: &[u32]) {
-        self.replica.expect_lines(lines);
-    }
-
-    fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry> {
-        self.replica.entry(line, now)
-    }
-
-    fn count(&self, line: u32) -> u64 {
-        self.replica.count(line)
-    }
-
-    fn urgency(&self, line: u32, now: MonotonicNs) -> u8 {
-        self.replica.urgency(line, now)
-    }
-
-    fn expect(&mut self, from: NodeId, ids: &[BucketId]) {
-        self.replica.expect(from, ids);
-    }
-
-    fn apply(&mut self, from: NodeId, entry: &Entry, arrival: Arrival, now: MonotonicNs) -> Applied {
+    /// Merges an entry and checks what became of it.
+    fn apply(
+        &mut self,
+        from: NodeId,
+        entry: &Entry,
+        line: Option<usize>,
+        arrival: Arrival,
+        now: MonotonicNs,
+    ) {
         let stats = self.replica.stats();
         let phantom = self.view(entry.id).map_or(0, |view| view.phantom);
         let before = self.level(entry.id, now);
-        let applied = self.replica.apply(from, entry, arrival, now);
+        let applied = self.replica.apply(from, entry, line, arrival, now);
         let after = self.level(entry.id, now);
         let kept = self.view(entry.id).map_or(0, |view| view.phantom);
         let covered = phantom.saturating_sub(kept) as f64 / 65536.0;
@@ -142,7 +120,35 @@ impl Store for Witness {
             *highest = entry.count.max(*highest);
         }
         self.log.push(heard);
-        applied
+    }
+}
+
+impl Store for Witness {
+    fn lines(&self) -> u32 {
+        self.replica.lines()
+    }
+
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32)) {
+        self.replica.drain_changed(now, changed);
+    }
+
+    fn tell(&self, lines: &[u32], now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+        self.replica.tell(lines, now, said);
+    }
+
+    fn count(&self, line: u32) -> u64 {
+        self.replica.count(line)
+    }
+
+    fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {
+        self.replica.urgencies(lines, now, each);
+    }
+
+    fn hear(&mut self, from: NodeId, entries: &[Entry], arrival: Arrival, now: MonotonicNs) {
+        let lines = self.replica.locate(from, entries);
+        for (entry, line) in entries.iter().zip(lines) {
+            self.apply(from, entry, line, arrival, now);
+        }
     }
 
     fn peer_present(&mut self, peer: NodeId, present: bool, now: MonotonicNs) {

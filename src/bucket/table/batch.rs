@@ -41,8 +41,7 @@ impl BucketTable {
     /// Most buckets are in their first line, and are charged while the tags of the rest arrive, which say which
     /// lines to ask for.
     fn charge_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
-        let windows: ArrayVec<Window, ROUND> = items.iter().map(|item| self.window(item.id)).collect();
-        windows.iter().for_each(|window| self.lines.prefetch(window.at(0)));
+        let windows: ArrayVec<Window, ROUND> = items.iter().map(|item| self.asked_for(item.id)).collect();
         let all: Sought = (0..items.len() as u8).collect();
         let elsewhere = self.charge_found(items, &all, now, |place, item| {
             let first = windows[place].at(0);

@@ -76,7 +76,8 @@ impl BucketTable {
         mut next: impl FnMut(usize, Heard, &Limits) -> u64,
     ) -> Option<usize> {
         for attempt in 0..MAX_ATTEMPTS {
-            let hint = hint.filter(|line| attempt == 0 && self.lines[*line].may_hold(id));
+            let hint = hint
+                .filter(|line| attempt == 0 && self.lines.get(*line).is_some_and(|line| line.may_hold(id)));
             let Some(index) = hint.or_else(|| self.find(id)) else {
                 match self.insert(id, limits, now) {
                     Inserted::Done => continue,
