@@ -35,9 +35,16 @@ enum Event {
         flags: u8,
         told: Vec<Told>,
     },
-    Charge { key: u8, cost: u8 },
-    Pass { milliseconds: u16 },
-    Reload { burst: u16 },
+    Charge {
+        key: u8,
+        cost: u8,
+    },
+    Pass {
+        milliseconds: u16,
+    },
+    Reload {
+        burst: u16,
+    },
 }
 
 /// The node that is told, and what tells it.

@@ -13,8 +13,14 @@ enum Event {
     /// Any bytes.
     Bytes(Vec<u8>),
     /// A datagram of node 1, perhaps cut, lengthened and changed.
-    Datagram { which: u8, changes: Vec<(u16, u8)>, length: Option<u16> },
-    Pass { milliseconds: u8 },
+    Datagram {
+        which: u8,
+        changes: Vec<(u16, u8)>,
+        length: Option<u16>,
+    },
+    Pass {
+        milliseconds: u8,
+    },
 }
 
 fn change(datagram: &[u8], changes: &[(u16, u8)], length: Option<u16>) -> Vec<u8> {
