@@ -32,3 +32,4 @@ pub mod time;
 mod bind;
 mod files;
 mod hex;
+mod percent;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::bucket::{BucketReport, ResetReport};
 use super::desk::{Drained, Reloaded};
 use crate::agent::orders::OrderAnswer;
+use crate::percent::percent_encode;
 
 /// Longer than the server takes for the slowest answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,7 +114,7 @@ pub fn order(socket: &Path, order: &str, fields: &OrderFields) -> Result<OrderAn
 }
 
 fn bucket_path(policy: &str, key: &[u8]) -> String {
-    format!("/v1/buckets/{}/{}", percent_encode(policy.as_bytes()), percent_encode(key))
+    format!("/v1/buckets/{}/{}", percent_encode(policy), percent_encode(key))
 }
 
 fn ask<T: DeserializeOwned>(socket: &Path, method: &str, target: &str, body: &str) -> Result<T, AskError> {
@@ -156,32 +157,9 @@ fn read_answer<T: DeserializeOwned>(answer: &[u8]) -> Option<Result<T, AskError>
     }
 }
 
-/// Everything but the unreserved characters (RFC 3986, 2.3) as `%XX`.
-fn percent_encode(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len());
-    for byte in bytes {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(char::from(*byte));
-            }
-            _ => {
-                let _ = write!(text, "%{byte:02X}");
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_travel_whatever_they_hold() {
-        assert_eq!(percent_encode(b"a-Z.9_~"), "a-Z.9_~");
-        assert_eq!(percent_encode("ü/ %".as_bytes()), "%C3%BC%2F%20%25");
-    }
 
     #[test]
     fn a_refusal_arrives_in_the_words_of_the_server() {

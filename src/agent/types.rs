@@ -33,6 +33,9 @@ pub struct RecordState {
 #[serde(transparent)]
 pub struct UnixMs(pub u64);
 
+/// Milliseconds of a day.
+pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 impl UnixMs {
     /// This time and `ms` more, or the end of time.
     #[must_use]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::series::{Measure, Point, Series};
-use crate::agent::https::{BaseUrl, CallError, Client, Request, Response, Service, percent_encode};
+use crate::agent::https::{BaseUrl, CallError, Client, Request, Response, Service};
 use crate::agent::secret::{SecretError, SecretSource};
 use crate::agent::types::UnixMs;
+use crate::percent::percent_encode;
 
 static PROMETHEUS: Service = Service {
     name: "Prometheus",

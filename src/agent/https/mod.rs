@@ -15,4 +15,4 @@ pub use client::{Client, ClientOptions, SetupError};
 pub use error::{CallError, Effect, Failure, Service};
 pub use request::{Method, Request, Response};
 pub use retry::{Pace, Repeat, RetryPolicy};
-pub use url::{BaseUrl, BaseUrlError, percent_encode};
+pub use url::{BaseUrl, BaseUrlError};

@@ -67,20 +67,6 @@ fn is_this_machine(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Encodes everything but RFC 3986's unreserved characters, as a part of a path or of a query.
-#[must_use]
-pub fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,11 +101,5 @@ mod tests {
         let base = BaseUrl::new("https://a.example:8443/v4/").unwrap();
         assert_eq!(base.join("/zones"), "https://a.example:8443/v4/zones");
         assert_eq!(base.authority(), "a.example:8443");
-    }
-
-    #[test]
-    fn only_unreserved_characters_stay() {
-        assert_eq!(percent_encode("aZ9-._~"), "aZ9-._~");
-        assert_eq!(percent_encode("a b/ü[]"), "a%20b%2F%C3%BC%5B%5D");
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::format::Line;
-use crate::agent::types::{DOWN_PREFIX, Entry, FROZEN, IncidentId, Phase, SPENT_PREFIX, Step, UnixMs};
+use crate::agent::types::{
+    DAY_MS, DOWN_PREFIX, Entry, FROZEN, IncidentId, Phase, SPENT_PREFIX, Step, UnixMs,
+};
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// More announced writes than that in a day are not told apart: the cap of a day is far below.
 const MAX_WRITES: usize = 1024;
 /// Regions are few, and each has two signals.

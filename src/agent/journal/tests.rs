@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::format::{Chain, Hash, MAX_LINE_BYTES};
 use super::*;
 use crate::agent::types::{
-    DOWN_PREFIX, Entry, FROZEN, IncidentId, Phase, RecordState, SPENT_PREFIX, Step, UnixMs,
+    DAY_MS, DOWN_PREFIX, Entry, FROZEN, IncidentId, Phase, RecordState, SPENT_PREFIX, Step, UnixMs,
 };
 
 const SMALL: Options = Options { max_file_bytes: 700, max_files: 3 };
@@ -432,7 +432,6 @@ fn a_region_that_was_acted_for_stays_so_until_it_is_back() {
 
 #[test]
 fn the_writes_of_a_day_are_kept_for_its_cap() {
-    const DAY_MS: u64 = 86_400_000;
     let directory = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(directory.path(), SMALL).unwrap();
     let eu = incident("eu-1");

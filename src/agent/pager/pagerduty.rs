@@ -5,10 +5,9 @@ use serde::Deserialize;
 use super::acknowledgement::{IncidentList, LogEntries, PageState};
 use super::events::{Event, MAX_DEDUP_KEY_CHARS};
 use super::spool::{Spool, SpoolError};
-use crate::agent::https::{
-    BaseUrl, CallError, Client, Failure, Method, Repeat, Request, Service, percent_encode,
-};
+use crate::agent::https::{BaseUrl, CallError, Client, Failure, Method, Repeat, Request, Service};
 use crate::agent::secret::{SecretError, SecretSource};
+use crate::percent::percent_encode;
 
 static EVENTS: Service = Service {
     name: "PagerDuty (events)",

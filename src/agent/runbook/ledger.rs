@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::agent::traffic::differences;
-use crate::agent::types::{IncidentId, RecordState, UnixMs};
+use crate::agent::types::{DAY_MS, IncidentId, RecordState, UnixMs};
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// More switches than that are not told apart; the cap of a day is far below.
 const MAX_SWITCHES: usize = 1024;
 

@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{ScaleError, Scaled, Scaler};
-use crate::agent::https::{BaseUrl, Client, Method, Repeat, Request, Service, percent_encode};
+use crate::agent::https::{BaseUrl, Client, Method, Repeat, Request, Service};
 use crate::agent::secret::SecretSource;
+use crate::percent::percent_encode;
 
 static KUBERNETES: Service = Service {
     name: "Kubernetes",
@@ -66,7 +67,7 @@ struct Spec {
 impl KubernetesScaler {
     fn url(&self) -> String {
         let Workload { namespace, resource, name } = &self.workload;
-        let [namespace, resource, name] = [namespace, resource, name].map(|part| percent_encode(part));
+        let [namespace, resource, name] = [namespace, resource, name].map(percent_encode);
         self.base.join(&format!("/apis/apps/v1/namespaces/{namespace}/{resource}/{name}/scale"))
     }
 

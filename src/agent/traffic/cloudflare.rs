@@ -6,8 +6,8 @@ use serde_json::json;
 use super::cloudflare_api::{CloudflareAccess, Zone};
 use super::compare::canonical_name;
 use super::{PublicView, TrafficError, TrafficProvider, Visibility};
-use crate::agent::https::percent_encode;
 use crate::agent::types::RecordState;
+use crate::percent::percent_encode;
 
 /// What Cloudflare calls "automatic": the only TTL of a proxied record.
 const AUTOMATIC_TTL: u32 = 1;

@@ -5,10 +5,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::TrafficError;
-use crate::agent::https::{
-    BaseUrl, CallError, Client, Method, Repeat, Request, Response, Service, percent_encode,
-};
+use crate::agent::https::{BaseUrl, CallError, Client, Method, Repeat, Request, Response, Service};
 use crate::agent::secret::SecretSource;
+use crate::percent::percent_encode;
 
 pub(super) static CLOUDFLARE: Service = Service {
     name: "Cloudflare",

@@ -6,9 +6,10 @@ mod xml;
 use jiff::Timestamp;
 
 use super::{PublicView, TrafficError, TrafficProvider, Visibility};
-use crate::agent::https::{BaseUrl, Client, Method, Repeat, Request, Response, Service, percent_encode};
+use crate::agent::https::{BaseUrl, Client, Method, Repeat, Request, Response, Service};
 use crate::agent::secret::SecretSource;
 use crate::agent::types::RecordState;
+use crate::percent::percent_encode;
 use sigv4::{Credentials, Scope};
 
 static ROUTE53: Service = Service {
