@@ -134,9 +134,9 @@ impl Scene {
             let highest = &mut self.counts[usize::from(key)];
             assert!(own >= *highest, "the count of key {key} fell from {highest} to {own}");
             *highest = own;
-            if let Some(entry) = self.node.replica.entry(line, self.now) {
-                assert!(entry.used <= entry.count);
-            }
+            let mut said = vec![];
+            self.node.replica.tell(&[line], self.now, &mut said);
+            assert!(said.iter().all(|(_, entry)| entry.used <= entry.count));
         }
     }
 }
