@@ -88,6 +88,9 @@ fn write_running(page: &mut String, status: &AgentStatus) -> fmt::Result {
         row(page, "incident", &format!("{}{drill}", Text(&incident.0)), true)?;
     }
     row(page, "next", &Text(&status.next), false)?;
+    for objection in &status.objections {
+        row(page, "against it", &Text(objection), true)?;
+    }
     if let Some(deadline) = status.deadline {
         row(page, "at the latest in", &lasting(deadline.since_ms(status.now)), false)?;
     }
@@ -98,6 +101,9 @@ fn write_running(page: &mut String, status: &AgentStatus) -> fmt::Result {
     }
     if let Some(why) = &status.frozen {
         row(page, "frozen", &Text(why), true)?;
+    }
+    if let Some(unsent) = &status.unsent_pages {
+        row(page, "pages that reached nobody", &Text(unsent), true)?;
     }
     let dry = if status.dry_run { ", dry run: nothing is written" } else { "" };
     let role = if status.elected { "acts for its region" } else { "another node acts for its region" };
@@ -249,6 +255,8 @@ mod tests {
         status.incident = Some(IncidentId(text()));
         status.next = text();
         status.frozen = Some(text());
+        status.objections = vec![text()];
+        status.unsent_pages = Some(text());
         status.journal = text();
         status.last_error = Some(text());
         status.commands = vec![Suggested { command: text(), does: text() }];
@@ -292,9 +300,9 @@ mod tests {
     #[test]
     fn every_field_of_the_agent_that_is_text_is_shown() {
         let page = render(&report("x", AgentReport::Running(Box::new(evil_agent()))));
-        // Incident, next, command twice, frozen, region name, standing, detail, probe, record's name, kind,
+        // Incident, next, objection, command twice, frozen, pages, region name, standing, detail, probe, record's name, kind,
         // value, set, journal, error.
-        assert_eq!(page.matches("&lt;script&gt;").count(), 15, "{page}");
+        assert_eq!(page.matches("&lt;script&gt;").count(), 17, "{page}");
     }
 
     #[test]

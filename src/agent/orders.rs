@@ -287,6 +287,9 @@ pub struct AgentStatus {
     pub deadline: Option<UnixMs>,
     /// What happens next, and when nobody says anything, in words.
     pub next: String,
+    /// What stands against acting now, in words.
+    #[serde(default)]
+    pub objections: Vec<String>,
     /// The commands of `openclaw-rating failover` that would be taken now, with what each does: `ack`, ….
     pub commands: Vec<Suggested>,
     /// Each region, in configured order.
@@ -301,6 +304,9 @@ pub struct AgentStatus {
     pub switches_left: u32,
     /// No switch by itself before this time.
     pub cooldown_until: Option<UnixMs>,
+    /// How many events for the pager wait on disk and have reached nobody, and why; `None` when none does.
+    #[serde(default)]
+    pub unsent_pages: Option<String>,
     /// Whether the journal can be written, and how far it is: for a person.
     pub journal: String,
     /// Whether the journal cannot be written.

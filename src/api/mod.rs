@@ -6,7 +6,7 @@
 
 mod batch;
 mod check;
-mod health;
+pub(crate) mod health;
 mod problem;
 mod render;
 mod route;

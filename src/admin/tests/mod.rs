@@ -68,6 +68,7 @@ pub(crate) fn agent_status() -> AgentStatus {
         since: now,
         deadline: None,
         next: "nothing".to_owned(),
+        objections: vec![],
         commands: vec![],
         regions: vec![
             region(&eu, "unreachable", "3 of 3 cannot see it", "connection refused", 2000),
@@ -85,6 +86,7 @@ pub(crate) fn agent_status() -> AgentStatus {
         in_service: Some(vec![eu]),
         switches_left: 2,
         cooldown_until: None,
+        unsent_pages: None,
         journal: "17 lines".to_owned(),
         journal_fails: false,
         last_error: None,

@@ -33,9 +33,12 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn count(&mut self, step: Step, is_done: bool) {
+    /// An idle look at the record, outside of any incident, has a name of its own: one that fails is no failover
+    /// that fails.
+    pub(super) fn count(&mut self, step: Step, is_idle_look: bool, is_done: bool) {
         let outcome = if is_done { "done" } else { "failed" };
-        *self.actions.entry((name_of(&step), outcome)).or_default() += 1;
+        let name = if is_idle_look { "watch_record".to_owned() } else { name_of(&step) };
+        *self.actions.entry((name, outcome)).or_default() += 1;
     }
 }
 
@@ -94,6 +97,11 @@ impl Pilot {
                 "openclaw_agent_dry_run",
                 "1 when nothing is written to the world.",
                 flag(self.config.dry_run),
+            ),
+            gauge(
+                "openclaw_agent_pages_waiting",
+                "Events for the pager that wait on disk and have reached nobody.",
+                self.flight.unsent_pages.as_ref().map_or(0, |(pages, _)| *pages) as f64,
             ),
             gauge("openclaw_agent_elected", "1 when this node acts for its region.", flag(status.elected)),
             gauge(

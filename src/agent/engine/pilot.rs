@@ -68,6 +68,8 @@ pub(super) struct Flight {
     pub(super) counts: Counts,
     /// What went wrong last outside of the runbook.
     pub(super) trouble: Option<String>,
+    /// How many events for the pager wait on disk, and why.
+    pub(super) unsent_pages: Option<(usize, String)>,
 }
 
 impl Pilot {
@@ -200,7 +202,8 @@ impl Pilot {
             Ended::Found(state) => (true, format!("{} is {}", state.name, state.values.join(", "))),
             Ended::Failed { why, .. } => (false, why.clone()),
         };
-        self.flight.counts.count(step, is_done);
+        let is_idle_look = step == Step::ReadRecord && task.incident.is_none();
+        self.flight.counts.count(step, is_idle_look, is_done);
         if !is_done {
             warn!("{}: {detail}", step_words(step));
             if step != Step::AwaitVisible {
@@ -210,7 +213,7 @@ impl Pilot {
         if let Work::ResolvePage { dedup_key, .. } = &task.work {
             self.paged.remove(dedup_key);
         }
-        if !(step == Step::ReadRecord && task.incident.is_none()) && self.ledger.failing().is_none() {
+        if !is_idle_look && self.ledger.failing().is_none() {
             let outcome = Entry::Outcome { step, attempt: task.attempt, done: is_done, detail };
             self.ledger.append(now, task.incident.as_ref(), &outcome);
         }
@@ -241,6 +244,14 @@ impl Pilot {
             Message::Heard(Heard::Trouble(why)) => {
                 warn!("{why}");
                 self.flight.trouble = Some(why);
+            }
+            Message::Heard(Heard::Waiting(0, _)) => {
+                info!("no page waits on disk any more");
+                self.flight.unsent_pages = None;
+            }
+            Message::Heard(Heard::Waiting(pages, why)) => {
+                error!("{pages} events for the pager wait on disk and have reached nobody: {why}");
+                self.flight.unsent_pages = Some((pages, why));
             }
             Message::Heard(Heard::State(..) | Heard::Sent(_)) => {}
         }

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::agent::types::Region;
+use crate::api::health::Reason;
+
+/// What a node answers that was told to go.
+const DRAINING: [&str; 2] = [Reason::Draining.label(), Reason::DrainOrdered.label()];
 
 /// How the regions look from here at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,6 +84,13 @@ impl Standing {
     #[must_use]
     pub const fn is_down(&self) -> bool {
         matches!(self, Self::Sick { .. } | Self::Unreachable { .. })
+    }
+
+    /// Whether it answers that it goes, since somebody told it to, and nothing else that is wrong.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        let goes = |reason: &String| DRAINING.contains(&reason.as_str());
+        matches!(self, Self::Sick { reasons } if !reasons.is_empty() && reasons.iter().all(goes))
     }
 }
 

@@ -27,11 +27,15 @@ impl Runbook {
         for region in regions {
             let standing = self.assessment.standing(&region);
             let (is_down, is_healthy) = (standing.is_down(), self.assessment.is_healthy(&region));
+            let is_draining = standing.is_draining();
             if is_down && self.down.insert(region.clone()) {
                 self.journal_standing(&region, true);
             }
             if is_healthy && self.down.remove(&region) {
                 self.journal_standing(&region, false);
+            }
+            if region == self.config.own_region {
+                self.leaving = !is_healthy && (self.leaving || is_draining);
             }
             if is_healthy {
                 self.is_healthy_again(&region);
@@ -79,8 +83,14 @@ impl Runbook {
     fn new_trouble(&self) -> Option<Region> {
         let regions = self.config.regions.iter().map(|record| &record.region);
         let is_new =
-            |region: &&Region| self.assessment.standing(region).is_down() && !self.spent.contains(*region);
+            |region: &&Region| self.assessment.standing(region).is_down() && !self.is_left_alone(region);
         regions.clone().find(is_new).cloned()
+    }
+
+    /// Whether no incident begins because this region is down: it has had one, or it is this agent's own and has
+    /// been told to go. Who told it knows, its agent may be gone before it could act, and others watch it too.
+    pub(super) fn is_left_alone(&self, region: &Region) -> bool {
+        (self.leaving && *region == self.config.own_region) || self.spent.contains(region)
     }
 
     fn open_suspect(&mut self, region: Region) {

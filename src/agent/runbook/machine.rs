@@ -40,6 +40,8 @@ pub struct Runbook {
     pub(super) down: BTreeSet<Region>,
     /// Regions whose incident has ended while they are down: no other begins before they are healthy.
     pub(super) spent: BTreeSet<Region>,
+    /// Whether the own region was told to go and has not been healthy since.
+    pub(super) leaving: bool,
     /// Regions whose page is still open.
     pub(super) paged: BTreeSet<Region>,
     /// What a failback would undo.
@@ -82,6 +84,7 @@ impl Runbook {
             incident: None,
             down: BTreeSet::new(),
             spent: BTreeSet::new(),
+            leaving: false,
             paged: BTreeSet::new(),
             owed: None,
             errands: Vec::new(),

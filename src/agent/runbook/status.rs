@@ -106,7 +106,7 @@ impl Runbook {
 
     fn what_is_next(&self, now: UnixMs) -> String {
         let Some(Incident { head, state }) = &self.incident else {
-            return "it watches; nothing is wrong that it could act on".to_owned();
+            return self.what_is_next_without_incident();
         };
         let left_s = state.until().since_ms(now).div_ceil(1000);
         let region = &head.region.0;
@@ -147,6 +147,20 @@ impl Runbook {
         }
     }
 
+    fn what_is_next_without_incident(&self) -> String {
+        let mut regions = self.config.regions.iter().map(|record| &record.region);
+        let still_down =
+            |region: &&Region| self.assessment.standing(region).is_down() && self.is_left_alone(region);
+        match regions.find(still_down) {
+            None => "it watches; nothing is wrong that it could act on".to_owned(),
+            Some(region) => format!(
+                "{0} is down and is left as it is until it was healthy once; `failover start --from {0} --why TEXT` \
+                 moves traffic",
+                region.0
+            ),
+        }
+    }
+
     fn commands(&self) -> Vec<Suggested> {
         let suggest =
             |command: &str, does: &str| Suggested { command: command.to_owned(), does: does.to_owned() };
@@ -171,7 +185,7 @@ impl Runbook {
             Some((head, State::Declined { .. })) => {
                 list.push(suggest("ack", "goes on after all"));
                 list.push(suggest(
-                    &format!("start --from {}", head.region.0),
+                    &format!("start --from {} --why TEXT", head.region.0),
                     "goes on, whatever cooldown and cap say",
                 ));
             }
@@ -185,7 +199,7 @@ impl Runbook {
         }
         list.push(match &self.frozen {
             Some(_) => suggest("thaw", "lets this agent change things again"),
-            None => suggest("freeze", "stops this agent from changing anything"),
+            None => suggest("freeze --why TEXT", "stops this agent from changing anything"),
         });
         list
     }

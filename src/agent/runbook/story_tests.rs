@@ -1,6 +1,6 @@
 //! Stories of one runbook, told event by event.
 
-use super::story::{Story, all_well, dead, eu_is_dead, view};
+use super::story::{Story, all_well, dead, eu_is_dead, seen, view};
 use super::test_support::{config, record, region, set};
 use super::*;
 use crate::agent::orders::OrderRefused;
@@ -65,6 +65,45 @@ fn a_standby_that_dies_pages_and_moves_nothing() {
     story.assess(all_well());
     story.pass_ms(1_000);
     assert_eq!(story.count(Step::ResolvePage), 1);
+}
+
+#[test]
+fn an_agent_that_is_told_to_go_opens_no_incident_about_itself() {
+    let draining = |reason: &str| Standing::Sick { reasons: vec![reason.to_owned()] };
+    for reason in ["draining", "draining by order"] {
+        let mut story = Story::new(config());
+        story.assess(seen(view(Standing::Healthy, 0), view(draining(reason), 3)));
+        story.pass_ms(10_000);
+        // Its sockets close before it ends.
+        story.assess(seen(view(Standing::Healthy, 0), view(dead(), 3)));
+        story.pass_ms(10_000);
+        assert_eq!((story.phases().len(), story.count(Step::Page)), (0, 0), "{reason}");
+        assert!(story.runbook.status(story.now).next.starts_with("us is down and is left as it is"));
+        story.assess(all_well());
+        story.pass_ms(1_000);
+        story.assess(seen(view(Standing::Healthy, 0), view(dead(), 3)));
+        story.pass_ms(400);
+        assert_eq!(story.count(Step::Page), 1, "it was healthy since: this is news");
+    }
+}
+
+#[test]
+fn a_region_of_others_that_goes_and_one_that_is_also_sick_are_down() {
+    let sick = |reasons: &[&str]| {
+        let reasons = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+        view(Standing::Sick { reasons }, 3)
+    };
+    let healthy = || view(Standing::Healthy, 0);
+    for regions in [
+        seen(sick(&["draining"]), healthy()),
+        seen(healthy(), sick(&["draining", "a data thread is stalled"])),
+        seen(healthy(), sick(&[])),
+    ] {
+        let mut story = Story::new(config());
+        story.assess(regions);
+        story.pass_ms(400);
+        assert_eq!(story.count(Step::Page), 1);
+    }
 }
 
 #[test]

@@ -25,6 +25,9 @@ fn status_screen(status: &AgentStatus) -> String {
     };
     line("phase", phase(status));
     line("next", next(status));
+    for objection in &status.objections {
+        line("against", objection.clone());
+    }
     for command in &status.commands {
         line("type", format!("openclaw-rating failover {}   # {}", command.command, command.does));
     }
@@ -33,6 +36,9 @@ fn status_screen(status: &AgentStatus) -> String {
     }
     if status.dry_run {
         line("DRY RUN", "nothing is written to the world".to_owned());
+    }
+    if let Some(unsent) = &status.unsent_pages {
+        line("PAGES", format!("wait on disk and have reached nobody, {unsent}"));
     }
     if status.journal_fails {
         line("JOURNAL", "cannot be written: the agent only pages".to_owned());
@@ -59,9 +65,8 @@ fn phase(status: &AgentStatus) -> String {
         let _ = write!(text, ", region {} failed", region.0);
     }
     if let Some(incident) = &status.incident {
-        let _ = write!(text, ", incident {}", incident.0);
+        let _ = write!(text, ", incident {}, for {}", incident.0, span(status.now.since_ms(status.since)));
     }
-    let _ = write!(text, ", for {}", span(status.now.since_ms(status.since)));
     text
 }
 
@@ -210,6 +215,7 @@ mod tests {
         status.next = "without a no, preflight of us begins".to_owned();
         let ack = Suggested { command: "ack".to_owned(), does: "go on now".to_owned() };
         status.commands = vec![ack];
+        status.objections = vec!["the public record could not be read yet".to_owned()];
         status
     }
 
@@ -219,7 +225,9 @@ mod tests {
         let lines: Vec<&str> = screen.lines().collect();
         assert_eq!(lines[0], "phase     PAGED, region eu failed, incident eu-1700, for 1 min 35 s");
         assert_eq!(lines[1], "next      without a no, preflight of us begins, in 25 s at the latest");
-        assert_eq!(lines[2], "type      openclaw-rating failover ack   # go on now");
+
+        assert_eq!(lines[2], "against   the public record could not be read yet");
+        assert_eq!(lines[3], "type      openclaw-rating failover ack   # go on now");
         assert!(
             screen.contains("eu (in service): UNREACHABLE, 3 of 3 cannot see it; connection refused 2 s ago"),
             "{screen}"
@@ -235,9 +243,11 @@ mod tests {
         (status.dry_run, status.journal_fails, status.drill, status.in_service) = (true, true, true, None);
         status.cooldown_until = Some(status.now.after_ms(600_000));
         status.deadline = Some(status.now);
+        status.unsent_pages = Some("2: connection refused".to_owned());
         let screen = answer(&OrderAnswer::Status(Box::new(status)));
         for words in [
             "FROZEN    nothing is written to the world: maintenance",
+            "PAGES     wait on disk and have reached nobody, 2: connection refused",
             "DRY RUN ",
             "JOURNAL   cannot be written",
             "PAGED (DRILL)",
