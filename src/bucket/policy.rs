@@ -46,6 +46,17 @@ pub enum Matcher {
     Prefix(Vec<u8>),
 }
 
+impl Matcher {
+    /// The identity of the limits for these keys under the policy of that name; no name has a zero in it.
+    fn identity(&self, policy: &str) -> u64 {
+        let (kind, key) = match self {
+            Self::Exact(key) => (b"\0=", key),
+            Self::Prefix(key) => (b"\0^", key),
+        };
+        fnv1a(&[policy.as_bytes(), kind, key].concat())
+    }
+}
+
 /// A rate and a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LimitSpec {
@@ -335,6 +346,9 @@ pub struct Owner {
     pub index: u16,
     /// [`Policy::identity`].
     pub identity: u64,
+    /// These limits between nodes and in snapshots: of the default the policy's, of an override a hash of the
+    /// policy's name and of which keys it is for.
+    pub limits: u64,
 }
 
 /// All policies in force at one time.
@@ -407,6 +421,12 @@ impl PolicySet {
         &self.slots
     }
 
+    /// The limits in force, of policies and of their overrides, by their identity ([`Owner::limits`]).
+    pub fn limits_by_identity(&self) -> impl Iterator<Item = (u64, &Limits)> {
+        let all = self.iter().flat_map(Policy::all_limits).map(|(_, limits)| limits);
+        all.filter_map(|limits| Some((self.owner(limits.slot())?.limits, limits)))
+    }
+
     /// The limits that buckets of `slot` are counted in.
     #[must_use]
     pub fn slot(&self, slot: u16) -> Option<&Limits> {
@@ -430,7 +450,8 @@ struct Builder {
 impl Builder {
     fn policy(&mut self, spec: &PolicySpec, before: Option<&Policy>) -> Result<Policy, PolicyError> {
         check_name(&spec.name)?;
-        let owner = Owner { index: self.index(&spec.name)?, identity: fnv1a(spec.name.as_bytes()) };
+        let identity = fnv1a(spec.name.as_bytes());
+        let owner = Owner { index: self.index(&spec.name)?, identity, limits: identity };
         let old = |matcher: Option<&Matcher>| {
             before.and_then(|p| p.all_limits().find(|(m, _)| m.as_ref() == matcher).map(|(_, l)| l.clone()))
         };
@@ -438,6 +459,7 @@ impl Builder {
         let mut exact = HashMap::new();
         let mut prefixes: Vec<(Vec<u8>, Limits)> = Vec::new();
         for other in &spec.overrides {
+            let owner = Owner { limits: other.matcher.identity(&spec.name), ..owner };
             let limits = self.limits(&spec.name, owner, other.limit, old(Some(&other.matcher)))?;
             let twice = match &other.matcher {
                 Matcher::Exact(key) => exact.insert(key.clone(), limits).is_some(),

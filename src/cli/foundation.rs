@@ -14,7 +14,7 @@ use crate::bucket::hash::KeyHasher;
 use crate::bucket::kept::KeptTable;
 use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
 use crate::bucket::table::{BucketTable, TableConfig, TableError};
-use crate::config::{Config, StateConfig};
+use crate::config::{ClusterConfig, Config, StateConfig};
 use crate::control_plane::{CoreHandles, Observed, ObservedParts, ReplicationParts, TellRequest};
 use crate::durability::{self, Directory, Epoch, Found, Keeper, KeeperParts, Kept};
 use crate::link::keys::{Secret, derive_hash_key};
@@ -57,7 +57,7 @@ impl Foundation {
         handed: &[HandedMemory],
     ) -> Result<Self, FoundationError> {
         let clock = SystemClock::start();
-        let policies = PolicySet::new(&own_parts(config)?, clock.now())?;
+        let policies = PolicySet::new(&own_parts(&config.policies, config.cluster.as_ref())?, clock.now())?;
         let policies = Arc::new(ArcSwap::from_pointee(policies));
         let found = open_state(config, health);
         let epoch = found.epoch();
@@ -146,11 +146,15 @@ impl Foundation {
     }
 }
 
-/// The policies as this node keeps them: of a strict one it has an equal part.
-pub(super) fn own_parts(config: &Config) -> Result<Vec<PolicySpec>, PolicyError> {
-    let nodes = 1 + config.cluster.as_ref().map_or(0, |cluster| cluster.peers.len());
+/// The policies as this node keeps them: of a strict one it has an equal part, by the nodes of the cluster that it
+/// is in, which a reload does not change.
+pub(super) fn own_parts(
+    policies: &[PolicySpec],
+    cluster: Option<&ClusterConfig>,
+) -> Result<Vec<PolicySpec>, PolicyError> {
+    let nodes = 1 + cluster.map_or(0, |cluster| cluster.peers.len());
     let nodes = u8::try_from(nodes).unwrap_or(u8::MAX);
-    config.policies.iter().map(|policy| policy.part_of(nodes)).collect()
+    policies.iter().map(|policy| policy.part_of(nodes)).collect()
 }
 
 fn new_table(

@@ -252,15 +252,19 @@ impl<'s> Server<'s> {
 
     fn load_again(&mut self) -> Result<Loaded, ReloadError> {
         let new = config::load(self.sources)?;
-        let policies = Arc::new(self.policies.load().reload(&own_parts(&new)?, self.clock.now())?);
+        let policies = Arc::new(
+            self.policies
+                .load()
+                .reload(&own_parts(&new.policies, self.config.cluster.as_ref())?, self.clock.now())?,
+        );
         let fixed = self.config.needs_restart(&new);
         if !fixed.is_empty() {
             warn!("changes in [{}] take effect at the next restart", fixed.join("], ["));
         }
-        // The table must know a limit before a data thread charges by it.
+        // The table must know a limit before a data thread charges by it, and so must who tells the peers of it.
         self.table.publish_limits(&policies);
+        self.policies.store(Arc::clone(&policies));
         self.data_plane.publish_policies(&policies);
-        self.policies.store(policies);
         let waiting_for_restart = fixed.into_iter().map(str::to_owned).collect();
         Ok(Loaded { policies: new.policies, waiting_for_restart })
     }

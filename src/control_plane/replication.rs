@@ -30,6 +30,9 @@ const BURST: usize = 16;
 const LOOK: Duration = Duration::from_millis(20);
 /// A start waits no longer for what peers know.
 const JOIN_AT_MOST: Duration = Duration::from_secs(10);
+/// Peers are told the last changes for so long at most, and it is looked so often whether they have them.
+const TELL_AT_LAST: Duration = Duration::from_millis(500);
+const LAST_LOOK: Duration = Duration::from_millis(5);
 /// Between two lines in the log about datagrams that cannot be sent.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
@@ -199,13 +202,23 @@ impl Replication {
         let _ = question.reply.try_send(told);
     }
 
-    /// Tells the peers what has not been told, and ends.
+    /// Tells the peers what has not been told until those that can be heard have it all, for a while at most, and
+    /// ends.
     pub(super) async fn finish(self) {
+        let handles = self.handles();
+        let until = self.clock.now().after(TELL_AT_LAST);
+        self.shared.borrow_mut().link.flush_now(self.clock.now());
+        loop {
+            handles.transmit(&mut Train::new()).await;
+            if self.shared.borrow().is_all_told() || self.clock.now() >= until {
+                break;
+            }
+            // Whoever hears answers in a flush of its own.
+            sleep(LAST_LOOK).await;
+        }
         for task in self.tasks {
             let _ = task.cancel().await;
         }
-        let handles = Handles { shared: self.shared, socket: self.socket, clock: self.clock };
-        handles.transmit(&mut Train::new()).await;
     }
 }
 
@@ -231,13 +244,11 @@ async fn receive(handles: Handles) {
 async fn flush(handles: Handles) {
     let mut train = Train::new();
     loop {
+        // First, so that what is charged in limits of a reload is told in them.
+        handles.shared.borrow_mut().look();
         handles.transmit(&mut train).await;
         let now = handles.clock.now();
-        let due = {
-            let mut shared = handles.shared.borrow_mut();
-            shared.look();
-            shared.link.next_deadline()
-        };
+        let due = handles.shared.borrow().link.next_deadline();
         sleep(Duration::from_nanos(due.since(now)).min(LOOK)).await;
     }
 }
@@ -277,6 +288,11 @@ impl Handles {
 }
 
 impl Shared {
+    /// Whether every peer that can be heard has acknowledged all that changed here.
+    fn is_all_told(&self) -> bool {
+        self.link.peer_stats().all(|peer| !peer.present || (peer.pending == 0 && peer.in_flight == 0))
+    }
+
     fn look(&mut self) {
         let policies = self.policies.load();
         if !Arc::ptr_eq(&policies, &self.known) {

@@ -224,6 +224,12 @@ impl Link {
         None
     }
 
+    /// Begins the next flush with the next [`poll_transmit`](Self::poll_transmit), whatever the interval.
+    pub fn flush_now(&mut self, now: MonotonicNs) {
+        self.turn = self.peers.len();
+        self.next_flush = now;
+    }
+
     fn begin_flush(&mut self, now: MonotonicNs, store: &mut dyn Store) {
         let Self { peers, drained_at, .. } = self;
         store.drain_changed(now, &mut |line| {

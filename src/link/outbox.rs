@@ -20,9 +20,11 @@ pub(super) struct Outbox {
     urgent: UrgentWalk,
     pub(super) served: Served,
     sweep: Sweep,
-    /// Changes and a sync take turns.
+    /// Changes and a sync take turns, in each flush changes first.
     sync_is_next: bool,
     looks: u32,
+    /// Of these for a sync, which finds nothing to say in most lines of a table that is almost empty.
+    sync_looks: u32,
 }
 
 impl Outbox {
@@ -34,6 +36,7 @@ impl Outbox {
             sweep: Sweep::new(lines, now),
             sync_is_next: false,
             looks: 0,
+            sync_looks: 0,
         }
     }
 
@@ -59,7 +62,8 @@ impl Outbox {
 
     /// A flush begins in which `affordable` lines can be sent.
     pub(super) fn begin_flush(&mut self, affordable: u32, store: &dyn Store, now: MonotonicNs) {
-        self.looks = LINES_A_FLUSH;
+        (self.looks, self.sync_looks) = (LINES_A_FLUSH, LINES_A_FLUSH / 2);
+        self.sync_is_next = false;
         self.sweep.earn(now);
         let urgencies = |lines: &[u32], each: &mut dyn FnMut(u8)| store.urgencies(lines, now, each);
         self.urgent.plan(self.backlog.lines(), affordable, urgencies);
@@ -89,7 +93,7 @@ impl Outbox {
     ) {
         batch.begin(cargo, self.backlog.oldest().unwrap_or(now));
         let most = most.min(BATCH_ENTRIES);
-        while batch.len() < most && self.looks > 0 {
+        while batch.len() < most {
             let lines = self.take_lines(cargo, most - batch.len(), store, now);
             if lines.is_empty() {
                 break;
@@ -108,17 +112,24 @@ impl Outbox {
         now: MonotonicNs,
     ) -> ArrayVec<u32, LOOKED_AT_TOGETHER> {
         let mut lines = ArrayVec::new();
-        while lines.len() < most.min(LOOKED_AT_TOGETHER) && self.looks > 0 {
+        while lines.len() < most.min(LOOKED_AT_TOGETHER) && *self.looks_for(cargo) > 0 {
             let line = match cargo {
                 Cargo::Changes => self.next_changed(store, now),
                 Cargo::Sync => self.served.take_next(),
                 Cargo::Nothing => self.sweep.take_next(),
             };
             let Some(line) = line else { break };
-            self.looks -= 1;
+            *self.looks_for(cargo) -= 1;
             lines.push(line);
         }
         lines
+    }
+
+    const fn looks_for(&mut self, cargo: Cargo) -> &mut u32 {
+        match cargo {
+            Cargo::Sync => &mut self.sync_looks,
+            Cargo::Changes | Cargo::Nothing => &mut self.looks,
+        }
     }
 
     fn next_changed(&mut self, store: &dyn Store, now: MonotonicNs) -> Option<u32> {
@@ -215,6 +226,19 @@ mod tests {
         (0..8).for_each(|line| outbox.changed(line, NOW));
         let cargos: Vec<Cargo> = (0..4).map(|_| gather(&mut outbox, &store, 2).cargo()).collect();
         assert_eq!(cargos, [Cargo::Changes, Cargo::Sync, Cargo::Changes, Cargo::Sync]);
+    }
+
+    #[test]
+    fn a_sync_that_finds_nothing_to_say_leaves_changes_their_turn() {
+        let (mut outbox, mut store) = (Outbox::new(4 * LINES_A_FLUSH, NOW), Counters::new(4 * LINES_A_FLUSH));
+        store.charge(4 * LINES_A_FLUSH - 1, 1);
+        outbox.served.ask(1);
+        for _ in 0..4 {
+            outbox.begin_flush(u32::MAX, &store, NOW);
+            outbox.changed(4 * LINES_A_FLUSH - 1, NOW);
+            assert_eq!(gather(&mut outbox, &store, 100).cargo(), Cargo::Changes);
+            let _ = gather(&mut outbox, &store, 100);
+        }
     }
 
     #[test]

@@ -8,25 +8,21 @@ use crate::bucket::sharing::Sharing;
 /// What merging needs of a policy.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
-    pub(super) identity: u64,
     /// Its position for counters, the same over reloads.
     pub(super) index: usize,
     pub(super) sharing: Sharing,
-    pub(super) limits: Limits,
     /// What this node uses between two looks fits in 15 bits when shifted down by so many.
     pub(super) mark_shift: u32,
 }
 
 impl Rules {
     fn of(policy: &Policy) -> Self {
-        let limits = policy.default_limits().clone();
+        let limits = policy.default_limits();
         let a_second = limits.clock().tokens(limits.clock().ticks_in(1_000_000_000));
         let most = limits.burst() + a_second;
         Self {
-            identity: policy.identity(),
             index: usize::from(policy.index()),
             sharing: policy.sharing(),
-            limits,
             mark_shift: (u64::BITS - most.leading_zeros()).saturating_sub(15),
         }
     }
@@ -36,34 +32,38 @@ impl Rules {
 #[derive(Debug)]
 pub(super) struct Directory {
     set: Arc<PolicySet>,
-    /// Sorted by identity.
     rules: Vec<Rules>,
     /// Positions in `rules`, by slot.
     by_slot: Vec<Option<u16>>,
+    /// Slots of the limits in force, sorted by their identity.
+    by_identity: Vec<(u64, u16)>,
 }
 
 impl Directory {
     pub(super) fn new(set: Arc<PolicySet>) -> Self {
-        let mut rules: Vec<Rules> = set.iter().map(Rules::of).collect();
-        rules.sort_by_key(|rules| rules.identity);
+        let rules: Vec<Rules> = set.iter().map(Rules::of).collect();
         let position = |index: u16| rules.iter().position(|rules| rules.index == usize::from(index));
         let positions: Vec<Option<u16>> =
             (0..MAX_POLICIES as u16).map(|index| position(index).map(|position| position as u16)).collect();
         let by_slot = (0..set.slots().len())
             .map(|slot| *positions.get(usize::from(set.owner(slot as u16)?.index))?)
             .collect();
-        Self { set, rules, by_slot }
+        let mut by_identity: Vec<(u64, u16)> =
+            set.limits_by_identity().map(|(identity, limits)| (identity, limits.slot())).collect();
+        by_identity.sort_unstable();
+        Self { set, rules, by_slot, by_identity }
     }
 
-    /// The identity of the policy that counts in a slot, and the limits there; also of one that a reload
+    /// The identity of the limits in a slot, and the limits; also of a policy that a reload
     /// removed, since what was used of it may still have to be told.
     pub(super) fn identity_of_slot(&self, slot: u16) -> Option<(u64, &Limits)> {
-        Some((self.set.owner(slot)?.identity, self.set.slot(slot)?))
+        Some((self.set.owner(slot)?.limits, self.set.slot(slot)?))
     }
 
-    pub(super) fn find(&self, identity: u64) -> Option<&Rules> {
-        let position = self.rules.binary_search_by_key(&identity, |rules| rules.identity).ok()?;
-        self.rules.get(position)
+    /// The limits in force of that identity, and the policy that they are of.
+    pub(super) fn find(&self, identity: u64) -> Option<(&Rules, &Limits)> {
+        let position = self.by_identity.binary_search_by_key(&identity, |(identity, _)| *identity).ok()?;
+        self.of_slot(self.by_identity.get(position)?.1)
     }
 
     /// The policy that counts in a slot, and the limits there.

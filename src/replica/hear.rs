@@ -1,5 +1,6 @@
 //! What an entry of a peer does to a bucket.
 
+use super::directory::Rules;
 use super::node::Replica;
 use super::rule::{self, News};
 use super::{Applied, Arrival, Entry, NodeId};
@@ -50,13 +51,29 @@ impl Hearing<'_> {
                 let charged = self.charged(line, growth, &heard, limits);
                 self.raised(heard.tat, charged, limits)
             }
-            Applied::FirstContact(_) => {
-                let tat = self.raised(heard.tat, self.undrained(), limits);
-                if self.adopts { tat.max(self.adopted(self.own(&heard, limits), limits)) } else { tat }
-            }
-            Applied::Adopted => heard.tat.max(self.adopted(self.own(&heard, limits), limits)),
+            Applied::FirstContact(_) | Applied::Adopted => self.met(line, &heard, limits),
             _ => heard.tat,
         }
+    }
+
+    /// The `tat` after the first that is heard of the sender for this bucket.
+    fn met(&mut self, line: usize, heard: &Heard, limits: &Limits) -> u64 {
+        let adopted = self.entry.level.saturating_add(self.own(heard, limits));
+        let adopted = limits.clock().at(self.now) + limits.clock().from_fixed(adopted);
+        let covered = self.covered(line, to_fixed(self.entry.used));
+        if self.applied == Applied::Adopted {
+            return heard.tat.max(adopted);
+        }
+        let tat = self.raised(heard.tat, self.undrained().saturating_sub(covered), limits);
+        if self.adopts { tat.max(adopted) } else { tat }
+    }
+
+    /// How much of `fixed` was charged already while the sender could not be heard.
+    fn covered(&mut self, line: usize, fixed: u64) -> u64 {
+        if !self.returns {
+            return 0;
+        }
+        *self.covered.get_or_insert_with(|| self.table.take_phantom(line, fixed))
     }
 
     /// What this node used since its start and has not drained: the sender has not heard of it yet.
@@ -90,8 +107,7 @@ impl Hearing<'_> {
     fn charged(&mut self, line: usize, growth: u64, heard: &Heard, limits: &Limits) -> u64 {
         let fixed = to_fixed(growth);
         if self.returns {
-            let covered = *self.covered.get_or_insert_with(|| self.table.take_phantom(line, fixed));
-            return fixed - covered.min(fixed);
+            return fixed.saturating_sub(self.covered(line, fixed));
         }
         let factor = u64::from(self.table.absent_factor(limits.slot()));
         if factor == 0 {
@@ -113,10 +129,6 @@ impl Hearing<'_> {
         self.forgotten = clock.to_fixed(wanted.saturating_sub(highest.max(tat))).div_ceil(1 << FIXED_BITS);
         wanted.min(highest).max(tat)
     }
-
-    fn adopted(&self, own: u64, limits: &Limits) -> u64 {
-        limits.clock().at(self.now) + limits.clock().from_fixed(self.entry.level.saturating_add(own))
-    }
 }
 
 const fn to_fixed(tokens: u64) -> u64 {
@@ -124,6 +136,14 @@ const fn to_fixed(tokens: u64) -> u64 {
 }
 
 impl Replica {
+    /// The limits that an entry is of, or, where an override came or went here, those that its bucket has here.
+    fn rules_for(&self, entry: &Entry) -> Option<(&Rules, &Limits)> {
+        self.directory.find(entry.policy).or_else(|| {
+            let view = self.table.view(self.table.line(entry.id)?)?;
+            if view.id == entry.id { self.directory.of_slot(view.slot) } else { None }
+        })
+    }
+
     pub(super) fn merge(
         &mut self,
         from: NodeId,
@@ -133,7 +153,7 @@ impl Replica {
         now: MonotonicNs,
     ) -> Applied {
         let Some(column) = self.column(from) else { return Applied::UnknownNode };
-        let Some(rules) = self.directory.find(entry.policy) else { return Applied::UnknownPolicy };
+        let Some((rules, limits)) = self.rules_for(entry) else { return Applied::UnknownPolicy };
         let mut hearing = Hearing {
             table: &self.table,
             entry,
@@ -150,10 +170,9 @@ impl Replica {
             applied: Applied::Known,
             highest: 0,
         };
-        let merged =
-            self.table.merge(entry.id, line, &rules.limits, column as u32, now, |line, heard, limits| {
-                hearing.next(line, heard, limits)
-            });
+        let merged = self.table.merge(entry.id, line, limits, column as u32, now, |line, heard, limits| {
+            hearing.next(line, heard, limits)
+        });
         let Some(line) = merged else { return Applied::TableFull };
         let Hearing { applied, highest, covered, phantom, forgotten, .. } = hearing;
         let rules_index = rules.index;

@@ -56,7 +56,8 @@ impl std::fmt::Display for NodeId {
 /// What a node says of one bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The policy: a hash of its name ([`Policy::identity`](crate::bucket::policy::Policy::identity)).
+    /// The limits it is counted in: a hash of the policy's name, and of an override's keys
+    /// ([`Owner::limits`](crate::bucket::policy::Owner::limits)).
     pub policy: u64,
     /// The bucket.
     pub id: BucketId,

@@ -14,7 +14,7 @@ use crate::bucket::gcra;
 use crate::bucket::hash::BucketId;
 use crate::bucket::notes::{LineNotes, Note};
 use crate::bucket::policy::PolicySet;
-use crate::bucket::table::BucketTable;
+use crate::bucket::table::{BucketTable, View};
 use crate::time::MonotonicNs;
 
 /// Consumption is summed up this often.
@@ -248,14 +248,21 @@ impl Replica {
         self.table.fetch_lines(batch.iter().copied());
         self.marks.fetch(batch.iter().copied());
         for line in batch.drain(..) {
-            self.observe(line);
+            let view = self.table.view(line);
+            if view.as_ref().is_some_and(|view| self.directory.identity_of_slot(view.slot).is_none()) {
+                // Charged in limits of a reload that is still to come here: nothing can be said of it yet.
+                self.table.change_again(line);
+                continue;
+            }
+            if let Some(view) = view {
+                self.observe(line, &view);
+            }
             changed(line as u32);
         }
     }
 
     /// Adds what this node used of a line since the last look to what is observed of its policy.
-    fn observe(&mut self, line: usize) {
-        let Some(view) = self.table.view(line) else { return };
+    fn observe(&mut self, line: usize, view: &View) {
         let Some((rules, _)) = self.directory.of_slot(view.slot) else { return };
         let mark = (view.count >> rules.mark_shift) as u16;
         let growth = u64::from(mark.wrapping_sub(self.marks.get(line))) << rules.mark_shift;

@@ -482,6 +482,57 @@ fn the_closer_to_its_limit_the_more_urgent_a_bucket_is() {
 }
 
 #[test]
+fn a_key_of_an_override_is_heard_in_its_own_limits() {
+    let (mut a, mut b) = (Node::new(1, EVENTUAL), Node::new(2, EVENTUAL));
+    assert_eq!(b.drain(b"vip"), BURST * 10);
+    a.hear(2, &b.entry(b"vip"));
+    assert_eq!((a.level(b"vip"), a.drain(b"vip")), (BURST * 10, 0));
+    assert!(b.charge(b"k", 1) && a.replica.directory.find(b.entry(b"k").policy).is_some());
+    // An override that this node does not have: the bucket is charged in the limits that it has here.
+    b.pass(100);
+    assert!(b.charge(b"vip", 7));
+    let said = Entry { policy: 7, ..b.entry(b"vip") };
+    assert!(matches!(a.hear(2, &said), Applied::Charged(7)));
+    a.pass(100);
+    assert_eq!(a.hear(2, &Entry { id: a.id(b"never"), ..said }), Applied::UnknownPolicy);
+}
+
+#[test]
+fn what_is_charged_in_limits_of_a_reload_is_told_once_they_are_known_here() {
+    let mut a = Node::new(1, EVENTUAL);
+    let now = a.now;
+    let next = Arc::new(a.policies.reload(&[spec("p", EVENTUAL), spec("new", EVENTUAL)], now).unwrap());
+    a.table.publish_limits(&next);
+    let policy = next.find(b"new").unwrap();
+    let id = a.hasher.bucket_id(policy, b"k");
+    assert!(a.table.charge(id, policy.default_limits(), 1, now).allowed);
+    let drain = |a: &mut Node| {
+        let mut lines = vec![];
+        a.replica.drain_changed(now, &mut |line| lines.push(line));
+        lines
+    };
+    assert!(drain(&mut a).is_empty());
+    a.replica.set_policies(next);
+    assert_eq!(drain(&mut a), [a.replica.line(id).unwrap()]);
+    assert!(drain(&mut a).is_empty());
+}
+
+#[test]
+fn what_was_charged_for_a_peer_never_heard_is_set_against_the_first_that_is() {
+    let (mut a, b) = (Node::new(1, EVENTUAL), Node::new(2, EVENTUAL));
+    a.replica.peer_present(node_id(2), false, a.now);
+    assert!(a.charge(b"k", 10) && b.charge(b"k", 10));
+    let level = a.level(b"k");
+    assert!(level > 10, "a share of node 2 is in it");
+    a.replica.peer_present(node_id(2), true, a.now);
+    assert!(matches!(a.hear(2, &b.entry(b"k")), Applied::FirstContact(_)));
+    assert_eq!(a.level(b"k"), 20, "its ten once");
+    a.pass(1000);
+    a.pass(1);
+    assert_eq!(a.level(b"k"), 0, "nothing is given back that was used");
+}
+
+#[test]
 fn counters_for_which_there_is_no_memory_are_an_error_that_says_so() {
     let error = line_notes::<u64>(1 << 58).err().map(|error| error.to_string());
     assert!(error.is_some_and(|error| error.contains("lower [table] capacity")));

@@ -51,6 +51,13 @@ impl BucketTable {
         }
     }
 
+    /// A line that was taken as changed is to be looked at again with the next: to be called by who takes them.
+    pub(crate) fn change_again(&self, line: usize) {
+        if let Some(replication) = &self.replication {
+            replication.changes.mark(line);
+        }
+    }
+
     /// Sets what charges of a slot also charge for absent peers, in 1/65536 of the charge.
     pub(crate) fn set_absent_factor(&self, slot: u16, factor: u32) {
         if let Some(replication) = &self.replication {
