@@ -4,9 +4,10 @@
 mod program;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use program::Program;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 const CONFIG: &str = r#"
@@ -35,7 +36,7 @@ fn drain(program: &Program) {
 }
 
 /// Stops it well, lets `meanwhile` look at its directory, and starts it there again.
-fn restart(mut program: Program, meanwhile: impl FnOnce(&std::path::Path)) -> Program {
+fn restart(mut program: Program, meanwhile: impl FnOnce(&Path)) -> Program {
     program.signal(Signal::TERM);
     assert_eq!(program.exit_code(), Some(0));
     let directory = program.into_directory();
@@ -70,7 +71,7 @@ fn a_process_that_was_killed_restores_the_last_snapshot() {
 
 #[test]
 fn a_snapshot_that_is_torn_foreign_or_of_another_version_is_refused_in_words_and_the_server_starts() {
-    type Spoil = fn(&std::path::Path);
+    type Spoil = fn(&Path);
     let spoils: [(Spoil, &str); 4] = [
         (|state| cut(&state.join("buckets.snapshot")), "torn"),
         (|state| fs::remove_file(state.join("hash.key")).unwrap(), "another cluster secret or hash key"),
@@ -86,28 +87,51 @@ fn a_snapshot_that_is_torn_foreign_or_of_another_version_is_refused_in_words_and
     }
 }
 
-fn cut(path: &std::path::Path) {
+#[test]
+fn pipes_in_place_of_its_files_keep_the_server_neither_from_starting_nor_from_stopping() {
+    let program = Program::start(CONFIG);
+    drain(&program);
+    let names = ["buckets.snapshot", "epoch", "hash.key"];
+    let program = restart(program, |state| {
+        for name in names {
+            fs::remove_file(state.join(name)).unwrap();
+            for name in [name.to_owned(), format!("{name}.new")] {
+                mknodat(CWD, state.join(name), FileType::Fifo, Mode::from(0o600), 0).unwrap();
+            }
+        }
+    });
+    for name in names {
+        assert!(program.said_before(&format!("{name}: it is not a regular file")), "{name}");
+    }
+    assert!(allows(&program, "slow"));
+    let state = program.directory().join("state");
+    restart(program, |_| {});
+    assert!(!state.join("buckets.snapshot.new").exists());
+}
+
+fn cut(path: &Path) {
     let bytes = fs::read(path).unwrap();
     fs::write(path, &bytes[..bytes.len() - 3]).unwrap();
 }
 
-fn set_version(path: &std::path::Path) {
+fn set_version(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     bytes[8] = 9;
     fs::write(path, bytes).unwrap();
 }
 
 #[test]
-fn a_full_disk_is_told_in_health_and_metrics_and_checks_go_on() {
+fn a_disk_that_takes_no_snapshot_is_told_in_health_and_metrics_and_checks_go_on() {
     let program = Program::start(CONFIG);
-    // The next snapshot is written through this to a device that is always full.
-    symlink("/dev/full", program.directory().join("state/buckets.snapshot.new")).unwrap();
+    let in_the_way = program.directory().join("state/buckets.snapshot.new");
+    fs::create_dir(&in_the_way).unwrap();
     program.until("/health", |body| body.contains("the state directory cannot be written"));
     assert!(program.get("/health").starts_with("HTTP/1.1 200"));
     assert!(allows(&program, "slow"));
     let page = program.until("/metrics", |_| true);
     assert!(!page.contains("openclaw_snapshots_total{result=\"failed\"} 0\n"), "{page}");
     program.until_logged("buckets.snapshot");
+    fs::remove_dir(in_the_way).unwrap();
     program.until("/health", |body| body.contains("\"warnings\":[]"));
 }
 

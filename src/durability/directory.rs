@@ -59,7 +59,7 @@ impl Directory {
     /// # Errors
     /// When there is one that cannot be opened.
     pub fn snapshot(&self) -> Result<Option<File>, DirectoryError> {
-        match File::open(self.snapshot_path()) {
+        match files::open_regular(&self.snapshot_path()) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(self.error("open", SNAPSHOT, source)),
@@ -110,7 +110,7 @@ impl Directory {
 
     fn small(&self, name: &str) -> Result<Option<String>, DirectoryError> {
         let mut text = String::new();
-        let read = File::open(self.path.join(name))
+        let read = files::open_regular(&self.path.join(name))
             .and_then(|file| file.take(MAX_SMALL_BYTES).read_to_string(&mut text));
         match read {
             Ok(_) => Ok(Some(text)),
@@ -191,6 +191,23 @@ mod tests {
         assert!(error.contains("buckets.snapshot"), "{error}");
         assert_eq!(fs::read(directory.snapshot_path()).unwrap(), b"old");
         assert_eq!(fs::read_dir(&directory.path).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_a_regular_file_is_refused_by_name() {
+        let (_temporary, directory) = directory();
+        for name in [EPOCH, HASH_KEY, SNAPSHOT] {
+            fs::create_dir(directory.path.join(name)).unwrap();
+        }
+        let errors = [
+            directory.epoch().unwrap_err(),
+            directory.hash_key(|| [0; 16]).unwrap_err(),
+            directory.snapshot().unwrap_err(),
+        ];
+        for (error, name) in errors.iter().zip([EPOCH, HASH_KEY, SNAPSHOT]) {
+            let error = error.to_string();
+            assert!(error.contains(name) && error.contains("not a regular file"), "{error}");
+        }
     }
 
     #[test]
