@@ -136,6 +136,22 @@ fn a_disk_that_takes_no_snapshot_is_told_in_health_and_metrics_and_checks_go_on(
 }
 
 #[test]
+fn a_second_server_on_one_directory_says_so_and_does_not_touch_it() {
+    let first = Program::start(CONFIG);
+    drain(&first);
+    let state = first.directory().join("state");
+    let config = CONFIG.replace("\"state\"", &format!("{state:?}")).replace("\"1s\"", "\"1h\"");
+    let mut second = Program::start(&config);
+    assert!(second.said_before("in use by another process: a second server"));
+    assert!(allows(&second, "slow"));
+    assert!(second.get("/health").contains("the state directory cannot be written"));
+    assert!(first.get("/health").contains("\"warnings\":[]"));
+    second.signal(Signal::TERM);
+    assert_eq!(second.exit_code(), Some(0));
+    assert!(!allows(&restart(first, |_| {}), "slow"));
+}
+
+#[test]
 fn a_directory_that_cannot_be_had_is_told_and_the_server_starts() {
     let program = Program::start(&CONFIG.replace("\"state\"", "\"/proc/nowhere\""));
     assert!(program.said_before("/proc/nowhere"));

@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::lock::Lock;
 use crate::files;
 use crate::hex;
 
@@ -29,23 +31,33 @@ pub enum DirectoryError {
     /// A file of it holds something else.
     #[error("{0} does not hold what this program writes there; move it away, or restore it")]
     Malformed(PathBuf),
+    /// Another process has it.
+    #[error(
+        "the state directory {0} is in use by another process: a second server with the same one, or one that \
+         is still stopping. Only one server may write there: stop the other, or give this one its own"
+    )]
+    Held(PathBuf),
 }
 
-/// A directory of this server's own.
-#[derive(Clone, Debug)]
+/// A directory of this server's own, as long as this is there.
+#[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    _lock: Lock,
 }
 
 impl Directory {
-    /// Makes it if it is not there.
+    /// Makes it if it is not there, and takes it; who still has it is waited for, up to `patience`.
     ///
     /// # Errors
-    /// When it can be neither found nor made.
-    pub fn open(path: &Path) -> Result<Self, DirectoryError> {
-        let directory = Self { path: path.to_owned() };
-        fs::create_dir_all(path).map_err(|source| directory.error("make the directory", "", source))?;
-        Ok(directory)
+    /// When it can be neither found nor made, or another process has it.
+    pub fn open(path: &Path, patience: Duration) -> Result<Self, DirectoryError> {
+        fs::create_dir_all(path).map_err(|source| DirectoryError::Io {
+            what: "make the directory",
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self { path: path.to_owned(), _lock: Lock::take(path, patience)? })
     }
 
     /// Where the snapshot is.
@@ -147,7 +159,7 @@ mod tests {
 
     fn directory() -> (tempfile::TempDir, Directory) {
         let temporary = tempfile::tempdir().unwrap();
-        let directory = Directory::open(&temporary.path().join("state")).unwrap();
+        let directory = Directory::open(&temporary.path().join("state"), Duration::ZERO).unwrap();
         (temporary, directory)
     }
 
@@ -212,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_made_is_named() {
-        let error = Directory::open(Path::new("/proc/nowhere/state")).unwrap_err().to_string();
+        let error =
+            Directory::open(Path::new("/proc/nowhere/state"), Duration::ZERO).unwrap_err().to_string();
         assert!(error.contains("/proc/nowhere/state"), "{error}");
     }
 }

@@ -9,6 +9,7 @@ mod directory;
 mod epoch;
 pub mod format;
 mod keeper;
+mod lock;
 mod start;
 
 pub use age::HostTime;
