@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Epoch;
 use super::lock::Lock;
 use crate::files;
 use crate::hex;
@@ -31,6 +32,16 @@ pub enum DirectoryError {
     /// A file of it holds something else.
     #[error("{0} does not hold what this program writes there; move it away, or restore it")]
     Malformed(PathBuf),
+    /// No epoch is above the one that a file of it promises.
+    #[error(
+        "{path} says that epochs up to {promised_ms} were used, which is beyond all there are; it is not believed"
+    )]
+    NoEpochAbove {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        promised_ms: u64,
+    },
     /// Another process has it.
     #[error(
         "the state directory {0} is in use by another process: a second server with the same one, or one that \
@@ -95,8 +106,12 @@ impl Directory {
     /// When it cannot be read, or is none.
     pub fn epoch(&self) -> Result<Option<u64>, DirectoryError> {
         let Some(text) = self.small(EPOCH)? else { return Ok(None) };
-        let promise = text.trim().parse().map_err(|_| DirectoryError::Malformed(self.path.join(EPOCH)))?;
-        Ok(Some(promise))
+        let path = || self.path.join(EPOCH);
+        let promised_ms = text.trim().parse().map_err(|_| DirectoryError::Malformed(path()))?;
+        if !Epoch::can_follow(promised_ms) {
+            return Err(DirectoryError::NoEpochAbove { path: path(), promised_ms });
+        }
+        Ok(Some(promised_ms))
     }
 
     /// Stores it.
@@ -190,6 +205,16 @@ mod tests {
         assert_eq!(directory.epoch().unwrap(), None);
         directory.replace_epoch(42).unwrap();
         assert_eq!(directory.epoch().unwrap(), Some(42));
+    }
+
+    #[test]
+    fn a_promise_that_no_start_can_be_above_is_refused() {
+        let (_temporary, directory) = directory();
+        for promised_ms in [u64::MAX, (1 << 43) - 1] {
+            directory.replace_epoch(promised_ms).unwrap();
+            let error = directory.epoch().unwrap_err().to_string();
+            assert!(error.contains("epoch says") && error.contains(&promised_ms.to_string()), "{error}");
+        }
     }
 
     #[test]

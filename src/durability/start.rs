@@ -99,6 +99,16 @@ mod tests {
     }
 
     #[test]
+    fn starts_after_an_impossible_promise_begin_by_the_clock() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("epoch"), u64::MAX.to_string()).unwrap();
+        let found = Found::open(directory.path(), None::<fn() -> [u8; 16]>);
+        assert!(found.failed);
+        let now_ms = HostTime::read().unix_ms;
+        assert!(found.epoch().start_ms().abs_diff(now_ms) < 60_000);
+    }
+
+    #[test]
     fn a_key_print_tells_keys_apart_and_is_not_the_key() {
         assert_eq!(key_print(&[1; 16]), key_print(&[1; 16]));
         assert_ne!(key_print(&[1; 16]), key_print(&[2; 16]));
