@@ -136,6 +136,70 @@ fn a_disk_that_takes_no_snapshot_is_told_in_health_and_metrics_and_checks_go_on(
 }
 
 #[test]
+fn a_broken_key_is_kept_aside_and_costs_the_buckets_once() {
+    let program = Program::start(CONFIG);
+    let program = restart(program, |state| fs::write(state.join("hash.key"), "zz").unwrap());
+    assert!(program.said_before("hash.key does not hold") && program.said_before("hash.key.bad"));
+    assert!(program.get("/health").contains("the state directory cannot be written"));
+    drain(&program);
+    program.until("/health", |body| body.contains("\"warnings\":[]"));
+    let program = restart(program, |state| {
+        assert_eq!(fs::read(state.join("hash.key.bad")).unwrap(), b"zz");
+    });
+    assert!(program.said_before("restored 1 of") && !allows(&program, "slow"));
+}
+
+#[test]
+fn no_snapshot_is_good_before_its_key_is_stored() {
+    let program = Program::start(CONFIG);
+    let program = restart(program, |state| {
+        fs::remove_file(state.join("hash.key")).unwrap();
+        fs::create_dir(state.join("hash.key.new")).unwrap();
+    });
+    drain(&program);
+    let page = program.until("/metrics", |page| !page.contains("result=\"failed\"} 0\n"));
+    assert!(page.contains("openclaw_snapshots_total{result=\"written\"} 0\n"), "{page}");
+    assert!(program.get("/health").contains("the state directory cannot be written"));
+    fs::remove_dir(program.directory().join("state/hash.key.new")).unwrap();
+    program.until("/health", |body| body.contains("\"warnings\":[]"));
+    assert!(!allows(&restart(program, |_| {}), "slow"));
+}
+
+#[test]
+fn a_directory_that_can_be_had_later_is_used_from_then_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let in_the_way = directory.path().join("state");
+    fs::write(&in_the_way, "").unwrap();
+    let program = Program::start_in(directory, CONFIG);
+    drain(&program);
+    program.until("/metrics", |page| {
+        page.contains("openclaw_health_warning") && !page.contains("result=\"failed\"} 0\n")
+    });
+    fs::remove_file(in_the_way).unwrap();
+    program.until("/health", |body| body.contains("\"warnings\":[]"));
+    program.until_logged("can be used now");
+    assert!(program.directory().join("state/epoch").exists());
+    assert!(!allows(&restart(program, |_| {}), "slow"));
+}
+
+#[test]
+fn a_server_that_outlives_the_other_on_its_directory_takes_it_over() {
+    let mut first = Program::start(CONFIG);
+    let state = first.directory().join("state");
+    let config = CONFIG.replace("\"state\"", &format!("{state:?}"));
+    let second = Program::start(&config);
+    assert!(second.get("/health").contains("the state directory cannot be written"));
+    drain(&second);
+    first.signal(Signal::TERM);
+    assert_eq!(first.exit_code(), Some(0));
+    second.until("/health", |body| body.contains("\"warnings\":[]"));
+    let mut second = second;
+    second.signal(Signal::TERM);
+    assert_eq!(second.exit_code(), Some(0));
+    assert!(!allows(&Program::start_in(second.into_directory(), &config), "slow"));
+}
+
+#[test]
 fn a_second_server_on_one_directory_says_so_and_does_not_touch_it() {
     let first = Program::start(CONFIG);
     drain(&first);

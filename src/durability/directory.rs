@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::Epoch;
 use super::lock::Lock;
 use crate::files;
@@ -12,6 +14,8 @@ use crate::hex;
 
 const EPOCH: &str = "epoch";
 const HASH_KEY: &str = "hash.key";
+/// What was in its place and is not used.
+const BAD_HASH_KEY: &str = "hash.key.bad";
 const SNAPSHOT: &str = "buckets.snapshot";
 /// Of the small files here none is larger.
 const MAX_SMALL_BYTES: u64 = 4096;
@@ -122,17 +126,35 @@ impl Directory {
         self.replace(EPOCH, |out| writeln!(out, "{promised_ms}"))
     }
 
-    /// The key that names buckets, made by `make` at the first start.
+    /// The key that names buckets, if one is stored.
     ///
     /// # Errors
-    /// When it can be neither read nor stored.
-    pub fn hash_key(&self, make: impl FnOnce() -> [u8; 16]) -> Result<[u8; 16], DirectoryError> {
-        let Some(text) = self.small(HASH_KEY)? else {
-            let key = make();
-            self.replace(HASH_KEY, |out| writeln!(out, "{}", hex::encode(&key)))?;
-            return Ok(key);
-        };
-        hex::decode(text.trim()).ok_or_else(|| DirectoryError::Malformed(self.path.join(HASH_KEY)))
+    /// When it cannot be read, or is none.
+    pub fn hash_key(&self) -> Result<Option<[u8; 16]>, DirectoryError> {
+        let Some(text) = self.small(HASH_KEY)? else { return Ok(None) };
+        let key = hex::decode(text.trim());
+        key.map(Some).ok_or_else(|| DirectoryError::Malformed(self.path.join(HASH_KEY)))
+    }
+
+    /// Stores it. Whatever else is in its place is moved aside: the next start must find the key of the buckets
+    /// that are written from now on, and somebody may still restore the other.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn store_hash_key(&self, key: [u8; 16]) -> Result<(), DirectoryError> {
+        match self.hash_key() {
+            Ok(Some(stored)) if stored == key => return Ok(()),
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => self.set_aside(HASH_KEY, BAD_HASH_KEY)?,
+        }
+        self.replace(HASH_KEY, |out| writeln!(out, "{}", hex::encode(&key)))
+    }
+
+    fn set_aside(&self, name: &'static str, aside: &'static str) -> Result<(), DirectoryError> {
+        let (from, to) = (self.path.join(name), self.path.join(aside));
+        files::put_in_place(&from, &to).map_err(|source| self.error("move aside", name, source))?;
+        warn!("{} is not used: it was moved to {}, and another key is stored", from.display(), to.display());
+        Ok(())
     }
 
     fn small(&self, name: &str) -> Result<Option<String>, DirectoryError> {
@@ -179,12 +201,24 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_key_is_made_once_and_is_nobody_elses() {
+    fn the_hash_key_is_read_back_and_is_nobody_elses() {
         let (_temporary, directory) = directory();
-        assert_eq!(directory.hash_key(|| [7; 16]).unwrap(), [7; 16]);
-        assert_eq!(directory.hash_key(|| panic!("there is one")).unwrap(), [7; 16]);
+        assert_eq!(directory.hash_key().unwrap(), None);
+        directory.store_hash_key([7; 16]).unwrap();
+        directory.store_hash_key([7; 16]).unwrap();
+        assert_eq!(directory.hash_key().unwrap(), Some([7; 16]));
         let mode = fs::metadata(directory.path.join(HASH_KEY)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert!(!directory.path.join(BAD_HASH_KEY).exists());
+    }
+
+    #[test]
+    fn what_is_in_place_of_the_hash_key_is_kept_aside() {
+        let (_temporary, directory) = directory();
+        fs::write(directory.path.join(HASH_KEY), "zz").unwrap();
+        directory.store_hash_key([7; 16]).unwrap();
+        assert_eq!(directory.hash_key().unwrap(), Some([7; 16]));
+        assert_eq!(fs::read(directory.path.join(BAD_HASH_KEY)).unwrap(), b"zz");
     }
 
     #[test]
@@ -193,7 +227,7 @@ mod tests {
         for name in [EPOCH, HASH_KEY] {
             fs::write(directory.path.join(name), "hello").unwrap();
         }
-        let errors = [directory.epoch().unwrap_err(), directory.hash_key(|| [0; 16]).unwrap_err()];
+        let errors = [directory.epoch().unwrap_err(), directory.hash_key().unwrap_err()];
         for (error, name) in errors.iter().zip([EPOCH, HASH_KEY]) {
             assert!(error.to_string().contains(name), "{error}");
         }
@@ -238,7 +272,7 @@ mod tests {
         }
         let errors = [
             directory.epoch().unwrap_err(),
-            directory.hash_key(|| [0; 16]).unwrap_err(),
+            directory.hash_key().unwrap_err(),
             directory.snapshot().unwrap_err(),
         ];
         for (error, name) in errors.iter().zip([EPOCH, HASH_KEY, SNAPSHOT]) {
