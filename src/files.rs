@@ -1,4 +1,4 @@
-//! Files that are replaced whole.
+//! Files that are replaced whole, and read without waiting for anybody.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -22,7 +22,24 @@ pub(crate) fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-/// Makes a file of what `write` writes, and makes that durable. What is half written does not stay.
+/// Opens a file to read it, when it is a regular one: a pipe would be waited for, a device need not end, and a
+/// link may lead anywhere.
+///
+/// # Errors
+/// When the kernel refuses it, or it is something else.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let irregular = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        // What it says of links and of sockets.
+        Some(libc::ELOOP | libc::ENXIO) => irregular(),
+        _ => error,
+    })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(irregular()) }
+}
+
+/// Makes a file of what `write` writes, and makes that durable. What is half written does not stay, and what was
+/// there is removed first: a crash may have left it, and it may be a pipe or a link.
 ///
 /// # Errors
 /// When the disk does not take it.
@@ -31,8 +48,9 @@ pub(crate) fn write_durably<T>(
     mode: u32,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
 ) -> io::Result<T> {
+    remove_if_there(path)?;
     let make = || {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
         let mut out = BufWriter::with_capacity(256 * 1024, file);
         let value = write(&mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
@@ -44,6 +62,13 @@ pub(crate) fn write_durably<T>(
     })
 }
 
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Renames a file over another of its directory (rename(2) is atomic), and makes that durable.
 ///
 /// # Errors
@@ -51,4 +76,61 @@ pub(crate) fn write_durably<T>(
 pub(crate) fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
     fs::rename(temporary, path)?;
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    fn make_pipe(path: &Path) {
+        mknodat(CWD, path, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+    }
+
+    /// What is waited for would hang the test.
+    fn in_time<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || sender.send(what()));
+        receiver.recv_timeout(Duration::from_secs(10)).unwrap()
+    }
+
+    #[test]
+    fn only_a_regular_file_is_opened_and_none_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("file"), "x").unwrap();
+        fs::create_dir(path("directory")).unwrap();
+        symlink(path("file"), path("link")).unwrap();
+        make_pipe(&path("pipe"));
+        let _listener = UnixListener::bind(path("socket")).unwrap();
+        assert!(open_regular(&path("file")).is_ok());
+        assert_eq!(open_regular(&path("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        for name in ["directory", "link", "pipe", "socket"] {
+            let path = path(name);
+            let error = in_time(move || open_regular(&path)).unwrap_err().to_string();
+            assert_eq!(error, "it is not a regular file", "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_a_new_file_is_removed_and_not_written_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, other) = (directory.path().join("file"), directory.path().join("other"));
+        let temporary = directory.path().join("file.new");
+        for spoil in [make_pipe, |path: &Path| symlink(path.with_file_name("other"), path).unwrap()] {
+            fs::write(&other, "not ours").unwrap();
+            spoil(&temporary);
+            let to = path.clone();
+            in_time(move || replace(&to, 0o600, b"ours")).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"ours");
+            assert_eq!(fs::read(&other).unwrap(), b"not ours");
+            assert!(!temporary.exists());
+        }
+    }
 }

@@ -66,6 +66,29 @@ fn a_bandwidth_cap_leaves_room_beside_heartbeats() {
 }
 
 #[test]
+fn peers_without_a_state_directory_are_warned_of_and_nobody_else_is() {
+    let warned = |text: &str| load(text).unwrap().warnings().join("\n").contains("no [state] directory");
+    assert!(warned(CLUSTER));
+    assert!(!warned(&format!("{CLUSTER}[state]\ndirectory = \"DIR/state\"\n")));
+    assert!(!warned("[node]\nid = 3\n"));
+}
+
+#[test]
+fn the_warning_is_in_the_summary_of_check_config() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("secret"), "ab".repeat(32)).unwrap();
+    load_with(directory.path(), CLUSTER, &[]).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-rating"));
+    command.env_clear().args(["check-config", "--config"]).arg(directory.path().join("c.toml"));
+    let output = command.output().unwrap();
+    let summary = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && summary.contains("warning    there are peers and no [state]"),
+        "{summary}"
+    );
+}
+
+#[test]
 fn without_peers_there_is_no_cluster() {
     let config = load("[node]\nid = 3\n").unwrap();
     assert!(config.cluster.is_none());

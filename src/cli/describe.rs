@@ -41,6 +41,9 @@ pub(super) fn summary(config: &Config) -> String {
     for policy in &config.policies {
         describe_policy(policy, &mut line);
     }
+    for warning in config.warnings() {
+        line("warning", warning);
+    }
     text
 }
 
@@ -79,9 +82,6 @@ fn describe_admin(admin: &AdminConfig, line: &mut impl FnMut(&str, String)) {
     }
     for secret in &admin.pagerduty_secrets {
         line("", format!("PagerDuty's webhooks are signed by the secret in {secret}"));
-    }
-    for warning in admin.warnings() {
-        line("warning", warning);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
 use crate::bucket::table::{BucketTable, TableConfig, TableError};
 use crate::config::{ClusterConfig, Config, StateConfig};
 use crate::control_plane::{CoreHandles, Observed, ObservedParts, ReplicationParts, TellRequest};
-use crate::durability::{self, Directory, Epoch, Found, Keeper, KeeperParts, Kept};
+use crate::durability::{self, Epoch, Found, Keeper, KeeperParts, Kept, Store};
 use crate::link::keys::{Secret, derive_hash_key};
 use crate::metrics::{Published, Reloads};
 use crate::service_manager::{HandedMemory, ServiceManager};
@@ -43,7 +43,7 @@ pub(super) struct Foundation {
     kept: Arc<Kept>,
     /// The peers, until the control plane takes them over.
     pub(super) replication: Option<ReplicationParts>,
-    directory: Option<Directory>,
+    store: Option<Store>,
     epoch: Epoch,
     key_print: [u8; 16],
 }
@@ -73,7 +73,7 @@ impl Foundation {
         let kept = Arc::new(Kept::default());
         let is_restored = kept_tables::restore(handed, &provenance, &table, &policies.load(), &kept, clock);
         // What was in memory is newer than any snapshot.
-        if let Some(directory) = found.directory.as_ref().filter(|_| !is_restored) {
+        if let Some(directory) = found.directory().filter(|_| !is_restored) {
             durability::restore(directory, &table, &policies.load(), key_print, &kept, clock.now());
         }
         // What peers know is learned before the first check, or a restart would refill what is drained.
@@ -88,7 +88,7 @@ impl Foundation {
             health: Arc::clone(health),
             kept,
             replication,
-            directory: found.directory,
+            store: found.store,
             epoch,
             key_print,
         })
@@ -128,11 +128,11 @@ impl Foundation {
         }
     }
 
-    /// Has the buckets written down from time to time, where there is a directory for it.
+    /// Has the buckets written down from time to time, where there is to be a directory for it.
     pub(super) fn keep(self, state: Option<&StateConfig>) -> io::Result<Option<Keeper>> {
-        let Some((directory, state)) = self.directory.zip(state) else { return Ok(None) };
+        let Some((store, state)) = self.store.zip(state) else { return Ok(None) };
         Keeper::start(KeeperParts {
-            directory,
+            store,
             interval: state.snapshot_interval,
             epoch: self.epoch,
             table: self.table,

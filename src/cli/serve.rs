@@ -130,6 +130,7 @@ impl<'s> Server<'s> {
         let mut supervision = Supervision::new(manager, Arc::clone(&health));
         let Handed { listeners, tables, refused } = handed;
         refused.iter().for_each(|refused| warn!("{refused}"));
+        config.warnings().iter().for_each(|warning| warn!("{warning}"));
         let mut foundation = Foundation::lay(&config, &health, supervision.manager(), &tables)?;
         drop(tables);
         let (clock, table) = (foundation.clock, Arc::clone(&foundation.table));
@@ -331,7 +332,6 @@ fn start_data_plane(
 /// too.
 fn start_admin(parts: DeskParts) -> Vec<AdminServer> {
     let config = &parts.config;
-    config.warnings().iter().for_each(|warning| warn!("{warning}"));
     let unix = config.socket.clone().map(ListenAddr::Unix);
     let addresses: Vec<ListenAddr> = unix.into_iter().chain(config.listen.map(ListenAddr::Tcp)).collect();
     let desk = Arc::new(Desk::new(parts));

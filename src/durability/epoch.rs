@@ -27,6 +27,13 @@ impl Epoch {
         Self { start_ms, promised_ms: promised_ms.unwrap_or(0) }
     }
 
+    /// Whether a run can begin above this promise. None of this program's reaches so far, and every start above
+    /// it would have the same epoch.
+    #[must_use]
+    pub const fn can_follow(promised_ms: u64) -> bool {
+        promised_ms < MAX_EPOCH_MS
+    }
+
     /// Milliseconds at monotonic zero.
     #[must_use]
     pub const fn start_ms(&self) -> u64 {
@@ -86,6 +93,12 @@ mod tests {
         assert_eq!(Epoch::start(Some(5_000), 1_000).start_ms(), 5_001);
         assert_eq!(Epoch::start(Some(5_000), 9_000).start_ms(), 9_000);
         assert_eq!(Epoch::start(None, 9_000).start_ms(), 9_000);
+    }
+
+    #[test]
+    fn starts_above_any_promise_that_can_be_followed_differ() {
+        assert!(Epoch::can_follow(MAX_EPOCH_MS - 1) && !Epoch::can_follow(MAX_EPOCH_MS));
+        assert_eq!(Epoch::start(Some(MAX_EPOCH_MS - 1), 9_000).start_ms(), MAX_EPOCH_MS);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use tracing::{error, info, warn};
 
 use super::format::{self, Header, Record, SnapshotError, SnapshotWriter};
-use super::{Directory, DirectoryError, Epoch, HostTime};
+use super::{Directory, DirectoryError, Epoch, HostTime, Store};
 use crate::api::{Health, Warning};
 use crate::bucket::kept::{KeptError, KeptTable, Provenance};
 use crate::bucket::policy::{Limits, Policy, PolicySet, level_at};
@@ -59,11 +59,11 @@ impl Kept {
 /// What a [`Keeper`] is made of.
 #[derive(Debug)]
 pub struct KeeperParts {
-    /// Where to write.
-    pub directory: Directory,
+    /// Where to write, now or as soon as it can be had.
+    pub store: Store,
     /// Between two snapshots.
     pub interval: Duration,
-    /// The epoch of this run, whose first promise is stored.
+    /// The epoch of this run.
     pub epoch: Epoch,
     /// The buckets.
     pub table: Arc<BucketTable>,
@@ -109,7 +109,7 @@ impl Keeper {
                     next_snapshot = Instant::now() + parts.interval;
                 }
             }
-            parts.snapshot();
+            parts.last_snapshot();
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -134,24 +134,18 @@ impl Drop for Keeper {
 impl KeeperParts {
     fn keep_promise(&mut self) {
         let elapsed = Duration::from_nanos(self.clock.now().0);
+        let Some(directory) = self.store.directory() else { return };
         let Some(promise) = self.epoch.renewal(elapsed) else { return };
-        match self.directory.replace_epoch(promise) {
+        match directory.replace_epoch(promise) {
             Ok(()) => self.epoch.promised(promise),
             Err(failure) => self.failed(&failure),
         }
     }
 
-    fn snapshot(&self) {
+    fn snapshot(&mut self) {
         // One moment for all levels, that of the header: a start lets them drain from then on.
         let (began, taken, now) = (Instant::now(), HostTime::read(), self.clock.now());
-        let written = self.directory.replace_snapshot(|out| {
-            let HostTime { boot_id, since_boot_ns, unix_ms } = taken;
-            let header = Header { key_print: self.key_print, boot_id, since_boot_ns, unix_ms };
-            let mut writer = SnapshotWriter::new(out, &header)?;
-            self.write_buckets(&mut writer, now)?;
-            writer.finish().map(|(_, buckets)| buckets)
-        });
-        match written {
+        match self.write_snapshot(taken, now) {
             Ok(buckets) => {
                 let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.kept.written.fetch_add(1, Ordering::Relaxed);
@@ -164,29 +158,67 @@ impl KeeperParts {
         }
     }
 
+    /// What another server left in the directory, when it ended just before this one, is not replaced.
+    fn last_snapshot(&mut self) {
+        if !self.store.is_held_by_another() {
+            self.snapshot();
+        }
+    }
+
+    /// Opens the directory, if the start could not, and stores the key, if it is not stored.
+    fn be_ready(&mut self) -> Result<(), DirectoryError> {
+        if self.store.directory().is_none() {
+            let promised = self.store.open(Duration::ZERO)?.epoch();
+            warn!("the state directory can be used now; what was in it is replaced, not restored");
+            match promised {
+                Ok(promised_ms) => self.epoch.promised(promised_ms.unwrap_or(0)),
+                Err(failure) => error!("{failure}; it is written anew"),
+            }
+            self.keep_promise();
+        }
+        self.store.store_key()
+    }
+
+    /// A snapshot is good only where the next start can read it: so the key comes first.
+    fn write_snapshot(&mut self, taken: HostTime, now: MonotonicNs) -> Result<u64, DirectoryError> {
+        self.be_ready()?;
+        let (key_print, policies) = (self.key_print, self.policies.load());
+        self.store.open(Duration::ZERO)?.replace_snapshot(|out| {
+            let HostTime { boot_id, since_boot_ns, unix_ms } = taken;
+            let mut writer =
+                SnapshotWriter::new(out, &Header { key_print, boot_id, since_boot_ns, unix_ms })?;
+            write_buckets(&mut writer, &self.table, &policies, now)?;
+            writer.finish().map(|(_, buckets)| buckets)
+        })
+    }
+
     fn failed(&self, failure: &DirectoryError) {
         self.kept.failed.fetch_add(1, Ordering::Relaxed);
         self.health.warn(Warning::Snapshot, true);
         error!("{failure}; checks are answered, but a restart would find older buckets");
     }
+}
 
-    fn write_buckets(&self, writer: &mut SnapshotWriter<impl io::Write>, now: MonotonicNs) -> io::Result<()> {
-        let policies = self.policies.load();
-        let in_force: HashSet<u64> = policies.iter().map(Policy::identity).collect();
-        for line in 0..self.table.len_lines() {
-            let Some(view) = self.table.view(line) else { continue };
-            let (Some(limits), Some(owner)) = (policies.slot(view.slot), policies.owner(view.slot)) else {
-                continue;
-            };
-            let level = level_at(view.tat, limits, now);
-            if level == 0 || !in_force.contains(&owner.identity) {
-                continue;
-            }
-            let id = [view.id.get() as u64, (view.id.get() >> 64) as u64];
-            writer.push(Record { policy: owner.identity, id, level: limits.clock().to_fixed(level) })?;
+fn write_buckets(
+    writer: &mut SnapshotWriter<impl io::Write>,
+    table: &BucketTable,
+    policies: &PolicySet,
+    now: MonotonicNs,
+) -> io::Result<()> {
+    let in_force: HashSet<u64> = policies.iter().map(Policy::identity).collect();
+    for line in 0..table.len_lines() {
+        let Some(view) = table.view(line) else { continue };
+        let (Some(limits), Some(owner)) = (policies.slot(view.slot), policies.owner(view.slot)) else {
+            continue;
+        };
+        let level = level_at(view.tat, limits, now);
+        if level == 0 || !in_force.contains(&owner.identity) {
+            continue;
         }
-        Ok(())
+        let id = [view.id.get() as u64, (view.id.get() >> 64) as u64];
+        writer.push(Record { policy: owner.identity, id, level: limits.clock().to_fixed(level) })?;
     }
+    Ok(())
 }
 
 /// Puts the buckets of the last snapshot into an empty table, less what has drained since. A snapshot

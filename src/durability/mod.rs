@@ -9,10 +9,13 @@ mod directory;
 mod epoch;
 pub mod format;
 mod keeper;
+mod lock;
 mod start;
+mod store;
 
 pub use age::HostTime;
 pub use directory::{Directory, DirectoryError};
 pub use epoch::{EPOCH_LEASE, Epoch};
 pub use keeper::{Keeper, KeeperParts, Kept, restore, restore_kept};
 pub use start::{Found, key_print};
+pub use store::Store;

@@ -1,17 +1,21 @@
 //! What a start finds in the state directory, and how it goes on without what it does not find.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
 use tracing::{debug, error};
 
-use super::{Directory, DirectoryError, Epoch, HostTime};
+use super::{Directory, DirectoryError, Epoch, HostTime, Store};
+
+/// A former process of this server may still be ending, where whoever restarts it does not wait.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a start found.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The directory; `None` when there is none to be had.
-    pub directory: Option<Directory>,
+    /// The directory, open or to be tried again; `None` when there is to be none.
+    pub store: Option<Store>,
     /// The promise about epochs.
     promised_ms: Option<u64>,
     /// The key that names buckets, where the configuration gives none.
@@ -27,17 +31,24 @@ impl Found {
     /// Nothing that is wrong here keeps the server from its work: it is logged, and gone without.
     #[must_use]
     pub fn open(path: &Path, make_key: Option<impl FnOnce() -> [u8; 16]>) -> Self {
-        let mut found = Self::default();
-        let opened = Directory::open(path);
-        let Some(directory) = found.unless_wrong(opened) else { return found };
-        let epoch = directory.epoch();
+        let (mut found, mut store) = (Self::default(), Store::new(path));
+        let epoch = store.open(PATIENCE).and_then(Directory::epoch);
         found.promised_ms = found.unless_wrong(epoch).flatten();
-        if let Some(make_key) = make_key {
-            let key = directory.hash_key(make_key);
-            found.hash_key = found.unless_wrong(key);
-        }
-        found.directory = Some(directory);
+        found.hash_key = make_key.map(|make_key| found.key(&mut store, make_key));
+        found.store = Some(store);
         found
+    }
+
+    fn key(&mut self, store: &mut Store, make_key: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
+        let stored =
+            store.directory().and_then(|directory| self.unless_wrong(directory.hash_key()).flatten());
+        stored.unwrap_or_else(|| {
+            let key = make_key();
+            store.use_key(key);
+            let tried = store.store_key();
+            self.unless_wrong(tried);
+            key
+        })
     }
 
     fn unless_wrong<T>(&mut self, result: Result<T, DirectoryError>) -> Option<T> {
@@ -47,6 +58,12 @@ impl Found {
                 self.failed = true;
             })
             .ok()
+    }
+
+    /// The directory, if it is open.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Directory> {
+        self.store.as_ref().and_then(Store::directory)
     }
 
     /// The epoch of this run.
@@ -77,20 +94,42 @@ mod tests {
     fn a_first_start_makes_a_key_and_the_second_finds_it() {
         let directory = tempfile::tempdir().unwrap();
         let first = Found::open(directory.path(), Some(|| [3; 16]));
+        assert!(!first.failed && first.hash_key == Some([3; 16]));
+        drop(first);
         let second = Found::open(directory.path(), Some(|| [4; 16]));
-        assert_eq!((first.hash_key, second.hash_key), (Some([3; 16]), Some([3; 16])));
-        assert!(!first.failed && !second.failed);
+        assert!(!second.failed && second.hash_key == Some([3; 16]));
+    }
+
+    #[test]
+    fn a_start_that_finds_a_broken_key_leaves_one_for_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("hash.key"), "zz").unwrap();
+        let first = Found::open(directory.path(), Some(|| [3; 16]));
+        assert!(first.failed && first.hash_key == Some([3; 16]));
+        drop(first);
+        let second = Found::open(directory.path(), Some(|| [4; 16]));
+        assert!(!second.failed && second.hash_key == Some([3; 16]));
     }
 
     #[test]
     fn a_start_goes_on_without_a_directory_and_with_broken_files() {
         let none = Found::open(Path::new("/proc/nowhere"), Some(|| [3; 16]));
-        assert!(none.failed && none.directory.is_none() && none.hash_key.is_none());
+        assert!(none.failed && none.directory().is_none() && none.hash_key == Some([3; 16]));
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("epoch"), "yesterday").unwrap();
         let broken = Found::open(directory.path(), None::<fn() -> [u8; 16]>);
-        assert!(broken.failed && broken.directory.is_some());
+        assert!(broken.failed && broken.directory().is_some());
         assert!(broken.epoch().start_ms() > 1_600_000_000_000);
+    }
+
+    #[test]
+    fn starts_after_an_impossible_promise_begin_by_the_clock() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("epoch"), u64::MAX.to_string()).unwrap();
+        let found = Found::open(directory.path(), None::<fn() -> [u8; 16]>);
+        assert!(found.failed);
+        let now_ms = HostTime::read().unix_ms;
+        assert!(found.epoch().start_ms().abs_diff(now_ms) < 60_000);
     }
 
     #[test]
