@@ -100,7 +100,23 @@ pub(super) fn decide<'p>(
         let check = find(wanted, policies, hasher);
         checks.push(check.map_err(|problem| Problem::InBatch { index, problem: Box::new(problem) })?);
     }
+    within_bursts(&checks)?;
     Ok(charge(&checks, table, now))
+}
+
+/// Refuses what no waiting would help: costs of one bucket that together are above its burst.
+fn within_bursts(checks: &[Check<'_>]) -> Result<(), Problem> {
+    let enforced = |check: &&Check<'_>| check.policy.mode() == Mode::Enforce;
+    for (index, check) in checks.iter().enumerate().filter(|(_, check)| enforced(check)) {
+        let same = checks[..=index].iter().filter(enforced).filter(|other| other.id == check.id);
+        // No cost is above a burst, so that all of a batch do not overflow.
+        let (cost, burst) = (same.map(|other| other.cost).sum(), check.limits.burst());
+        if cost > burst {
+            let problem = Box::new(Problem::SumAboveBurst { cost, burst });
+            return Err(Problem::InBatch { index, problem });
+        }
+    }
+    Ok(())
 }
 
 fn find<'p>(
