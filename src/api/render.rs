@@ -76,13 +76,14 @@ impl Renderer {
         }
     }
 
-    /// The answer to several checks. The headers tell of the one that is nearest its limit.
+    /// The answer to several checks. The headers tell of the one that is nearest its limit, or of the
+    /// denied one that has to wait the longest: before that the others can pass as often as they like.
     pub(super) fn batch(&self, out: &mut OutputBuffer<'_>, outcome: &BatchOutcome<'_>, envelope: Envelope) {
         let status = if outcome.allowed { Status::Ok } else { Status::TooManyRequests };
         self.begin(out, status, "application/json", envelope);
-        let nearest = outcome.checks.iter().max_by_key(|decided| {
-            let used = decided.answer.limit.saturating_sub(decided.answer.remaining);
-            (!decided.answer.allowed, used * 1000 / decided.answer.limit.max(1))
+        let nearest = outcome.checks.iter().max_by_key(|Decided { answer, .. }| {
+            let used = answer.limit.saturating_sub(answer.remaining) * 1000 / answer.limit.max(1);
+            (!answer.allowed, if answer.allowed { used } else { answer.retry_after_ms })
         });
         if let Some(decided) = nearest {
             put_rate_limit(out, decided);
