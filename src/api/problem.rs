@@ -26,7 +26,7 @@ pub(super) enum Problem {
     SumAboveBurst { cost: u64, burst: u64 },
     #[error("deny_status must be 401, 403 or 429, given once")]
     BadDenyStatus,
-    #[error("the only query parameters here are cost and deny_status")]
+    #[error("the only query parameters are deny_status and, where there is one check, cost")]
     UnknownParameter,
     #[error("the body must be {{\"checks\":[{{\"policy\":\"…\",\"key\":\"…\",\"cost\":1}}, …]}}: {0}")]
     BadJson(String),

@@ -78,8 +78,14 @@ impl Renderer {
 
     /// The answer to several checks. The headers tell of the one that is nearest its limit, or of the
     /// denied one that has to wait the longest: before that the others can pass as often as they like.
-    pub(super) fn batch(&self, out: &mut OutputBuffer<'_>, outcome: &BatchOutcome<'_>, envelope: Envelope) {
-        let status = if outcome.allowed { Status::Ok } else { Status::TooManyRequests };
+    pub(super) fn batch(
+        &self,
+        out: &mut OutputBuffer<'_>,
+        outcome: &BatchOutcome<'_>,
+        deny: Status,
+        envelope: Envelope,
+    ) {
+        let status = if outcome.allowed { Status::Ok } else { deny };
         self.begin(out, status, "application/json", envelope);
         let nearest = outcome.checks.iter().max_by_key(|Decided { answer, .. }| {
             let used = answer.limit.saturating_sub(answer.remaining) * 1000 / answer.limit.max(1);

@@ -67,7 +67,8 @@ type PendingChecks<'p> = ArrayVec<Pending<'p>, BATCH>;
 /// A request, told apart.
 enum Routed<'p> {
     Check(Pending<'p>),
-    Batch,
+    /// With the status of a denial.
+    Batch(Status),
     Health,
     Metrics,
 }
@@ -158,7 +159,7 @@ impl CoreService {
                 let check = Check::find(policies, &self.parts.hasher, policy, key, cost)?;
                 Routed::Check(Pending { check, deny, envelope })
             }
-            Route::Batch => Routed::Batch,
+            Route::Batch(deny) => Routed::Batch(deny),
             Route::Health => Routed::Health,
             Route::Metrics => Routed::Metrics,
         })
@@ -189,7 +190,7 @@ impl CoreService {
     ) -> bool {
         let out = &mut work.out;
         let result = match routed {
-            Ok(Routed::Batch) => self.answer_batch(request, envelope, out, work.now),
+            Ok(Routed::Batch(deny)) => self.answer_batch(request, deny, envelope, out, work.now),
             Ok(Routed::Metrics) if !envelope.head_only => return false,
             Ok(Routed::Metrics) => {
                 self.renderer.metrics_head(out, None, envelope);
@@ -212,6 +213,7 @@ impl CoreService {
     fn answer_batch(
         &mut self,
         request: &Request<'_>,
+        deny: Status,
         envelope: Envelope,
         out: &mut OutputBuffer<'_>,
         now: MonotonicNs,
@@ -222,7 +224,7 @@ impl CoreService {
         for decided in &outcome.checks {
             parts.metrics.check(decided.policy.index(), decided.result);
         }
-        self.renderer.batch(out, &outcome, envelope);
+        self.renderer.batch(out, &outcome, deny, envelope);
         Ok(())
     }
 

@@ -119,8 +119,12 @@ impl Server {
     }
 
     fn post(&mut self, body: &str) -> String {
+        self.post_to("/v1/check", body)
+    }
+
+    fn post_to(&mut self, target: &str, body: &str) -> String {
         let length = body.len();
-        self.ask(&format!("POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}")).0
+        self.ask(&format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}")).0
     }
 }
 
@@ -183,6 +187,25 @@ fn a_proxy_can_choose_the_status_of_a_denial() {
 }
 
 #[test]
+fn a_proxy_can_choose_the_status_of_a_denied_batch_and_nothing_else_about_it() {
+    let mut server = Server::new();
+    let body = r#"{"checks":[{"policy":"one","key":"k"}]}"#;
+    assert_eq!(statuses(&server.post_to("/v1/check?deny_status=403", body)), [200]);
+    for (query, status) in [
+        ("?deny_status=403", 403),
+        ("?deny_status=401", 401),
+        ("?", 429),
+        ("?deny_status=200", 400),
+        ("?deny_status=403&deny_status=403", 400),
+        ("?cost=1", 400),
+        ("?x=1", 400),
+    ] {
+        let answer = server.post_to(&format!("/v1/check{query}"), body);
+        assert_eq!(statuses(&answer), [status], "{query}: {answer}");
+    }
+}
+
+#[test]
 fn overrides_shadows_and_kill_switches_do_what_they_say() {
     let mut server = Server::new();
     assert!(
@@ -239,7 +262,7 @@ fn every_mistake_is_told_and_the_connection_stays() {
         ("/v1/check/p/k?cost=1&cost=1", 400, "cost must be"),
         ("/v1/check/p/k?cost=6", 400, "a cost of 6 is above the burst of 5"),
         ("/v1/check/p/k?deny_status=500", 400, "deny_status must be"),
-        ("/v1/check/p/k?costs=1", 400, "only query parameters"),
+        ("/v1/check/p/k?costs=1", 400, "the only query parameters"),
         ("/v1/check", 405, "takes POST"),
     ] {
         let answer = server.get(target);
