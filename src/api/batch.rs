@@ -145,9 +145,11 @@ fn charge<'p>(
         checks.iter().filter(|check| check.fixed().is_none()).map(Check::item).collect();
     let fits = if killed { table.look_all(&mut items, now) } else { table.charge_all(&mut items, now) };
     let mut charges = items.iter().map(|item| item.charge);
+    let allowed = fits && !killed;
     let decided = checks.iter().map(|check| {
         let charge = check.fixed().or_else(|| charges.next()).unwrap_or_default();
-        check.decided(&charge)
+        let decided = check.decided(&charge);
+        if allowed { decided } else { decided.withheld() }
     });
-    BatchOutcome { checks: decided.collect(), allowed: fits && !killed }
+    BatchOutcome { checks: decided.collect(), allowed }
 }

@@ -424,6 +424,9 @@ fn a_batch_is_all_or_nothing_and_tells_of_each() {
     assert!(second.contains("RateLimit: \"one\";r=0;t=1\r\nRetry-After: 1\r\n"), "{second}");
     assert!(second.contains(r#"{"allowed":false,"checks":[{"allowed":true,"#));
     assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":2"));
+    let counted = [CheckResult::Allowed, CheckResult::Withheld, CheckResult::Peeked];
+    assert_eq!(counted.map(|result| server.metrics.checks(0, result)), [1, 1, 1]);
+    assert_eq!(server.metrics.checks(1, CheckResult::Denied), 1);
     let full = format!(
         r#"{{"checks":[{}]}}"#,
         vec![r#"{"policy":"p","key":"escaped \u0041","cost":0}"#; 64].join(",")
