@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use arrayvec::ArrayVec;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::check::{Check, Decided};
 use super::problem::Problem;
@@ -47,6 +49,29 @@ const fn one() -> u64 {
     1
 }
 
+/// What is written as an object: a derived `Deserialize` takes a list of the values too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
 /// A list that needs no allocation.
 struct CheckList<'j>(ArrayVec<CheckJson<'j>, MAX_CHECKS>);
 
@@ -67,7 +92,7 @@ impl<'de> Visitor<'de> for ListVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut checks = ArrayVec::new();
-        while let Some(check) = list.next_element()? {
+        while let Some(Object(check)) = list.next_element()? {
             let more = checks.try_push(check).is_err();
             if more {
                 return Err(A::Error::custom(format_args!("more than {MAX_CHECKS} checks")));
@@ -91,7 +116,7 @@ pub(super) fn decide<'p>(
     table: &BucketTable,
     now: MonotonicNs,
 ) -> Result<BatchOutcome<'p>, Problem> {
-    let batch: BatchJson<'_> = serde_json::from_slice(body).map_err(|error| {
+    let Object(batch): Object<BatchJson<'_>> = serde_json::from_slice(body).map_err(|error| {
         let text: String = error.to_string().chars().take(MAX_ERROR_CHARACTERS).collect();
         Problem::BadJson(text)
     })?;
