@@ -77,7 +77,7 @@ impl Service for Lines {
         (head.len(), false)
     }
 
-    fn timed_out(&mut self, (): &mut (), output: &mut [u8]) -> usize {
+    fn timed_out(&mut self, (): &mut (), _: &[u8], output: &mut [u8]) -> usize {
         output[..5].copy_from_slice(b"slow\n");
         5
     }

@@ -159,9 +159,11 @@ impl Renderer {
         self.error(out, problem.status(), problem, problem.allow(), envelope);
     }
 
-    /// The last answer of a connection.
-    pub(super) fn reject(&self, out: &mut OutputBuffer<'_>, reject: Reject) {
-        let envelope = Envelope { close: true, ..Envelope::default() };
+    /// The last answer of a connection, to the request that `input` begins with. What cannot be read
+    /// whole may still say by its method that its client takes no content for an answer.
+    pub(super) fn reject(&self, out: &mut OutputBuffer<'_>, reject: Reject, input: &[u8]) {
+        let head_only = input.starts_with(b"HEAD ");
+        let envelope = Envelope { close: true, head_only, ..Envelope::default() };
         self.error(out, reject.status(), &reject, None, envelope);
     }
 

@@ -121,7 +121,7 @@ impl CoreService {
             }
             Err(reject) => {
                 self.answer(work);
-                self.reject(connection, reject, &mut work.out);
+                self.reject(connection, reject, &input[work.consumed..], &mut work.out);
                 work.consumed = input.len();
                 work.answered += 1;
                 return Some(Next::Close);
@@ -228,10 +228,16 @@ impl CoreService {
         Ok(())
     }
 
-    fn reject(&self, connection: &mut ConnectionState, reject: Reject, out: &mut OutputBuffer<'_>) {
+    fn reject(
+        &self,
+        connection: &mut ConnectionState,
+        reject: Reject,
+        input: &[u8],
+        out: &mut OutputBuffer<'_>,
+    ) {
         self.parts.metrics.parse_error(kind_of(reject));
         connection.close();
-        self.renderer.reject(out, reject);
+        self.renderer.reject(out, reject, input);
     }
 }
 
@@ -292,9 +298,9 @@ impl Service for CoreService {
         (out.len(), close)
     }
 
-    fn timed_out(&mut self, connection: &mut ConnectionState, output: &mut [u8]) -> usize {
+    fn timed_out(&mut self, connection: &mut ConnectionState, input: &[u8], output: &mut [u8]) -> usize {
         let mut out = OutputBuffer::new(output);
-        self.reject(connection, Reject::Timeout, &mut out);
+        self.reject(connection, Reject::Timeout, input, &mut out);
         out.len()
     }
 

@@ -411,6 +411,21 @@ fn a_head_request_gets_the_head_that_a_get_would() {
 }
 
 #[test]
+fn a_head_request_that_is_refused_or_late_gets_no_content() {
+    let mut server = Server::new();
+    let (answer, closed) = server.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\nHEAD /health HTTP/1.1\r\n\r\n");
+    let (_, rejected) = answer.rsplit_once("\r\nDate:").unwrap();
+    assert!(closed && rejected.ends_with("\r\n\r\n") && rejected.contains("Content-Length: 1"), "{answer}");
+    let mut output = vec![0; ROOM];
+    for (input, has_content) in [("HEAD /he", false), ("HEADER", true), ("GET /", true), ("", true)] {
+        let mut connection = ConnectionState::default();
+        let written = server.service.timed_out(&mut connection, input.as_bytes(), &mut output);
+        let answer = std::str::from_utf8(&output[..written]).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with('}') == has_content, "{answer}");
+    }
+}
+
+#[test]
 fn a_batch_is_all_or_nothing_and_tells_of_each() {
     let mut server = Server::new();
     let body = r#"{"checks":[{"policy":"p","key":"k","cost":3},{"policy":"one","key":"k"}]}"#;
@@ -541,7 +556,7 @@ fn the_metrics_page_comes_in_its_turn() {
 fn slow_and_surplus_clients_are_told_why() {
     let mut server = Server::new();
     let mut output = vec![0; ROOM];
-    let written = server.service.timed_out(&mut ConnectionState::default(), &mut output);
+    let written = server.service.timed_out(&mut ConnectionState::default(), b"GET /", &mut output);
     assert!(output[..written].starts_with(b"HTTP/1.1 408 "));
     let written = server.service.refuse(&mut output);
     assert!(output[..written].starts_with(b"HTTP/1.1 503 "));

@@ -42,12 +42,16 @@ impl<S: Service, C: Clock> Core<S, C> {
         }
         if self.open > self.limits.connections {
             self.service.observe(Event::Refused);
-            self.write_last(index, |service, _, output| service.refuse(output));
+            self.write_last(index, |service, _, _, output| service.refuse(output));
         }
     }
 
-    /// Writes one last answer and ends the connection after it.
-    fn write_last(&mut self, index: u32, write: impl FnOnce(&mut S, &mut S::Connection, &mut [u8]) -> usize) {
+    /// Writes one last answer, to what there is of a request, and ends the connection after it.
+    fn write_last(
+        &mut self,
+        index: u32,
+        write: impl FnOnce(&mut S, &mut S::Connection, &[u8], &mut [u8]) -> usize,
+    ) {
         let connection = &mut self.connections[index as usize];
         connection.output = connection.output.take().or_else(|| self.sends.take());
         let Some(output) = connection.output.as_mut() else { return self.close(index) };
@@ -55,7 +59,8 @@ impl<S: Service, C: Clock> Core<S, C> {
         if room.len() < S::MAX_ANSWER_BYTES {
             return self.close(index);
         }
-        let written = write(&mut self.service, &mut connection.protocol, room);
+        let input = connection.partial.as_ref().map_or(&[][..], |partial| self.partials.bytes(partial));
+        let written = write(&mut self.service, &mut connection.protocol, input, room);
         self.sends.wrote(output, written);
         self.finish(index);
         self.settle(index);
@@ -79,7 +84,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         let waits_for_request = matches!(connection.waiting, Waiting::Head | Waiting::Body);
         match connection.stage {
             Stage::Open if waits_for_request => {
-                self.write_last(index, |service, protocol, output| service.timed_out(protocol, output));
+                self.write_last(index, S::timed_out);
             }
             // A client that takes its answers slowly, or holds buffers, is waited for no longer.
             _ => self.close(index),

@@ -91,8 +91,8 @@ pub trait Service {
         output: &mut [u8],
     ) -> (usize, bool);
 
-    /// Writes what a client is told whose request did not arrive in time.
-    fn timed_out(&mut self, connection: &mut Self::Connection, output: &mut [u8]) -> usize;
+    /// Writes what a client is told whose request did not arrive in time; `input` is what did arrive.
+    fn timed_out(&mut self, connection: &mut Self::Connection, input: &[u8], output: &mut [u8]) -> usize;
 
     /// Writes what a client is told for whom there is no room.
     fn refuse(&mut self, output: &mut [u8]) -> usize;
