@@ -29,8 +29,7 @@ pub(super) struct Decided<'p> {
 impl Decided<'_> {
     /// As one of a batch that was denied, of which nothing is charged.
     pub(super) fn withheld(self) -> Self {
-        let result =
-            if self.result == CheckResult::Allowed { CheckResult::Withheld } else { self.result };
+        let result = if self.result == CheckResult::Allowed { CheckResult::Withheld } else { self.result };
         Self { result, ..self }
     }
 }

@@ -456,14 +456,19 @@ fn checks_of_one_key_whose_costs_can_never_be_had_together_are_refused() {
     let batch = |checks: [String; 3]| format!(r#"{{"checks":[{}]}}"#, checks.join(","));
     let answer = server.post(&batch([check("p", 3), check("one", 1), check("p", 3)]));
     assert_eq!(statuses(&answer), [400]);
-    assert!(answer.contains("check 2: with the checks of this key before it the cost is 6, above the burst of 5"));
+    assert!(
+        answer.contains("check 2: with the checks of this key before it the cost is 6, above the burst of 5")
+    );
     assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":5"));
     assert_eq!(statuses(&server.post(&batch([check("p", 2), check("one", 0), check("p", 3)]))), [200]);
     let again = server.post(&batch([check("p", 2), check("one", 0), check("p", 3)]));
     assert!(again.contains("\r\nRetry-After: 5\r\n"), "{again}");
     // What only watches or is switched off denies nobody.
     for policy in ["watch", "off"] {
-        assert_eq!(statuses(&server.post(&batch([check(policy, 1), check(policy, 1), check(policy, 1)]))), [200]);
+        assert_eq!(
+            statuses(&server.post(&batch([check(policy, 1), check(policy, 1), check(policy, 1)]))),
+            [200]
+        );
     }
 }
 
@@ -473,9 +478,11 @@ fn a_denied_batch_is_to_be_tried_again_when_the_last_of_its_checks_can_pass() {
     server.get("/v1/check/one/k");
     server.get("/v1/check/p/k?cost=3");
     // The bucket of `one` is empty and back in a second; that of `p` is not, but takes three to pass 5.
-    let answer =
-        server.post(r#"{"checks":[{"policy":"one","key":"k"},{"policy":"p","key":"k","cost":5}]}"#);
-    assert!(answer.contains("RateLimit: \"p\";r=2;") && answer.contains("\r\nRetry-After: 3\r\n"), "{answer}");
+    let answer = server.post(r#"{"checks":[{"policy":"one","key":"k"},{"policy":"p","key":"k","cost":5}]}"#);
+    assert!(
+        answer.contains("RateLimit: \"p\";r=2;") && answer.contains("\r\nRetry-After: 3\r\n"),
+        "{answer}"
+    );
 }
 
 #[test]

@@ -218,8 +218,7 @@ fn a_shadow_item_never_holds_a_batch_up() {
 fn charges_of_one_bucket_that_together_are_too_much_wait_for_each_other() {
     let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 10));
     assert!(table.charge(id(1), &limits, 4, MonotonicNs(0)).allowed);
-    let mut items =
-        [(1, 5), (2, 1), (1, 4)].map(|(key, cost)| BatchItem::new(id(key), &limits, cost, true));
+    let mut items = [(1, 5), (2, 1), (1, 4)].map(|(key, cost)| BatchItem::new(id(key), &limits, cost, true));
     assert!(!table.charge_all(&mut items, MonotonicNs(0)));
     let told = items.each_ref().map(|item| (item.charge.allowed, item.charge.wait));
     assert_eq!(told, [(true, 0), (true, 0), (false, limits.clock().ticks(3))]);

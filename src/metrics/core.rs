@@ -38,14 +38,8 @@ pub enum CheckResult {
 
 impl CheckResult {
     /// All results, in the order of their counters.
-    pub const ALL: [Self; 6] = [
-        Self::Allowed,
-        Self::Denied,
-        Self::ShadowDenied,
-        Self::Peeked,
-        Self::Withheld,
-        Self::TableFull,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Allowed, Self::Denied, Self::ShadowDenied, Self::Peeked, Self::Withheld, Self::TableFull];
 
     /// The value of the `result` label.
     #[must_use]
