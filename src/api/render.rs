@@ -1,7 +1,9 @@
 //! Answers as bytes. All that an answer can contain is written here.
 //!
-//! Headers follow draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` says burst and the
-//! seconds in which it fills, `RateLimit` what is left and the seconds until it is full again.
+//! Headers follow draft-ietf-httpapi-ratelimit-headers-11: `RateLimit-Policy` says burst and the
+//! seconds in which it fills, `RateLimit` what is left and the seconds over which it can be spent at the
+//! rate, so that who divides the two (8.5) is never told more than the rate; of a denial, the seconds
+//! until it can pass, which are those of `Retry-After` (6).
 
 use std::time::{Duration, SystemTime};
 
@@ -243,7 +245,10 @@ fn put_rate_limit(out: &mut OutputBuffer<'_>, decided: &Decided<'_>) {
     out.put(b";r=");
     out.put_decimal(decided.answer.remaining);
     out.put(b";t=");
-    out.put_decimal(decided.answer.reset_ms.div_ceil(MS_PER_SECOND));
+    out.put_decimal(match decided.answer.allowed {
+        true => decided.limits.spending_seconds(decided.answer.remaining),
+        false => retry_after_seconds(decided),
+    });
     out.put(b"\r\n");
 }
 
@@ -255,9 +260,13 @@ fn put_name(out: &mut OutputBuffer<'_>, decided: &Decided<'_>) {
     out.put(b"\"");
 }
 
+fn retry_after_seconds(decided: &Decided<'_>) -> u64 {
+    decided.answer.retry_after_ms.div_ceil(MS_PER_SECOND).max(1)
+}
+
 fn put_denial(out: &mut OutputBuffer<'_>, decided: &Decided<'_>, status: Status) {
     out.put(b"Retry-After: ");
-    out.put_decimal(decided.answer.retry_after_ms.div_ceil(MS_PER_SECOND).max(1));
+    out.put_decimal(retry_after_seconds(decided));
     out.put(b"\r\n");
     if status == Status::Unauthorized {
         // RFC 9110, 15.5.2: a 401 must carry a challenge.

@@ -149,13 +149,13 @@ fn a_check_is_answered_in_full() {
     assert_eq!(
         server.get("/v1/check/p/k?cost=2"),
         "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
-         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=2\r\nContent-Length: 88\r\n\r\n\
+         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=3\r\nContent-Length: 88\r\n\r\n\
          {\"allowed\":true,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":0}"
     );
     assert_eq!(
         server.get("/v1/check/p/k?cost=4"),
         "HTTP/1.1 429 Too Many Requests\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: application/json\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=2\r\n\
+         Content-Type: application/json\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=1\r\n\
          Retry-After: 1\r\nContent-Length: 92\r\n\r\n\
          {\"allowed\":false,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":1000}"
     );
@@ -163,6 +163,20 @@ fn a_check_is_answered_in_full() {
     assert!(server.get("/v1/check/p/k?cost=4").starts_with("HTTP/1.1 200"));
     assert_eq!(server.metrics.checks(0, CheckResult::Allowed), 2);
     assert_eq!(server.metrics.checks(0, CheckResult::Denied), 1);
+}
+
+#[test]
+fn what_is_left_over_the_seconds_it_is_told_for_is_never_above_the_rate() {
+    let mut server = Server::new();
+    let fields = |answer: &str| {
+        let line = answer.lines().find(|line| line.starts_with("RateLimit: ")).unwrap().to_owned();
+        line.split_once("\";").unwrap().1.to_owned()
+    };
+    for (query, told) in
+        [("cost=0", "r=5;t=5"), ("cost=4", "r=1;t=1"), ("cost=1", "r=0;t=1"), ("cost=5", "r=0;t=5")]
+    {
+        assert_eq!(fields(&server.get(&format!("/v1/check/p/k?{query}"))), told, "{query}");
+    }
 }
 
 #[test]
@@ -211,7 +225,7 @@ fn overrides_shadows_and_kill_switches_do_what_they_say() {
     assert!(
         server
             .get("/v1/check/p/vip")
-            .contains("RateLimit-Policy: \"p\";q=50;w=50\r\nRateLimit: \"p\";r=49;t=1\r\n")
+            .contains("RateLimit-Policy: \"p\";q=50;w=50\r\nRateLimit: \"p\";r=49;t=49\r\n")
     );
     server.get("/v1/check/watch/k");
     let watched = server.get("/v1/check/watch/k");

@@ -224,6 +224,13 @@ impl Limits {
         self.rate.seconds_for(self.burst).max(1)
     }
 
+    /// Seconds over which `remaining` tokens can be spent at the rate, rounded up; with none left, until
+    /// there surely is one.
+    #[must_use]
+    pub fn spending_seconds(&self, remaining: u64) -> u64 {
+        self.clock.duration_ms(self.clock.ticks(remaining.max(1))).div_ceil(1000)
+    }
+
     /// What to tell the client of a charge.
     #[must_use]
     pub fn answer(&self, charge: &Charge) -> Answer {
