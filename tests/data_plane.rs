@@ -143,6 +143,17 @@ impl Server {
         stream
     }
 
+    /// A client whose kernel takes little that the client has not read.
+    fn connect_with_little_room(&self) -> TcpStream {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        // What a connection begins with is promised, also when less is wanted later.
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&self.address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
     /// Waits until so many connections are open.
     fn until_open(&self, wanted: i64) {
         let until = Instant::now() + Duration::from_secs(10);
@@ -312,6 +323,52 @@ fn idle_connections_and_slow_requests_are_ended() {
     assert!(began.elapsed() < Duration::from_secs(3));
     assert_eq!(read_to_end(&mut idle), b"");
     server.until_open(0);
+}
+
+/// Fills the way to a client that reads nothing, until the server's answers do not fit it any more.
+fn stalled_client(server: &Server) -> TcpStream {
+    let client = server.connect_with_little_room();
+    // So few that all of them are taken, and their answers are more than the kernel takes.
+    (&client).write_all("big\n".repeat(1000).as_bytes()).unwrap();
+    client
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_off_whether_it_goes_on_sending_or_not() {
+    let server = Server::start(|config| config.write_timeout = Duration::from_millis(1000));
+    let (_silent, mut dripping) = (stalled_client(&server), stalled_client(&server));
+    server.until_open(2);
+    let began = Instant::now();
+    while server.counts.open.load(Ordering::Relaxed) > 0 {
+        let _ = dripping.write_all(b"x");
+        assert!(began.elapsed() < Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(began.elapsed() >= Duration::from_millis(900));
+}
+
+/// Reads with pauses, so that what is read is far less than the buffers on the way hold.
+fn read_slowly(stream: &mut impl Read, bytes: usize) -> usize {
+    let (mut piece, mut read) = (vec![0; 4096], 0);
+    while read < bytes {
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => read += count,
+        }
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    read
+}
+
+#[test]
+fn a_client_that_reads_slowly_and_steadily_gets_everything_also_at_the_end() {
+    let server = Server::start(|config| config.write_timeout = Duration::from_millis(500));
+    for last in ["", "close\n"] {
+        let mut client = server.connect_with_little_room();
+        client.write_all(("big\n".repeat(40) + last).as_bytes()).unwrap();
+        let wanted = 40 * BIG + last.len();
+        assert_eq!(read_slowly(&mut client, wanted), wanted, "{last:?}");
+    }
 }
 
 #[test]

@@ -234,10 +234,10 @@ impl<S: Service, C: Clock> Core<S, C> {
 
     fn set_deadline(&mut self, index: u32) {
         let connection = &mut self.connections[index as usize];
-        let waiting = if connection.awaits_metrics {
-            Waiting::Metrics
-        } else if connection.sending.is_some() && connection.has_input() {
+        let waiting = if !connection.is_flushed() {
             Waiting::Write
+        } else if connection.awaits_metrics {
+            Waiting::Metrics
         } else if connection.partial.is_none() {
             Waiting::Idle
         } else if self.service.reads_body(&connection.protocol) {
@@ -245,15 +245,10 @@ impl<S: Service, C: Clock> Core<S, C> {
         } else {
             Waiting::Head
         };
-        // A request that drips in does not put its deadline off.
-        let goes_on = waiting == connection.waiting && matches!(waiting, Waiting::Head | Waiting::Body);
-        if !goes_on || self.answered_since(index) {
+        // Neither a request that drips in nor one that comes while nothing is taken puts its deadline off.
+        let goes_on = waiting == connection.waiting && waiting != Waiting::Idle;
+        if !goes_on {
             self.wait_for(index, waiting);
         }
-    }
-
-    /// A new request has begun when the one before was answered, which shows in unsent output.
-    fn answered_since(&self, index: u32) -> bool {
-        self.connections[index as usize].output.is_some()
     }
 }

@@ -58,6 +58,9 @@ impl<S: Service, C: Clock> Core<S, C> {
             self.sends.give_back(buffer);
             return self.close(index);
         }
+        // Nothing but this shows that the client takes its answers.
+        self.wait_for(index, Waiting::Write);
+        let connection = &mut self.connections[index as usize];
         if buffer.is_empty() {
             self.sends.give_back(buffer);
         } else {
