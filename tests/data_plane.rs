@@ -442,6 +442,24 @@ fn a_shutdown_answers_what_is_open_refuses_what_is_new_and_ends_in_time() {
 }
 
 #[test]
+fn a_shutdown_ends_connections_that_were_answered_while_it_was_under_way() {
+    let mut server = Server::start(|_| {});
+    let (requests, replies) = (server.plane.render_requests(), server.plane.metrics_replies());
+    let (mut asks, mut reads) = (server.connect(), stalled_client(&server));
+    asks.write_all(b"page\n").unwrap();
+    let request = requests.recv_timeout(Duration::from_secs(5)).unwrap();
+    let client = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        replies.send(request.core, RenderReply { token: request.token, body: Bytes::from_static(b"m") });
+        (read_to_end(&mut asks), read_to_end(&mut reads).len())
+    });
+    let began = Instant::now();
+    assert!(server.plane.shutdown(Duration::from_secs(10)).is_empty());
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(client.join().unwrap(), (b"page of 1\nm".to_vec(), 1000 * BIG));
+}
+
+#[test]
 fn more_connections_than_receive_buffers_are_all_answered() {
     let server = Server::start(|config| config.max_connections = 5000);
     let mut streams: Vec<_> = (0..3000).map(|_| server.connect()).collect();

@@ -292,6 +292,10 @@ impl Service for CoreService {
         output: &mut [u8],
     ) -> (usize, bool) {
         let (close, is_http_10) = connection.take_waiting().unwrap_or((true, false));
+        let close = close || self.parts.health.is_draining();
+        if close {
+            connection.close();
+        }
         let mut out = OutputBuffer::new(output);
         let envelope = Envelope { close, is_http_10, head_only: false };
         self.renderer.metrics_head(&mut out, Some(body_bytes), envelope);

@@ -574,6 +574,19 @@ fn the_metrics_page_comes_in_its_turn() {
 }
 
 #[test]
+fn a_metrics_page_that_comes_while_the_server_drains_is_the_last_answer() {
+    let mut server = Server::new();
+    let (mut connection, mut output) = (ConnectionState::default(), vec![0; ROOM]);
+    let request = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n";
+    let step = server.service.step(&mut connection, request, &mut output, server.now);
+    assert_eq!(step.next, Next::AwaitMetrics);
+    server.health.set(Reason::Draining, true);
+    let (written, last) = server.service.finish_metrics(&mut connection, 3, &mut output);
+    let head = std::str::from_utf8(&output[..written]).unwrap();
+    assert!(last && connection.is_closed() && head.contains("\r\nConnection: close\r\n"), "{head}");
+}
+
+#[test]
 fn slow_and_surplus_clients_are_told_why() {
     let mut server = Server::new();
     let mut output = vec![0; ROOM];

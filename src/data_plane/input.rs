@@ -172,7 +172,9 @@ impl<S: Service, C: Clock> Core<S, C> {
         let connection = &mut self.connections[index as usize];
         if connection.stage == Stage::Open {
             let stuck = connection.awaits_metrics || !connection.is_flushed();
-            if connection.ended && !(stuck && connection.has_input()) && !connection.awaits_metrics {
+            let done = connection.ended && !(stuck && connection.has_input()) && !connection.awaits_metrics;
+            let drained = self.draining && connection.has_asked && connection.is_idle();
+            if done || drained {
                 self.finish(index);
             } else {
                 self.steer_receive(index);

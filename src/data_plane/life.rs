@@ -159,8 +159,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.stopped_listeners.clear();
         for index in 0..self.connections.len() {
             let connection = &self.connections[index];
-            let idle = connection.is_flushed() && !connection.has_input() && !connection.awaits_metrics;
-            if connection.stage != Stage::Open || !idle {
+            if connection.stage != Stage::Open || !connection.is_idle() {
                 continue;
             }
             if !connection.has_asked {
