@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::data_plane::{
-    DataPlane, DataPlaneConfig, Event, ListenAddr, Next, RenderReply, Service, Step, Turn,
+    DataPlane, DataPlaneConfig, Event, ListenAddr, Next, Refusal, RenderReply, Service, Step, Turn,
 };
 use openclaw_rating::time::{MonotonicNs, SystemClock};
 
@@ -82,7 +82,9 @@ impl Service for Lines {
         5
     }
 
-    fn refuse(&mut self, output: &mut [u8]) -> usize {
+    fn refuse(&mut self, refusal: Refusal, input: &[u8], output: &mut [u8]) -> usize {
+        // Whom there is no place for is refused before anything of him is read.
+        assert!(refusal != Refusal::PartialRequests || !input.is_empty());
         output[..5].copy_from_slice(b"full\n");
         5
     }
@@ -395,6 +397,8 @@ fn a_metrics_page_for_a_connection_that_is_gone_reaches_nobody_else() {
     let request = requests.recv_timeout(Duration::from_secs(5)).unwrap();
     socket2::SockRef::from(&first).set_linger(Some(Duration::ZERO)).unwrap();
     drop(first);
+    // Nothing is received while a page is waited for, and so the reset is not seen before it comes.
+    replies.send(request.core, RenderReply { token: request.token, body: Bytes::from_static(b"secret") });
     server.until_open(0);
     let mut second = server.connect();
     second.write_all(b"page\n").unwrap();
@@ -402,6 +406,53 @@ fn a_metrics_page_for_a_connection_that_is_gone_reaches_nobody_else() {
     replies.send(request.core, RenderReply { token: request.token, body: Bytes::from_static(b"secret") });
     second.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(second.read(&mut [0; 64]).is_err());
+}
+
+#[test]
+fn a_thousand_who_ask_for_the_metrics_page_at_once_all_get_it_by_few_requests() {
+    let server = Server::start(|config| config.max_connections = 2000);
+    let (requests, replies) = (server.plane.render_requests(), server.plane.metrics_replies());
+    let mut streams: Vec<_> = (0..1200).map(|_| server.connect()).collect();
+    for stream in &mut streams {
+        stream.write_all(b"page\n").unwrap();
+    }
+    let first = requests.recv_timeout(Duration::from_secs(5)).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(requests.try_recv().is_err(), "one page is asked for at a time");
+    let mut late = server.connect();
+    late.write_all(b"page\n").unwrap();
+    let page = |token, text: &'static [u8]| RenderReply { token, body: Bytes::from_static(text) };
+    replies.send(first.core, page(first.token, b"one\n"));
+    let second = requests.recv_timeout(Duration::from_secs(5)).unwrap();
+    replies.send(second.core, page(second.token, b"two\n"));
+    let read = |stream: &mut TcpStream| {
+        let mut answer = [0; 14];
+        stream.read_exact(&mut answer).unwrap();
+        answer
+    };
+    let pages: Vec<_> = streams.iter_mut().map(read).collect();
+    assert_eq!(&pages[0], b"page of 4\none\n");
+    assert!(pages.iter().all(|page| page == b"page of 4\none\n" || page == b"page of 4\ntwo\n"));
+    assert_eq!(&read(&mut late), b"page of 4\ntwo\n");
+    assert!(requests.try_recv().is_err());
+}
+
+#[test]
+fn more_incomplete_requests_than_there_is_room_for_are_refused_and_whole_ones_are_not() {
+    let server = Server::start(|config| config.max_connections = 6000);
+    let halves: Vec<_> = (0..4096)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(b"half").unwrap();
+            stream
+        })
+        .collect();
+    let mut surplus = server.connect();
+    assert_eq!(ask(&mut surplus, "whole\n"), "whole\n");
+    surplus.write_all(b"a half").unwrap();
+    assert_eq!(read_to_end(&mut surplus), b"full\n");
+    assert_eq!(server.counts.refused.load(Ordering::Relaxed), 1);
+    drop(halves);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::batch::BatchOutcome;
 use super::check::Decided;
 use super::health::{Health, Reason, Warning};
 use super::problem::Problem;
+use crate::data_plane::Refusal;
 use crate::http::{OutputBuffer, Reject, Status, decimal_digits};
 
 /// Room for the answer of one check.
@@ -169,10 +170,19 @@ impl Renderer {
         self.error(out, reject.status(), &reject, None, envelope);
     }
 
-    /// The only answer of a connection there is no room for.
-    pub(super) fn refuse(&self, out: &mut OutputBuffer<'_>) {
-        let envelope = Envelope { close: true, ..Envelope::default() };
-        let text = "this server has as many connections as it may; try again, or keep connections open";
+    /// The last answer of a client there is no room for.
+    pub(super) fn refuse(&self, out: &mut OutputBuffer<'_>, refusal: Refusal, input: &[u8]) {
+        let head_only = input.starts_with(b"HEAD ");
+        let envelope = Envelope { close: true, head_only, ..Envelope::default() };
+        let text = match refusal {
+            Refusal::Connections => {
+                "this server has as many connections as it may; try again, or keep connections open"
+            }
+            Refusal::PartialRequests => {
+                "this server has as many requests in parts as it may; try again, or send a request in one piece"
+            }
+            Refusal::Metrics => "the metrics page cannot be made now; try again",
+        };
         self.error(out, Status::ServiceUnavailable, &text, None, envelope);
     }
 

@@ -13,7 +13,7 @@ use super::route::{CheckRequest, NameBuffers, Route};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
-use crate::data_plane::{Event, Next, Service, Step, Turn};
+use crate::data_plane::{Event, Next, Refusal, Service, Step, Turn};
 use crate::http::{ConnectionState, Frame, HttpLimits, Method, OutputBuffer, Reject, Request, Status};
 use crate::metrics::core::{CoreHistograms, CoreMetrics};
 use crate::time::MonotonicNs;
@@ -308,9 +308,9 @@ impl Service for CoreService {
         out.len()
     }
 
-    fn refuse(&mut self, output: &mut [u8]) -> usize {
+    fn refuse(&mut self, refusal: Refusal, input: &[u8], output: &mut [u8]) -> usize {
         let mut out = OutputBuffer::new(output);
-        self.renderer.refuse(&mut out);
+        self.renderer.refuse(&mut out, refusal, input);
         out.len()
     }
 

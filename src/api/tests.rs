@@ -12,7 +12,7 @@ use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, PolicySet, PolicySpec};
 use crate::bucket::sharing::Sharing;
 use crate::bucket::table::{BucketTable, OnTableFull, TableConfig};
-use crate::data_plane::{Next, Service};
+use crate::data_plane::{Next, Refusal, Service};
 use crate::http::{ConnectionState, HttpLimits};
 use crate::metrics::core::{CheckResult, CoreMetrics, ParseErrorKind, histogram_exchange};
 use crate::time::MonotonicNs;
@@ -592,8 +592,14 @@ fn slow_and_surplus_clients_are_told_why() {
     let mut output = vec![0; ROOM];
     let written = server.service.timed_out(&mut ConnectionState::default(), b"GET /", &mut output);
     assert!(output[..written].starts_with(b"HTTP/1.1 408 "));
-    let written = server.service.refuse(&mut output);
-    assert!(output[..written].starts_with(b"HTTP/1.1 503 "));
+    for refusal in [Refusal::Connections, Refusal::PartialRequests, Refusal::Metrics] {
+        for (input, has_content) in [("HEAD /", false), ("GET /", true)] {
+            let written = server.service.refuse(refusal, input.as_bytes(), &mut output);
+            let answer = std::str::from_utf8(&output[..written]).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nConnection: close\r\n"));
+            assert!(answer.contains("application/problem+json") && answer.ends_with('}') == has_content);
+        }
+    }
     assert_eq!(server.metrics.parse_errors(ParseErrorKind::Timeout), 1);
 }
 

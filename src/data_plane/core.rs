@@ -13,6 +13,7 @@ use crossbeam::channel::Sender;
 use super::connection::Connection;
 use super::listener::Listener;
 use super::mailbox::{Mailbox, Phase, RenderRequest};
+use super::pages::PageQueue;
 use super::service::{Service, Turn};
 use super::storage::{HeldBuffers, PartialPool};
 use super::{CoreLimits, DataPlaneError};
@@ -94,6 +95,7 @@ pub(super) struct Core<S: Service, C> {
     pub(super) limits: CoreLimits,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) render: Sender<RenderRequest>,
+    pub(super) pages: PageQueue,
     pub(super) number: usize,
     pub(super) now: MonotonicNs,
     pub(super) answered: u64,
@@ -142,6 +144,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             limits,
             mailbox: parts.mailbox,
             render: parts.render,
+            pages: PageQueue::new(places as usize),
             number: parts.number,
             now: parts.clock.now(),
             answered: 0,
@@ -166,6 +169,7 @@ impl<S: Service, C: Clock> Core<S, C> {
                 self.sweep();
                 next_sweep = self.now.after(SWEEP);
             }
+            self.ask_for_page();
             self.send_queued();
             self.receive_for_starved();
             self.end_turn();
@@ -216,7 +220,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             self.service.set_policies(policies);
         }
         while let Some(reply) = self.mailbox.reply() {
-            self.page_rendered(reply);
+            self.page_rendered(&reply);
         }
         if self.mailbox.phase() >= Phase::Draining && !self.draining {
             self.start_draining();

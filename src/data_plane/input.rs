@@ -3,7 +3,7 @@
 use super::connection::{Receiving, Stage, Waiting};
 use super::core::{Core, Operation};
 use super::mailbox::RenderRequest;
-use super::service::{Event, Next, Service, Step};
+use super::service::{Event, Next, Refusal, Service, Step};
 use crate::ring::Completion;
 use crate::time::Clock;
 
@@ -88,7 +88,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         match step.next {
             Next::NeedInput => self.gather(index),
             Next::NeedOutputSpace => self.make_room(index),
-            Next::AwaitMetrics => self.ask_for_metrics(index),
+            Next::AwaitMetrics => self.await_page(index),
             Next::Close => {
                 self.finish(index);
                 false
@@ -127,7 +127,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         if connection.partial.is_none() {
             let Some(received) = self.held.first(connection.held) else { return false };
             let Some(mut partial) = self.partials.take() else {
-                self.close(index);
+                self.turn_away(index, Refusal::PartialRequests);
                 return false;
             };
             self.partials.append(&mut partial, self.receives.bytes(received));
@@ -156,14 +156,35 @@ impl<S: Service, C: Clock> Core<S, C> {
         true
     }
 
-    fn ask_for_metrics(&mut self, index: u32) -> bool {
+    fn await_page(&mut self, index: u32) -> bool {
         let connection = &mut self.connections[index as usize];
         connection.awaits_metrics = true;
-        let token = (u64::from(connection.life) << 32) | u64::from(index);
-        if self.render.try_send(RenderRequest { core: self.number, token }).is_err() {
-            self.close(index);
+        let waiter = (u64::from(connection.life) << 32) | u64::from(index);
+        if !self.pages.join(waiter) {
+            self.turn_away(index, Refusal::Metrics);
         }
         false
+    }
+
+    /// Asks the control plane for the metrics page that connections wait for.
+    pub(super) fn ask_for_page(&mut self) {
+        let Some(token) = self.pages.to_ask(self.now) else { return };
+        if self.render.try_send(RenderRequest { core: self.number, token }).is_err() {
+            self.pages.arrived(token);
+            while let Some(waiter) = self.pages.next_asked() {
+                if let Some(index) = self.still_awaits_page(waiter) {
+                    self.turn_away(index, Refusal::Metrics);
+                }
+            }
+        }
+    }
+
+    /// The place of a connection that waits for the metrics page, unless it is gone.
+    pub(super) fn still_awaits_page(&self, waiter: u64) -> Option<u32> {
+        let index = waiter as u32;
+        let connection = self.connections.get(index as usize)?;
+        let lives = u64::from(connection.life) == waiter >> 32 && connection.stage == Stage::Open;
+        (lives && connection.awaits_metrics).then_some(index)
     }
 
     /// After anything that changed a connection: what it sends, receives and waits for next.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::connection::{Receiving, Stage, Waiting};
 use super::core::{Core, Operation};
-use super::service::{Event, Service};
+use super::pages::METRICS;
+use super::service::{Event, Refusal, Service};
 use crate::ring::Completion;
 use crate::time::Clock;
 
@@ -12,8 +13,6 @@ use crate::time::Clock;
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection that has not asked yet may take to do so when the server ends.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
-/// How long the control plane may take for a metrics page.
-const METRICS: Duration = Duration::from_secs(10);
 
 impl<S: Service, C: Clock> Core<S, C> {
     pub(super) fn accepted(&mut self, listener: u32, completion: &Completion) {
@@ -41,9 +40,13 @@ impl<S: Service, C: Clock> Core<S, C> {
             self.await_last_request(index);
         }
         if self.open > self.limits.connections {
-            self.service.observe(Event::Refused);
-            self.write_last(index, |service, _, _, output| service.refuse(output));
+            self.turn_away(index, Refusal::Connections);
         }
+    }
+
+    pub(super) fn turn_away(&mut self, index: u32, refusal: Refusal) {
+        self.service.observe(Event::Refused);
+        self.write_last(index, |service, _, input, output| service.refuse(refusal, input, output));
     }
 
     /// Writes one last answer, to what there is of a request, and ends the connection after it.
@@ -59,7 +62,11 @@ impl<S: Service, C: Clock> Core<S, C> {
         if room.len() < S::MAX_ANSWER_BYTES {
             return self.close(index);
         }
-        let input = connection.partial.as_ref().map_or(&[][..], |partial| self.partials.bytes(partial));
+        let input = match (&connection.partial, self.held.first(connection.held)) {
+            (Some(partial), _) => self.partials.bytes(partial),
+            (None, Some(received)) => self.receives.bytes(received),
+            (None, None) => &[],
+        };
         let written = write(&mut self.service, &mut connection.protocol, input, room);
         self.sends.wrote(output, written);
         self.finish(index);

@@ -11,6 +11,7 @@ mod life;
 mod listener;
 mod mailbox;
 mod output;
+mod pages;
 mod service;
 mod storage;
 
@@ -31,9 +32,9 @@ use crate::time::SystemClock;
 
 pub use listener::{ListenAddr, ListenError};
 pub use mailbox::{RenderReply, RenderRequest};
-pub use service::{Event, Next, Service, Step, Turn};
+pub use service::{Event, Next, Refusal, Service, Step, Turn};
 
-/// Requests for the metrics page under way.
+/// Requests for the metrics page under way: one a data thread, and those it waits for no more.
 const RENDERS_QUEUED: usize = 1024;
 
 /// How the data plane is made.
