@@ -510,6 +510,67 @@ fn a_shutdown_ends_connections_that_were_answered_while_it_was_under_way() {
     assert_eq!(client.join().unwrap(), (b"page of 1\nm".to_vec(), 1000 * BIG));
 }
 
+/// Answers how long others waited while a crowd that takes nothing sends as much as it can.
+fn longest_wait_beside(server: &Server, crowd: &mut [TcpStream], input: &[u8]) -> Duration {
+    let mut other = server.connect();
+    ask(&mut other, "hello\n");
+    for hog in &mut *crowd {
+        hog.set_nonblocking(true).unwrap();
+        let _ = hog.write(input);
+    }
+    let waits = (0..20).map(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        let began = Instant::now();
+        ask(&mut other, "hello\n");
+        ask(&mut server.connect(), "hello\n");
+        began.elapsed()
+    });
+    waits.max().unwrap()
+}
+
+#[test]
+fn a_crowd_that_waits_for_the_metrics_page_and_sends_on_holds_nobody_up() {
+    let server = Server::start(|config| config.max_connections = 2000);
+    let mut crowd: Vec<_> = (0..800).map(|_| server.connect()).collect();
+    let input = "page\n".to_owned() + &"0123456789\n".repeat(6000);
+    let wait = longest_wait_beside(&server, &mut crowd, input.as_bytes());
+    assert!(wait < Duration::from_secs(2), "{wait:?}");
+}
+
+#[test]
+fn a_crowd_that_reads_nothing_and_sends_on_holds_nobody_up() {
+    let server = Server::start(|config| config.max_connections = 2000);
+    let mut crowd: Vec<_> = (0..400).map(|_| stalled_client(&server)).collect();
+    let wait = longest_wait_beside(&server, &mut crowd, "0123456789\n".repeat(20_000).as_bytes());
+    assert!(wait < Duration::from_secs(2), "{wait:?}");
+}
+
+#[test]
+fn what_was_put_aside_for_want_of_buffers_is_answered_in_its_order() {
+    let server = Server::start(|config| config.max_connections = 2000);
+    let (requests, replies) = (server.plane.render_requests(), server.plane.metrics_replies());
+    let mut crowd: Vec<_> = (0..600).map(|_| server.connect()).collect();
+    let lines: String = (0..1000).map(|n| format!("line {n} of many\n")).collect();
+    for stream in &mut crowd {
+        stream.write_all(format!("page\n{lines}").as_bytes()).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let serve = std::thread::spawn(move || {
+        while let Ok(request) = requests.recv_timeout(Duration::from_secs(2)) {
+            let reply = RenderReply { token: request.token, body: Bytes::from_static(b"m\n") };
+            replies.send(request.core, reply);
+        }
+    });
+    let wanted = format!("page of 2\nm\n{lines}");
+    for stream in &mut crowd {
+        let mut answers = vec![0; wanted.len()];
+        stream.read_exact(&mut answers).unwrap();
+        assert!(answers == wanted.as_bytes());
+    }
+    assert_eq!(server.counts.refused.load(Ordering::Relaxed), 0);
+    serve.join().unwrap();
+}
+
 #[test]
 fn more_connections_than_receive_buffers_are_all_answered() {
     let server = Server::start(|config| config.max_connections = 5000);

@@ -85,6 +85,8 @@ pub(super) struct Core<S: Service, C> {
     pub(super) to_send: Vec<u32>,
     /// Connections whose receive ended for want of buffers.
     pub(super) starved: Vec<u32>,
+    /// Room to sort those in that hold many.
+    pub(super) hoarders: Vec<u32>,
     pub(super) listeners: Vec<Listener>,
     /// Listeners whose accept ended with an error, to be tried again at the next sweep.
     pub(super) stopped_listeners: Vec<u32>,
@@ -136,6 +138,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             deadlines: vec![u64::MAX; places as usize],
             to_send: Vec::with_capacity(places as usize),
             starved: Vec::with_capacity(places as usize),
+            hoarders: Vec::with_capacity(places as usize),
             stopped_listeners: Vec::with_capacity(parts.listeners.len()),
             listeners: parts.listeners,
             accepting: 0,
@@ -171,6 +174,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             }
             self.ask_for_page();
             self.send_queued();
+            self.relieve();
             self.receive_for_starved();
             self.end_turn();
             let drained = self.draining && self.open == 0 && self.accepting == 0;

@@ -138,22 +138,31 @@ impl<S: Service, C: Clock> Core<S, C> {
     }
 
     fn append_next(&mut self, index: u32) -> bool {
+        match self.append_first(index) {
+            None => false,
+            Some(0) => {
+                // The service is to refuse a request before it outgrows the memory for it.
+                debug_assert!(false, "a request outgrew the limit without being refused");
+                self.close(index);
+                false
+            }
+            Some(_) => true,
+        }
+    }
+
+    /// Moves what fits of the first held buffer to the incomplete request; how much that was.
+    pub(super) fn append_first(&mut self, index: u32) -> Option<usize> {
         let connection = &mut self.connections[index as usize];
         let (Some(partial), Some(received)) = (&mut connection.partial, self.held.first(connection.held))
         else {
-            return false;
+            return None;
         };
         let taken = self.partials.append(partial, self.receives.bytes(received));
         received.advance(taken);
         if received.is_empty() {
             self.give_back_first(index);
-        } else if taken == 0 {
-            // The service is to refuse a request before it outgrows the memory for it.
-            debug_assert!(false, "a request outgrew the limit without being refused");
-            self.close(index);
-            return false;
         }
-        true
+        Some(taken)
     }
 
     fn await_page(&mut self, index: u32) -> bool {
@@ -205,10 +214,12 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.linger_if_done(index);
     }
 
-    /// Input that cannot be answered yet stays in the socket: the client is slowed by TCP itself.
+    /// Input that cannot be answered yet stays in the socket: the client is slowed by TCP itself. Nothing is
+    /// received for a connection that could not step over it, since the buffers are there for all.
     fn steer_receive(&mut self, index: u32) {
+        let may_receive = self.may_receive(index);
         let connection = &mut self.connections[index as usize];
-        match (connection.receiving, connection.held.is_empty()) {
+        match (connection.receiving, may_receive) {
             (Receiving::On, false) => {
                 connection.receiving = Receiving::Stopping;
                 self.ring.cancel(Operation::Receive.on(index), Operation::Cancel.on(index));
@@ -218,6 +229,19 @@ impl<S: Service, C: Clock> Core<S, C> {
             }
             _ => {}
         }
+    }
+
+    /// Whether what arrives can be stepped over at once.
+    fn may_receive(&mut self, index: u32) -> bool {
+        let connection = &mut self.connections[index as usize];
+        let waits = connection.awaits_metrics || !connection.page.is_empty() || !connection.held.is_empty();
+        let has_room = match &mut connection.output {
+            Some(output) if connection.sending.is_some() => {
+                self.sends.unwritten(output).len() >= S::MAX_ANSWER_BYTES
+            }
+            _ => true,
+        };
+        has_room && !waits
     }
 
     /// Keeps receiving what a connection that ends still gets.
@@ -248,8 +272,9 @@ impl<S: Service, C: Clock> Core<S, C> {
         }
         while let Some(index) = self.starved.pop() {
             let connection = &self.connections[index as usize];
-            let open = matches!(connection.stage, Stage::Open | Stage::Lingering);
-            if open && connection.receiving == Receiving::Off && connection.held.is_empty() {
+            let (stage, receiving) = (connection.stage, connection.receiving);
+            let wanted = stage == Stage::Lingering || stage == Stage::Open && self.may_receive(index);
+            if wanted && receiving == Receiving::Off {
                 self.start_receive(index);
             }
         }

@@ -12,6 +12,7 @@ mod listener;
 mod mailbox;
 mod output;
 mod pages;
+mod relief;
 mod service;
 mod storage;
 
