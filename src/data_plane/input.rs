@@ -177,7 +177,7 @@ impl<S: Service, C: Clock> Core<S, C> {
 
     /// Asks the control plane for the metrics page that connections wait for.
     pub(super) fn ask_for_page(&mut self) {
-        let Some(token) = self.pages.to_ask(self.now) else { return };
+        let Some(token) = self.pages.begin_round(self.now) else { return };
         if self.render.try_send(RenderRequest { core: self.number, token }).is_err() {
             self.pages.arrived(token);
             while let Some(waiter) = self.pages.next_asked() {

@@ -38,7 +38,7 @@ impl PageQueue {
     }
 
     /// The name of the page to be asked for now, if one is.
-    pub(super) fn to_ask(&mut self, now: MonotonicNs) -> Option<u64> {
+    pub(super) fn begin_round(&mut self, now: MonotonicNs) -> Option<u64> {
         if self.waiting.is_empty() || self.until.is_some_and(|until| now < until) {
             return None;
         }
@@ -72,14 +72,14 @@ mod tests {
     fn all_who_asked_before_a_page_was_get_it_and_the_others_the_next() {
         let mut pages = PageQueue::new(8);
         let now = MonotonicNs(0);
-        assert_eq!(pages.to_ask(now), None);
+        assert_eq!(pages.begin_round(now), None);
         assert!(pages.join(1) && pages.join(2));
-        assert_eq!(pages.to_ask(now), Some(1));
+        assert_eq!(pages.begin_round(now), Some(1));
         assert!(pages.join(3));
-        assert_eq!(pages.to_ask(now), None);
+        assert_eq!(pages.begin_round(now), None);
         assert!(pages.arrived(1) && !pages.arrived(1));
         assert_eq!(std::iter::from_fn(|| pages.next_asked()).collect::<Vec<_>>(), [2, 1]);
-        assert_eq!(pages.to_ask(now), Some(2));
+        assert_eq!(pages.begin_round(now), Some(2));
         assert!(pages.arrived(2));
         assert_eq!(pages.next_asked(), Some(3));
     }
@@ -88,10 +88,10 @@ mod tests {
     fn a_page_that_does_not_come_is_asked_for_again_and_is_late_then() {
         let mut pages = PageQueue::new(8);
         assert!(pages.join(1));
-        assert_eq!(pages.to_ask(MonotonicNs(0)), Some(1));
+        assert_eq!(pages.begin_round(MonotonicNs(0)), Some(1));
         assert!(pages.join(2));
         let later = MonotonicNs(0).after(METRICS);
-        assert_eq!(pages.to_ask(later), Some(2));
+        assert_eq!(pages.begin_round(later), Some(2));
         assert!(!pages.arrived(1) && pages.arrived(2));
         assert_eq!(pages.next_asked(), Some(2));
         assert_eq!(pages.next_asked(), None);
