@@ -183,7 +183,7 @@ pub(crate) fn read_to_end(stream: &mut impl Read) -> Vec<u8> {
 /// Fills the way to a client that reads nothing, until the server's answers do not fit it any more.
 pub(crate) fn stalled_client(server: &Server) -> TcpStream {
     let client = server.connect_with_little_room();
-    // So few that all of them are taken, and their answers are more than the kernel takes.
+    // Their answers are far more than both ends have room for.
     (&client).write_all("big\n".repeat(1000).as_bytes()).unwrap();
     client
 }
