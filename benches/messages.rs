@@ -93,7 +93,7 @@ fn render(c: &mut Criterion) {
         });
     });
     group.bench_function("an error", |b| {
-        b.iter(|| service.timed_out(&mut ConnectionState::default(), &mut output));
+        b.iter(|| service.timed_out(&mut ConnectionState::default(), b"", &mut output));
     });
     group.finish();
 }

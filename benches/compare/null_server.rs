@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openclaw_rating::bucket::policy::PolicySet;
-use openclaw_rating::data_plane::{DataPlane, DataPlaneConfig, Event, ListenAddr, Next, Service, Step, Turn};
+use openclaw_rating::data_plane::{
+    DataPlane, DataPlaneConfig, Event, ListenAddr, Next, Refusal, Service, Step, Turn,
+};
 use openclaw_rating::time::{MonotonicNs, SystemClock};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
@@ -50,11 +52,11 @@ impl Service for Null {
         (0, true)
     }
 
-    fn timed_out(&mut self, (): &mut (), _: &mut [u8]) -> usize {
+    fn timed_out(&mut self, (): &mut (), _: &[u8], _: &mut [u8]) -> usize {
         0
     }
 
-    fn refuse(&mut self, _: &mut [u8]) -> usize {
+    fn refuse(&mut self, _: Refusal, _: &[u8], _: &mut [u8]) -> usize {
         0
     }
 

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use arrayvec::ArrayVec;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::check::{Check, Decided};
 use super::problem::Problem;
@@ -47,6 +49,29 @@ const fn one() -> u64 {
     1
 }
 
+/// What is written as an object: a derived `Deserialize` takes a list of the values too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
 /// A list that needs no allocation.
 struct CheckList<'j>(ArrayVec<CheckJson<'j>, MAX_CHECKS>);
 
@@ -67,7 +92,7 @@ impl<'de> Visitor<'de> for ListVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut checks = ArrayVec::new();
-        while let Some(check) = list.next_element()? {
+        while let Some(Object(check)) = list.next_element()? {
             let more = checks.try_push(check).is_err();
             if more {
                 return Err(A::Error::custom(format_args!("more than {MAX_CHECKS} checks")));
@@ -91,7 +116,7 @@ pub(super) fn decide<'p>(
     table: &BucketTable,
     now: MonotonicNs,
 ) -> Result<BatchOutcome<'p>, Problem> {
-    let batch: BatchJson<'_> = serde_json::from_slice(body).map_err(|error| {
+    let Object(batch): Object<BatchJson<'_>> = serde_json::from_slice(body).map_err(|error| {
         let text: String = error.to_string().chars().take(MAX_ERROR_CHARACTERS).collect();
         Problem::BadJson(text)
     })?;
@@ -100,7 +125,23 @@ pub(super) fn decide<'p>(
         let check = find(wanted, policies, hasher);
         checks.push(check.map_err(|problem| Problem::InBatch { index, problem: Box::new(problem) })?);
     }
+    within_bursts(&checks)?;
     Ok(charge(&checks, table, now))
+}
+
+/// Refuses what no waiting would help: costs of one bucket that together are above its burst.
+fn within_bursts(checks: &[Check<'_>]) -> Result<(), Problem> {
+    let enforced = |check: &&Check<'_>| check.policy.mode() == Mode::Enforce;
+    for (index, check) in checks.iter().enumerate().filter(|(_, check)| enforced(check)) {
+        let same = checks[..=index].iter().filter(enforced).filter(|other| other.id == check.id);
+        // No cost is above a burst, so that all of a batch do not overflow.
+        let (cost, burst) = (same.map(|other| other.cost).sum(), check.limits.burst());
+        if cost > burst {
+            let problem = Box::new(Problem::SumAboveBurst { cost, burst });
+            return Err(Problem::InBatch { index, problem });
+        }
+    }
+    Ok(())
 }
 
 fn find<'p>(
@@ -129,9 +170,11 @@ fn charge<'p>(
         checks.iter().filter(|check| check.fixed().is_none()).map(Check::item).collect();
     let fits = if killed { table.look_all(&mut items, now) } else { table.charge_all(&mut items, now) };
     let mut charges = items.iter().map(|item| item.charge);
+    let allowed = fits && !killed;
     let decided = checks.iter().map(|check| {
         let charge = check.fixed().or_else(|| charges.next()).unwrap_or_default();
-        check.decided(&charge)
+        let decided = check.decided(&charge);
+        if allowed { decided } else { decided.withheld() }
     });
-    BatchOutcome { checks: decided.collect(), allowed: fits && !killed }
+    BatchOutcome { checks: decided.collect(), allowed }
 }

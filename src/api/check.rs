@@ -26,6 +26,14 @@ pub(super) struct Decided<'p> {
     pub(super) result: CheckResult,
 }
 
+impl Decided<'_> {
+    /// As one of a batch that was denied, of which nothing is charged.
+    pub(super) fn withheld(self) -> Self {
+        let result = if self.result == CheckResult::Allowed { CheckResult::Withheld } else { self.result };
+        Self { result, ..self }
+    }
+}
+
 impl<'p> Check<'p> {
     /// # Errors
     /// When there is no such policy, or the cost can never be had.

@@ -20,9 +20,13 @@ pub(super) enum Problem {
     BadCost,
     #[error("a cost of {cost} is above the burst of {burst} and could never be allowed")]
     CostAboveBurst { cost: u64, burst: u64 },
+    #[error(
+        "with the checks of this key before it the cost is {cost}, above the burst of {burst}, and could never be allowed"
+    )]
+    SumAboveBurst { cost: u64, burst: u64 },
     #[error("deny_status must be 401, 403 or 429, given once")]
     BadDenyStatus,
-    #[error("the only query parameters here are cost and deny_status")]
+    #[error("the only query parameters are deny_status and, where there is one check, cost")]
     UnknownParameter,
     #[error("the body must be {{\"checks\":[{{\"policy\":\"…\",\"key\":\"…\",\"cost\":1}}, …]}}: {0}")]
     BadJson(String),
@@ -54,7 +58,9 @@ impl Problem {
             Self::NotFound => ParseErrorKind::NotFound,
             Self::MethodNotAllowed(_) => ParseErrorKind::MethodNotAllowed,
             Self::BadKey => ParseErrorKind::BadKey,
-            Self::BadCost | Self::CostAboveBurst { .. } => ParseErrorKind::BadCost,
+            Self::BadCost | Self::CostAboveBurst { .. } | Self::SumAboveBurst { .. } => {
+                ParseErrorKind::BadCost
+            }
             Self::BadDenyStatus | Self::UnknownParameter => ParseErrorKind::BadRequest,
             Self::BadJson(_) => ParseErrorKind::BadJson,
             Self::InBatch { problem, .. } => problem.kind(),

@@ -1,7 +1,9 @@
 //! Answers as bytes. All that an answer can contain is written here.
 //!
-//! Headers follow draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` says burst and the
-//! seconds in which it fills, `RateLimit` what is left and the seconds until it is full again.
+//! Headers follow draft-ietf-httpapi-ratelimit-headers-11: `RateLimit-Policy` says burst and the
+//! seconds in which it fills, `RateLimit` what is left and the seconds over which it can be spent at the
+//! rate, so that who divides the two (8.5) is never told more than the rate; of a denial, the seconds
+//! until it can pass, which are those of `Retry-After` (6).
 
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +11,7 @@ use super::batch::BatchOutcome;
 use super::check::Decided;
 use super::health::{Health, Reason, Warning};
 use super::problem::Problem;
+use crate::data_plane::Refusal;
 use crate::http::{OutputBuffer, Reject, Status, decimal_digits};
 
 /// Room for the answer of one check.
@@ -76,13 +79,20 @@ impl Renderer {
         }
     }
 
-    /// The answer to several checks. The headers tell of the one that is nearest its limit.
-    pub(super) fn batch(&self, out: &mut OutputBuffer<'_>, outcome: &BatchOutcome<'_>, envelope: Envelope) {
-        let status = if outcome.allowed { Status::Ok } else { Status::TooManyRequests };
+    /// The answer to several checks. The headers tell of the one that is nearest its limit, or of the
+    /// denied one that has to wait the longest: before that the others can pass as often as they like.
+    pub(super) fn batch(
+        &self,
+        out: &mut OutputBuffer<'_>,
+        outcome: &BatchOutcome<'_>,
+        deny: Status,
+        envelope: Envelope,
+    ) {
+        let status = if outcome.allowed { Status::Ok } else { deny };
         self.begin(out, status, "application/json", envelope);
-        let nearest = outcome.checks.iter().max_by_key(|decided| {
-            let used = decided.answer.limit.saturating_sub(decided.answer.remaining);
-            (!decided.answer.allowed, used * 1000 / decided.answer.limit.max(1))
+        let nearest = outcome.checks.iter().max_by_key(|Decided { answer, .. }| {
+            let used = answer.limit.saturating_sub(answer.remaining) * 1000 / answer.limit.max(1);
+            (!answer.allowed, if answer.allowed { used } else { answer.retry_after_ms })
         });
         if let Some(decided) = nearest {
             put_rate_limit(out, decided);
@@ -152,16 +162,27 @@ impl Renderer {
         self.error(out, problem.status(), problem, problem.allow(), envelope);
     }
 
-    /// The last answer of a connection.
-    pub(super) fn reject(&self, out: &mut OutputBuffer<'_>, reject: Reject) {
-        let envelope = Envelope { close: true, ..Envelope::default() };
+    /// The last answer of a connection, to the request that `input` begins with. What cannot be read
+    /// whole may still say by its method that its client takes no content for an answer.
+    pub(super) fn reject(&self, out: &mut OutputBuffer<'_>, reject: Reject, input: &[u8]) {
+        let head_only = input.starts_with(b"HEAD ");
+        let envelope = Envelope { close: true, head_only, ..Envelope::default() };
         self.error(out, reject.status(), &reject, None, envelope);
     }
 
-    /// The only answer of a connection there is no room for.
-    pub(super) fn refuse(&self, out: &mut OutputBuffer<'_>) {
-        let envelope = Envelope { close: true, ..Envelope::default() };
-        let text = "this server has as many connections as it may; try again, or keep connections open";
+    /// The last answer of a client there is no room for.
+    pub(super) fn refuse(&self, out: &mut OutputBuffer<'_>, refusal: Refusal, input: &[u8]) {
+        let head_only = input.starts_with(b"HEAD ");
+        let envelope = Envelope { close: true, head_only, ..Envelope::default() };
+        let text = match refusal {
+            Refusal::Connections => {
+                "this server has as many connections as it may; try again, or keep connections open"
+            }
+            Refusal::PartialRequests => {
+                "this server has as many requests in parts as it may; try again, or send a request in one piece"
+            }
+            Refusal::Metrics => "the metrics page cannot be made now; try again",
+        };
         self.error(out, Status::ServiceUnavailable, &text, None, envelope);
     }
 
@@ -234,7 +255,10 @@ fn put_rate_limit(out: &mut OutputBuffer<'_>, decided: &Decided<'_>) {
     out.put(b";r=");
     out.put_decimal(decided.answer.remaining);
     out.put(b";t=");
-    out.put_decimal(decided.answer.reset_ms.div_ceil(MS_PER_SECOND));
+    out.put_decimal(match decided.answer.allowed {
+        true => decided.limits.spending_seconds(decided.answer.remaining),
+        false => retry_after_seconds(decided),
+    });
     out.put(b"\r\n");
 }
 
@@ -246,9 +270,13 @@ fn put_name(out: &mut OutputBuffer<'_>, decided: &Decided<'_>) {
     out.put(b"\"");
 }
 
+fn retry_after_seconds(decided: &Decided<'_>) -> u64 {
+    decided.answer.retry_after_ms.div_ceil(MS_PER_SECOND).max(1)
+}
+
 fn put_denial(out: &mut OutputBuffer<'_>, decided: &Decided<'_>, status: Status) {
     out.put(b"Retry-After: ");
-    out.put_decimal(decided.answer.retry_after_ms.div_ceil(MS_PER_SECOND).max(1));
+    out.put_decimal(retry_after_seconds(decided));
     out.put(b"\r\n");
     if status == Status::Unauthorized {
         // RFC 9110, 15.5.2: a 401 must carry a challenge.

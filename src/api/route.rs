@@ -9,8 +9,8 @@ use crate::http::{Head, Method, Status, percent_decode};
 pub(super) enum Route<'a> {
     /// One check.
     Check(CheckRequest<'a>),
-    /// Several checks, in the body.
-    Batch,
+    /// Several checks, in the body; the status of a denial.
+    Batch(Status),
     Health,
     Metrics,
 }
@@ -52,7 +52,7 @@ impl<'a> Route<'a> {
         if let Some(rest) = path.strip_prefix(CHECK) {
             match rest {
                 [b'/', names_in_path @ ..] => return check(head, names_in_path, names).map(Self::Check),
-                [] => return allow(head.method, &[Method::Post], BATCH_METHODS).map(|()| Self::Batch),
+                [] => return batch(head).map(Self::Batch),
                 _ => return Err(Problem::NotFound),
             }
         }
@@ -67,6 +67,15 @@ impl<'a> Route<'a> {
 
 fn allow(method: Method, methods: &[Method], names: &'static str) -> Result<(), Problem> {
     if methods.contains(&method) { Ok(()) } else { Err(Problem::MethodNotAllowed(names)) }
+}
+
+/// The costs of a batch stand in its body, so that only the status of a denial is left to choose.
+fn batch(head: &Head<'_>) -> Result<Status, Problem> {
+    allow(head.method, &[Method::Post], BATCH_METHODS)?;
+    match parameters(head.target.query)? {
+        (None, deny) => Ok(deny),
+        (Some(_), _) => Err(Problem::UnknownParameter),
+    }
 }
 
 /// `{policy}/{key}`; what follows the policy is the key, slashes too.
@@ -85,15 +94,15 @@ fn check<'a>(
     if key.is_empty() {
         return Err(Problem::BadKey);
     }
-    let (cost, deny) = match head.target.query {
-        None => (1, Status::TooManyRequests),
-        Some(query) => parameters(query)?,
-    };
-    Ok(CheckRequest { policy, key, cost, deny })
+    let (cost, deny) = parameters(head.target.query)?;
+    Ok(CheckRequest { policy, key, cost: cost.unwrap_or(1), deny })
 }
 
-fn parameters(query: &[u8]) -> Result<(u64, Status), Problem> {
+/// The cost, if it is given, and the status of a denial.
+#[inline]
+fn parameters(query: Option<&[u8]>) -> Result<(Option<u64>, Status), Problem> {
     let (mut cost, mut deny) = (None, None);
+    let Some(query) = query else { return Ok((cost, Status::TooManyRequests)) };
     for parameter in query.split(|b| *b == b'&').filter(|p| !p.is_empty()) {
         if let Some(value) = parameter.strip_prefix(b"cost=") {
             let value = whole_number(value).ok_or(Problem::BadCost)?;
@@ -114,7 +123,7 @@ fn parameters(query: &[u8]) -> Result<(u64, Status), Problem> {
             return Err(Problem::UnknownParameter);
         }
     }
-    Ok((cost.unwrap_or(1), deny.unwrap_or(Status::TooManyRequests)))
+    Ok((cost, deny.unwrap_or(Status::TooManyRequests)))
 }
 
 fn whole_number(digits: &[u8]) -> Option<u64> {

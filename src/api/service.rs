@@ -13,7 +13,7 @@ use super::route::{CheckRequest, NameBuffers, Route};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
-use crate::data_plane::{Event, Next, Service, Step, Turn};
+use crate::data_plane::{Event, Next, Refusal, Service, Step, Turn};
 use crate::http::{ConnectionState, Frame, HttpLimits, Method, OutputBuffer, Reject, Request, Status};
 use crate::metrics::core::{CoreHistograms, CoreMetrics};
 use crate::time::MonotonicNs;
@@ -67,7 +67,8 @@ type PendingChecks<'p> = ArrayVec<Pending<'p>, BATCH>;
 /// A request, told apart.
 enum Routed<'p> {
     Check(Pending<'p>),
-    Batch,
+    /// With the status of a denial.
+    Batch(Status),
     Health,
     Metrics,
 }
@@ -120,7 +121,7 @@ impl CoreService {
             }
             Err(reject) => {
                 self.answer(work);
-                self.reject(connection, reject, &mut work.out);
+                self.reject(connection, reject, &input[work.consumed..], &mut work.out);
                 work.consumed = input.len();
                 work.answered += 1;
                 return Some(Next::Close);
@@ -158,7 +159,7 @@ impl CoreService {
                 let check = Check::find(policies, &self.parts.hasher, policy, key, cost)?;
                 Routed::Check(Pending { check, deny, envelope })
             }
-            Route::Batch => Routed::Batch,
+            Route::Batch(deny) => Routed::Batch(deny),
             Route::Health => Routed::Health,
             Route::Metrics => Routed::Metrics,
         })
@@ -189,7 +190,7 @@ impl CoreService {
     ) -> bool {
         let out = &mut work.out;
         let result = match routed {
-            Ok(Routed::Batch) => self.answer_batch(request, envelope, out, work.now),
+            Ok(Routed::Batch(deny)) => self.answer_batch(request, deny, envelope, out, work.now),
             Ok(Routed::Metrics) if !envelope.head_only => return false,
             Ok(Routed::Metrics) => {
                 self.renderer.metrics_head(out, None, envelope);
@@ -212,6 +213,7 @@ impl CoreService {
     fn answer_batch(
         &mut self,
         request: &Request<'_>,
+        deny: Status,
         envelope: Envelope,
         out: &mut OutputBuffer<'_>,
         now: MonotonicNs,
@@ -222,14 +224,20 @@ impl CoreService {
         for decided in &outcome.checks {
             parts.metrics.check(decided.policy.index(), decided.result);
         }
-        self.renderer.batch(out, &outcome, envelope);
+        self.renderer.batch(out, &outcome, deny, envelope);
         Ok(())
     }
 
-    fn reject(&self, connection: &mut ConnectionState, reject: Reject, out: &mut OutputBuffer<'_>) {
+    fn reject(
+        &self,
+        connection: &mut ConnectionState,
+        reject: Reject,
+        input: &[u8],
+        out: &mut OutputBuffer<'_>,
+    ) {
         self.parts.metrics.parse_error(kind_of(reject));
         connection.close();
-        self.renderer.reject(out, reject);
+        self.renderer.reject(out, reject, input);
     }
 }
 
@@ -284,21 +292,25 @@ impl Service for CoreService {
         output: &mut [u8],
     ) -> (usize, bool) {
         let (close, is_http_10) = connection.take_waiting().unwrap_or((true, false));
+        let close = close || self.parts.health.is_draining();
+        if close {
+            connection.close();
+        }
         let mut out = OutputBuffer::new(output);
         let envelope = Envelope { close, is_http_10, head_only: false };
         self.renderer.metrics_head(&mut out, Some(body_bytes), envelope);
         (out.len(), close)
     }
 
-    fn timed_out(&mut self, connection: &mut ConnectionState, output: &mut [u8]) -> usize {
+    fn timed_out(&mut self, connection: &mut ConnectionState, input: &[u8], output: &mut [u8]) -> usize {
         let mut out = OutputBuffer::new(output);
-        self.reject(connection, Reject::Timeout, &mut out);
+        self.reject(connection, Reject::Timeout, input, &mut out);
         out.len()
     }
 
-    fn refuse(&mut self, output: &mut [u8]) -> usize {
+    fn refuse(&mut self, refusal: Refusal, input: &[u8], output: &mut [u8]) -> usize {
         let mut out = OutputBuffer::new(output);
-        self.renderer.refuse(&mut out);
+        self.renderer.refuse(&mut out, refusal, input);
         out.len()
     }
 

@@ -1,6 +1,8 @@
 //! What a client is promised, in memory: bytes in, bytes out, with a real table and injected time.
 #![allow(clippy::unwrap_used)]
 
+mod batches;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, PolicySet, PolicySpec};
 use crate::bucket::sharing::Sharing;
 use crate::bucket::table::{BucketTable, OnTableFull, TableConfig};
-use crate::data_plane::{Next, Service};
+use crate::data_plane::{Next, Refusal, Service};
 use crate::http::{ConnectionState, HttpLimits};
 use crate::metrics::core::{CheckResult, CoreMetrics, ParseErrorKind, histogram_exchange};
 use crate::time::MonotonicNs;
@@ -119,8 +121,12 @@ impl Server {
     }
 
     fn post(&mut self, body: &str) -> String {
+        self.post_to("/v1/check", body)
+    }
+
+    fn post_to(&mut self, target: &str, body: &str) -> String {
         let length = body.len();
-        self.ask(&format!("POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}")).0
+        self.ask(&format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}")).0
     }
 }
 
@@ -145,13 +151,13 @@ fn a_check_is_answered_in_full() {
     assert_eq!(
         server.get("/v1/check/p/k?cost=2"),
         "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
-         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=2\r\nContent-Length: 88\r\n\r\n\
+         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=3\r\nContent-Length: 88\r\n\r\n\
          {\"allowed\":true,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":0}"
     );
     assert_eq!(
         server.get("/v1/check/p/k?cost=4"),
         "HTTP/1.1 429 Too Many Requests\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: application/json\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=2\r\n\
+         Content-Type: application/json\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=1\r\n\
          Retry-After: 1\r\nContent-Length: 92\r\n\r\n\
          {\"allowed\":false,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":1000}"
     );
@@ -159,6 +165,20 @@ fn a_check_is_answered_in_full() {
     assert!(server.get("/v1/check/p/k?cost=4").starts_with("HTTP/1.1 200"));
     assert_eq!(server.metrics.checks(0, CheckResult::Allowed), 2);
     assert_eq!(server.metrics.checks(0, CheckResult::Denied), 1);
+}
+
+#[test]
+fn what_is_left_over_the_seconds_it_is_told_for_is_never_above_the_rate() {
+    let mut server = Server::new();
+    let fields = |answer: &str| {
+        let line = answer.lines().find(|line| line.starts_with("RateLimit: ")).unwrap().to_owned();
+        line.split_once("\";").unwrap().1.to_owned()
+    };
+    for (query, told) in
+        [("cost=0", "r=5;t=5"), ("cost=4", "r=1;t=1"), ("cost=1", "r=0;t=1"), ("cost=5", "r=0;t=5")]
+    {
+        assert_eq!(fields(&server.get(&format!("/v1/check/p/k?{query}"))), told, "{query}");
+    }
 }
 
 #[test]
@@ -188,7 +208,7 @@ fn overrides_shadows_and_kill_switches_do_what_they_say() {
     assert!(
         server
             .get("/v1/check/p/vip")
-            .contains("RateLimit-Policy: \"p\";q=50;w=50\r\nRateLimit: \"p\";r=49;t=1\r\n")
+            .contains("RateLimit-Policy: \"p\";q=50;w=50\r\nRateLimit: \"p\";r=49;t=49\r\n")
     );
     server.get("/v1/check/watch/k");
     let watched = server.get("/v1/check/watch/k");
@@ -239,7 +259,7 @@ fn every_mistake_is_told_and_the_connection_stays() {
         ("/v1/check/p/k?cost=1&cost=1", 400, "cost must be"),
         ("/v1/check/p/k?cost=6", 400, "a cost of 6 is above the burst of 5"),
         ("/v1/check/p/k?deny_status=500", 400, "deny_status must be"),
-        ("/v1/check/p/k?costs=1", 400, "only query parameters"),
+        ("/v1/check/p/k?costs=1", 400, "the only query parameters"),
         ("/v1/check", 405, "takes POST"),
     ] {
         let answer = server.get(target);
@@ -388,62 +408,18 @@ fn a_head_request_gets_the_head_that_a_get_would() {
 }
 
 #[test]
-fn a_batch_is_all_or_nothing_and_tells_of_each() {
+fn a_head_request_that_is_refused_or_late_gets_no_content() {
     let mut server = Server::new();
-    let body = r#"{"checks":[{"policy":"p","key":"k","cost":3},{"policy":"one","key":"k"}]}"#;
-    let first = server.post(body);
-    assert_eq!(statuses(&first), [200]);
-    assert!(first.ends_with(
-        r#"{"allowed":true,"checks":[{"allowed":true,"policy":"p","limit":5,"remaining":2,"reset_ms":3000,"retry_after_ms":0},{"allowed":true,"policy":"one","limit":1,"remaining":0,"reset_ms":1000,"retry_after_ms":0}]}"#
-    ), "{first}");
-    let second = server.post(r#"{"checks":[{"policy":"p","key":"k","cost":1},{"policy":"one","key":"k"}]}"#);
-    assert_eq!(statuses(&second), [429]);
-    assert!(second.contains("RateLimit: \"one\";r=0;t=1\r\nRetry-After: 1\r\n"), "{second}");
-    assert!(second.contains(r#"{"allowed":false,"checks":[{"allowed":true,"#));
-    assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":2"));
-    let full = format!(
-        r#"{{"checks":[{}]}}"#,
-        vec![r#"{"policy":"p","key":"escaped \u0041","cost":0}"#; 64].join(",")
-    );
-    assert_eq!(statuses(&server.post(&full)), [200]);
-}
-
-#[test]
-fn a_denied_batch_with_a_thrown_kill_switch_charges_nobody() {
-    let mut server = Server::new();
-    let body =
-        r#"{"checks":[{"policy":"p","key":"k"},{"policy":"stop","key":"k"},{"policy":"off","key":"k"}]}"#;
-    assert_eq!(statuses(&server.post(body)), [429]);
-    assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":5"));
-}
-
-#[test]
-fn a_batch_that_is_not_as_asked_for_is_refused_whole() {
-    let mut server = Server::new();
-    let check = r#"{"policy":"p","key":"k"}"#;
-    let many = format!(r#"{{"checks":[{}]}}"#, vec![check; 65].join(","));
-    let long_key = format!(r#"{{"checks":[{{"policy":"p","key":"{}"}}]}}"#, "k".repeat(513));
-    for (body, status, detail) in [
-        ("", 400, "EOF"),
-        ("{}", 400, "missing field"),
-        ("[]", 400, "the body must be"),
-        (r#"{"checks":[]}"#, 400, "no checks"),
-        (r#"{"checks":[{"policy":"p"}]}"#, 400, "missing field"),
-        (r#"{"checks":[{"policy":"p","key":"k","cost":-1}]}"#, 400, "the body must be"),
-        (r#"{"checks":[{"policy":"p","key":"k","cost":1.5}]}"#, 400, "the body must be"),
-        (r#"{"checks":[{"policy":"p","key":"k","extra":1}]}"#, 400, "unknown field"),
-        (r#"{"checks":[{"policy":"p","key":"k"}]} x"#, 400, "trailing"),
-        (r#"{"checks":[{"policy":"p","key":"k"},{"policy":"?","key":"k"}]}"#, 404, "check 1: no policy"),
-        (r#"{"checks":[{"policy":"p","key":"k"},{"policy":"p","key":""}]}"#, 400, "check 1: the key"),
-        (r#"{"checks":[{"policy":"p","key":"k","cost":6}]}"#, 400, "check 0: a cost of 6"),
-        (&many, 400, "more than 64"),
-        (&long_key, 400, "1 to 512"),
-    ] {
-        let answer = server.post(body);
-        assert_eq!(statuses(&answer), [status], "{body}");
-        assert!(answer.contains(detail), "{body}: {answer}");
+    let (answer, closed) = server.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\nHEAD /health HTTP/1.1\r\n\r\n");
+    let (_, rejected) = answer.rsplit_once("\r\nDate:").unwrap();
+    assert!(closed && rejected.ends_with("\r\n\r\n") && rejected.contains("Content-Length: 1"), "{answer}");
+    let mut output = vec![0; ROOM];
+    for (input, has_content) in [("HEAD /he", false), ("HEADER", true), ("GET /", true), ("", true)] {
+        let mut connection = ConnectionState::default();
+        let written = server.service.timed_out(&mut connection, input.as_bytes(), &mut output);
+        let answer = std::str::from_utf8(&output[..written]).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with('}') == has_content, "{answer}");
     }
-    assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":5"));
 }
 
 #[test]
@@ -479,13 +455,32 @@ fn the_metrics_page_comes_in_its_turn() {
 }
 
 #[test]
+fn a_metrics_page_that_comes_while_the_server_drains_is_the_last_answer() {
+    let mut server = Server::new();
+    let (mut connection, mut output) = (ConnectionState::default(), vec![0; ROOM]);
+    let request = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n";
+    let step = server.service.step(&mut connection, request, &mut output, server.now);
+    assert_eq!(step.next, Next::AwaitMetrics);
+    server.health.set(Reason::Draining, true);
+    let (written, last) = server.service.finish_metrics(&mut connection, 3, &mut output);
+    let head = std::str::from_utf8(&output[..written]).unwrap();
+    assert!(last && connection.is_closed() && head.contains("\r\nConnection: close\r\n"), "{head}");
+}
+
+#[test]
 fn slow_and_surplus_clients_are_told_why() {
     let mut server = Server::new();
     let mut output = vec![0; ROOM];
-    let written = server.service.timed_out(&mut ConnectionState::default(), &mut output);
+    let written = server.service.timed_out(&mut ConnectionState::default(), b"GET /", &mut output);
     assert!(output[..written].starts_with(b"HTTP/1.1 408 "));
-    let written = server.service.refuse(&mut output);
-    assert!(output[..written].starts_with(b"HTTP/1.1 503 "));
+    for refusal in [Refusal::Connections, Refusal::PartialRequests, Refusal::Metrics] {
+        for (input, has_content) in [("HEAD /", false), ("GET /", true)] {
+            let written = server.service.refuse(refusal, input.as_bytes(), &mut output);
+            let answer = std::str::from_utf8(&output[..written]).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nConnection: close\r\n"));
+            assert!(answer.contains("application/problem+json") && answer.ends_with('}') == has_content);
+        }
+    }
     assert_eq!(server.metrics.parse_errors(ParseErrorKind::Timeout), 1);
 }
 

@@ -71,11 +71,12 @@ impl Rate {
         (self.tokens, self.per_ns)
     }
 
-    /// Nanoseconds that `tokens` take to arrive, rounded up.
+    /// Seconds that `tokens` take to arrive, rounded up.
     #[must_use]
-    pub fn time_for(self, tokens: u64) -> u64 {
-        let ns = (u128::from(tokens) * u128::from(self.per_ns)).div_ceil(u128::from(self.tokens));
-        u64::try_from(ns).unwrap_or(u64::MAX)
+    pub fn seconds_for(self, tokens: u64) -> u64 {
+        let per_second = u128::from(self.tokens) * u128::from(NS_PER_SECOND);
+        let seconds = (u128::from(tokens) * u128::from(self.per_ns)).div_ceil(per_second);
+        u64::try_from(seconds).unwrap_or(u64::MAX)
     }
 }
 
@@ -138,11 +139,11 @@ impl Reciprocal {
         ((value as u128 * self.multiplier as u128) >> self.shift) as u64
     }
 
-    fn scale_up(self, value: u64) -> u64 {
+    fn scale_up(self, value: u64) -> u128 {
         let product = u128::from(value) * u128::from(self.multiplier);
         let one = 1_u128 << self.shift;
         let carry = one - (one >> ROUNDING_BITS.min(self.shift));
-        u64::try_from((product + carry) >> self.shift).unwrap_or(u64::MAX)
+        (product + carry) >> self.shift
     }
 }
 
@@ -215,7 +216,19 @@ impl TokenClock {
     /// Nanoseconds that `ticks` take to pass, rounded up.
     #[must_use]
     pub fn duration_ns(&self, ticks: u64) -> u64 {
-        self.ns_per_tick.scale_up(ticks)
+        u64::try_from(self.ns_per_tick.scale_up(ticks)).unwrap_or(u64::MAX)
+    }
+
+    /// The same in milliseconds, rounded up. Of the largest burst at the slowest rate the nanoseconds are
+    /// more than 64 bits hold.
+    #[must_use]
+    pub fn duration_ms(&self, ticks: u64) -> u64 {
+        let ns = self.ns_per_tick.scale_up(ticks);
+        // Nearly always: a division of 64 bits is many times as fast.
+        if let Ok(ns) = u64::try_from(ns) {
+            return ns.div_ceil(NS_PER_MS);
+        }
+        u64::try_from(ns.div_ceil(u128::from(NS_PER_MS))).unwrap_or(u64::MAX)
     }
 
     /// Ticks of whole `tokens`.
@@ -356,6 +369,26 @@ mod tests {
             let clock = TokenClock::new(rate(tokens, per), MonotonicNs(0));
             let reading = clock.at(MonotonicNs(thirty_years));
             assert!(reading + clock.ticks(1 << 31) < 1 << 63);
+        }
+    }
+
+    #[test]
+    fn times_are_right_over_the_whole_range_of_rates_and_bursts() {
+        for (tokens, per) in
+            [(10_000_000, NS_PER_SECOND), (1, NS_PER_SECOND), (7, 3 * NS_PER_SECOND), (1, Rate::DAY_NS)]
+        {
+            let clock = TokenClock::new(rate(tokens, per), MonotonicNs(0));
+            for burst in [1_u64, 1000, 213_504, 1 << 31] {
+                let ns = u128::from(burst) * u128::from(per);
+                let in_units = |unit: u64| ns.div_ceil(u128::from(unit) * u128::from(tokens));
+                let ms = u128::from(clock.duration_ms(clock.ticks(burst)));
+                // The multiplier is rounded up: in five million years, by less than a millisecond.
+                assert!((0..=1).contains(&(ms - in_units(NS_PER_MS))), "{burst} at {tokens}/{per}");
+                let seconds = rate(tokens, per).seconds_for(burst);
+                assert_eq!(u128::from(seconds), in_units(NS_PER_SECOND), "{burst} at {tokens}/{per}");
+                // RFC 9651, 3.3.1: a structured-field integer.
+                assert!(seconds < 1_000_000_000_000_000);
+            }
         }
     }
 

@@ -178,9 +178,6 @@ pub struct Answer {
     pub retry_after_ms: u64,
 }
 
-const NS_PER_MS: u64 = 1_000_000;
-const NS_PER_SECOND: u64 = 1_000_000_000;
-
 /// One limit: a rate's clock and a burst, known to buckets by its slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -235,7 +232,14 @@ impl Limits {
     /// Seconds in which an empty bucket fills, rounded up, at least 1.
     #[must_use]
     pub fn window_seconds(&self) -> u64 {
-        self.rate.time_for(self.burst).div_ceil(NS_PER_SECOND).max(1)
+        self.rate.seconds_for(self.burst).max(1)
+    }
+
+    /// Seconds over which `remaining` tokens can be spent at the rate, rounded up; with none left, until
+    /// there surely is one.
+    #[must_use]
+    pub fn spending_seconds(&self, remaining: u64) -> u64 {
+        self.clock.duration_ms(self.clock.ticks(remaining.max(1))).div_ceil(1000)
     }
 
     /// What to tell the client of a charge.
@@ -245,12 +249,8 @@ impl Limits {
             allowed: charge.allowed,
             limit: self.burst,
             remaining: self.clock.tokens(self.burst_ticks.saturating_sub(charge.level)),
-            reset_ms: self.clock.duration_ns(charge.level).div_ceil(NS_PER_MS),
-            retry_after_ms: if charge.wait == 0 {
-                0
-            } else {
-                self.clock.duration_ns(charge.wait).div_ceil(NS_PER_MS)
-            },
+            reset_ms: self.clock.duration_ms(charge.level),
+            retry_after_ms: if charge.wait == 0 { 0 } else { self.clock.duration_ms(charge.wait) },
         }
     }
 }
@@ -591,6 +591,8 @@ pub(crate) fn level_at(tat: u64, limits: &Limits, now: MonotonicNs) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NS_PER_SECOND: u64 = 1_000_000_000;
 
     fn spec(name: &str, tokens: u64, burst: u64) -> PolicySpec {
         PolicySpec {

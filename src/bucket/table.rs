@@ -109,7 +109,7 @@ pub struct BatchItem<'l> {
     cost: u64,
     enforced: bool,
     /// What became of it. In a batch that was denied nothing is charged, and this says for each item
-    /// whether it alone would have fitted.
+    /// whether it would have fitted after those of the same bucket before it.
     pub charge: Charge,
 }
 
@@ -118,6 +118,11 @@ impl<'l> BatchItem<'l> {
     #[must_use]
     pub fn new(id: BucketId, limits: &'l Limits, cost: u64, enforced: bool) -> Self {
         Self { id, limits, cost, enforced, charge: Charge::default() }
+    }
+
+    /// Whether it is charged when its batch is: all that are enforced are, since they all fit then.
+    const fn would_charge(&self) -> bool {
+        self.enforced || self.charge.allowed
     }
 }
 
@@ -302,18 +307,22 @@ impl BucketTable {
         true
     }
 
-    /// Says of each item whether it alone would fit, and charges nothing; whether every enforced one
-    /// would.
+    /// Says of each item whether it would fit after those of the same bucket before it, and charges
+    /// nothing; whether every enforced one would.
     pub fn look_all(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) -> bool {
-        for item in items.iter_mut() {
-            item.charge = self.would_fit(item, now);
+        for position in 0..items.len() {
+            let (before, rest) = items.split_at_mut(position);
+            rest[0].charge = self.would_fit(before, &rest[0], now);
         }
         items.iter().all(|item| item.charge.allowed || !item.enforced)
     }
 
-    fn would_fit(&self, item: &BatchItem<'_>, now: MonotonicNs) -> Charge {
+    fn would_fit(&self, before: &[BatchItem<'_>], item: &BatchItem<'_>, now: MonotonicNs) -> Charge {
         let level = self.level(item.id, item.limits, now).unwrap_or(0);
-        let wanted = level + item.limits.clock().ticks(item.cost);
+        let charged_before = before.iter().filter(|other| other.id == item.id && other.would_charge());
+        let ticks = |cost| item.limits.clock().ticks(cost);
+        let wanted = charged_before.map(|other| ticks(other.cost)).fold(level, u64::saturating_add);
+        let wanted = wanted.saturating_add(ticks(item.cost));
         let wait = if item.cost == 0 { 0 } else { wanted.saturating_sub(item.limits.burst_ticks()) };
         Charge { allowed: wait == 0, level, wait, table_full: false }
     }

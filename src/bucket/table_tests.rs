@@ -206,24 +206,33 @@ fn a_batch_charges_all_or_nothing() {
 }
 
 #[test]
-fn a_batch_counts_a_bucket_named_twice_twice_and_gives_it_back() {
-    let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 10));
-    let mut items = [BatchItem::new(id(1), &limits, 6, true), BatchItem::new(id(1), &limits, 6, true)];
-    assert!(!table.charge_all(&mut items, MonotonicNs(0)));
-    assert_eq!(table.level(id(1), &limits, MonotonicNs(0)), Some(0));
-    // What was given back is a credit: the counter does not grow until it is used up.
-    assert_eq!(table.used(id(1)), Some(6));
-    assert!(table.charge(id(1), &limits, 10, MonotonicNs(0)).allowed);
-    assert_eq!(table.used(id(1)), Some(10));
-}
-
-#[test]
 fn a_shadow_item_never_holds_a_batch_up() {
     let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 10));
     table.charge(id(2), &limits, 10, MonotonicNs(0));
     let mut items = [BatchItem::new(id(2), &limits, 1, false), BatchItem::new(id(1), &limits, 1, true)];
     assert!(table.charge_all(&mut items, MonotonicNs(0)));
     assert!(!items[0].charge.allowed && items[1].charge.allowed);
+}
+
+#[test]
+fn charges_of_one_bucket_that_together_are_too_much_wait_for_each_other() {
+    let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 10));
+    assert!(table.charge(id(1), &limits, 4, MonotonicNs(0)).allowed);
+    let mut items = [(1, 5), (2, 1), (1, 4)].map(|(key, cost)| BatchItem::new(id(key), &limits, cost, true));
+    assert!(!table.charge_all(&mut items, MonotonicNs(0)));
+    let told = items.each_ref().map(|item| (item.charge.allowed, item.charge.wait));
+    assert_eq!(told, [(true, 0), (true, 0), (false, limits.clock().ticks(3))]);
+    assert_eq!(items[2].charge.level, limits.clock().ticks(4));
+    assert!(table.charge_all(&mut items, MonotonicNs(3 * SECOND)));
+    assert_eq!(table.used(id(1)), Some(13));
+}
+
+#[test]
+fn a_shadow_charge_that_does_not_fit_does_not_count_before_others_of_its_bucket() {
+    let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 10));
+    let mut items = [8, 8, 2].map(|cost| BatchItem::new(id(1), &limits, cost, false));
+    assert!(table.look_all(&mut items, MonotonicNs(0)));
+    assert_eq!(items.each_ref().map(|item| item.charge.allowed), [true, false, true]);
 }
 
 /// The plain bucket: exact rational arithmetic, one integer, no ticks.

@@ -92,6 +92,11 @@ impl<P> Connection<P> {
         self.sending.is_none() && self.output.is_none() && self.page.is_empty()
     }
 
+    /// Whether nothing is under way on it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_flushed() && !self.has_input() && !self.awaits_metrics
+    }
+
     pub(super) const fn has_input(&self) -> bool {
         self.partial.is_some() || !self.held.is_empty()
     }

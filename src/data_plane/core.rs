@@ -13,6 +13,7 @@ use crossbeam::channel::Sender;
 use super::connection::Connection;
 use super::listener::Listener;
 use super::mailbox::{Mailbox, Phase, RenderRequest};
+use super::pages::PageQueue;
 use super::service::{Service, Turn};
 use super::storage::{HeldBuffers, PartialPool};
 use super::{CoreLimits, DataPlaneError};
@@ -84,6 +85,8 @@ pub(super) struct Core<S: Service, C> {
     pub(super) to_send: Vec<u32>,
     /// Connections whose receive ended for want of buffers.
     pub(super) starved: Vec<u32>,
+    /// Room to sort those in that hold many.
+    pub(super) hoarders: Vec<u32>,
     pub(super) listeners: Vec<Listener>,
     /// Listeners whose accept ended with an error, to be tried again at the next sweep.
     pub(super) stopped_listeners: Vec<u32>,
@@ -94,6 +97,7 @@ pub(super) struct Core<S: Service, C> {
     pub(super) limits: CoreLimits,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) render: Sender<RenderRequest>,
+    pub(super) pages: PageQueue,
     pub(super) number: usize,
     pub(super) now: MonotonicNs,
     pub(super) answered: u64,
@@ -134,6 +138,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             deadlines: vec![u64::MAX; places as usize],
             to_send: Vec::with_capacity(places as usize),
             starved: Vec::with_capacity(places as usize),
+            hoarders: Vec::with_capacity(places as usize),
             stopped_listeners: Vec::with_capacity(parts.listeners.len()),
             listeners: parts.listeners,
             accepting: 0,
@@ -142,6 +147,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             limits,
             mailbox: parts.mailbox,
             render: parts.render,
+            pages: PageQueue::new(places as usize),
             number: parts.number,
             now: parts.clock.now(),
             answered: 0,
@@ -166,7 +172,9 @@ impl<S: Service, C: Clock> Core<S, C> {
                 self.sweep();
                 next_sweep = self.now.after(SWEEP);
             }
+            self.ask_for_page();
             self.send_queued();
+            self.relieve();
             self.receive_for_starved();
             self.end_turn();
             let drained = self.draining && self.open == 0 && self.accepting == 0;
@@ -216,7 +224,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             self.service.set_policies(policies);
         }
         while let Some(reply) = self.mailbox.reply() {
-            self.page_rendered(reply);
+            self.page_rendered(&reply);
         }
         if self.mailbox.phase() >= Phase::Draining && !self.draining {
             self.start_draining();

@@ -3,7 +3,7 @@
 use super::connection::{Receiving, Stage, Waiting};
 use super::core::{Core, Operation};
 use super::mailbox::RenderRequest;
-use super::service::{Event, Next, Service, Step};
+use super::service::{Event, Next, Refusal, Service, Step};
 use crate::ring::Completion;
 use crate::time::Clock;
 
@@ -88,7 +88,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         match step.next {
             Next::NeedInput => self.gather(index),
             Next::NeedOutputSpace => self.make_room(index),
-            Next::AwaitMetrics => self.ask_for_metrics(index),
+            Next::AwaitMetrics => self.await_page(index),
             Next::Close => {
                 self.finish(index);
                 false
@@ -127,7 +127,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         if connection.partial.is_none() {
             let Some(received) = self.held.first(connection.held) else { return false };
             let Some(mut partial) = self.partials.take() else {
-                self.close(index);
+                self.turn_away(index, Refusal::PartialRequests);
                 return false;
             };
             self.partials.append(&mut partial, self.receives.bytes(received));
@@ -138,32 +138,62 @@ impl<S: Service, C: Clock> Core<S, C> {
     }
 
     fn append_next(&mut self, index: u32) -> bool {
+        match self.append_first(index) {
+            None => false,
+            Some(0) => {
+                // The service is to refuse a request before it outgrows the memory for it.
+                debug_assert!(false, "a request outgrew the limit without being refused");
+                self.close(index);
+                false
+            }
+            Some(_) => true,
+        }
+    }
+
+    /// Moves what fits of the first held buffer to the incomplete request; how much that was.
+    pub(super) fn append_first(&mut self, index: u32) -> Option<usize> {
         let connection = &mut self.connections[index as usize];
         let (Some(partial), Some(received)) = (&mut connection.partial, self.held.first(connection.held))
         else {
-            return false;
+            return None;
         };
         let taken = self.partials.append(partial, self.receives.bytes(received));
         received.advance(taken);
         if received.is_empty() {
             self.give_back_first(index);
-        } else if taken == 0 {
-            // The service is to refuse a request before it outgrows the memory for it.
-            debug_assert!(false, "a request outgrew the limit without being refused");
-            self.close(index);
-            return false;
         }
-        true
+        Some(taken)
     }
 
-    fn ask_for_metrics(&mut self, index: u32) -> bool {
+    fn await_page(&mut self, index: u32) -> bool {
         let connection = &mut self.connections[index as usize];
         connection.awaits_metrics = true;
-        let token = (u64::from(connection.life) << 32) | u64::from(index);
-        if self.render.try_send(RenderRequest { core: self.number, token }).is_err() {
-            self.close(index);
+        let waiter = (u64::from(connection.life) << 32) | u64::from(index);
+        if !self.pages.join(waiter) {
+            self.turn_away(index, Refusal::Metrics);
         }
         false
+    }
+
+    /// Asks the control plane for the metrics page that connections wait for.
+    pub(super) fn ask_for_page(&mut self) {
+        let Some(token) = self.pages.begin_round(self.now) else { return };
+        if self.render.try_send(RenderRequest { core: self.number, token }).is_err() {
+            self.pages.arrived(token);
+            while let Some(waiter) = self.pages.next_asked() {
+                if let Some(index) = self.still_awaits_page(waiter) {
+                    self.turn_away(index, Refusal::Metrics);
+                }
+            }
+        }
+    }
+
+    /// The place of a connection that waits for the metrics page, unless it is gone.
+    pub(super) fn still_awaits_page(&self, waiter: u64) -> Option<u32> {
+        let index = waiter as u32;
+        let connection = self.connections.get(index as usize)?;
+        let lives = u64::from(connection.life) == waiter >> 32 && connection.stage == Stage::Open;
+        (lives && connection.awaits_metrics).then_some(index)
     }
 
     /// After anything that changed a connection: what it sends, receives and waits for next.
@@ -172,7 +202,9 @@ impl<S: Service, C: Clock> Core<S, C> {
         let connection = &mut self.connections[index as usize];
         if connection.stage == Stage::Open {
             let stuck = connection.awaits_metrics || !connection.is_flushed();
-            if connection.ended && !(stuck && connection.has_input()) && !connection.awaits_metrics {
+            let done = connection.ended && !(stuck && connection.has_input()) && !connection.awaits_metrics;
+            let drained = self.draining && connection.has_asked && connection.is_idle();
+            if done || drained {
                 self.finish(index);
             } else {
                 self.steer_receive(index);
@@ -182,10 +214,12 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.linger_if_done(index);
     }
 
-    /// Input that cannot be answered yet stays in the socket: the client is slowed by TCP itself.
+    /// Input that cannot be answered yet stays in the socket: the client is slowed by TCP itself. Nothing is
+    /// received for a connection that could not step over it, since the buffers are there for all.
     fn steer_receive(&mut self, index: u32) {
+        let may_receive = self.may_receive(index);
         let connection = &mut self.connections[index as usize];
-        match (connection.receiving, connection.held.is_empty()) {
+        match (connection.receiving, may_receive) {
             (Receiving::On, false) => {
                 connection.receiving = Receiving::Stopping;
                 self.ring.cancel(Operation::Receive.on(index), Operation::Cancel.on(index));
@@ -195,6 +229,19 @@ impl<S: Service, C: Clock> Core<S, C> {
             }
             _ => {}
         }
+    }
+
+    /// Whether what arrives can be stepped over at once.
+    fn may_receive(&mut self, index: u32) -> bool {
+        let connection = &mut self.connections[index as usize];
+        let waits = connection.awaits_metrics || !connection.page.is_empty() || !connection.held.is_empty();
+        let has_room = match &mut connection.output {
+            Some(output) if connection.sending.is_some() => {
+                self.sends.unwritten(output).len() >= S::MAX_ANSWER_BYTES
+            }
+            _ => true,
+        };
+        has_room && !waits
     }
 
     /// Keeps receiving what a connection that ends still gets.
@@ -225,8 +272,9 @@ impl<S: Service, C: Clock> Core<S, C> {
         }
         while let Some(index) = self.starved.pop() {
             let connection = &self.connections[index as usize];
-            let open = matches!(connection.stage, Stage::Open | Stage::Lingering);
-            if open && connection.receiving == Receiving::Off && connection.held.is_empty() {
+            let (stage, receiving) = (connection.stage, connection.receiving);
+            let wanted = stage == Stage::Lingering || stage == Stage::Open && self.may_receive(index);
+            if wanted && receiving == Receiving::Off {
                 self.start_receive(index);
             }
         }
@@ -234,10 +282,10 @@ impl<S: Service, C: Clock> Core<S, C> {
 
     fn set_deadline(&mut self, index: u32) {
         let connection = &mut self.connections[index as usize];
-        let waiting = if connection.awaits_metrics {
-            Waiting::Metrics
-        } else if connection.sending.is_some() && connection.has_input() {
+        let waiting = if !connection.is_flushed() {
             Waiting::Write
+        } else if connection.awaits_metrics {
+            Waiting::Metrics
         } else if connection.partial.is_none() {
             Waiting::Idle
         } else if self.service.reads_body(&connection.protocol) {
@@ -245,15 +293,10 @@ impl<S: Service, C: Clock> Core<S, C> {
         } else {
             Waiting::Head
         };
-        // A request that drips in does not put its deadline off.
-        let goes_on = waiting == connection.waiting && matches!(waiting, Waiting::Head | Waiting::Body);
-        if !goes_on || self.answered_since(index) {
+        // Neither a request that drips in nor one that comes while nothing is taken puts its deadline off.
+        let goes_on = waiting == connection.waiting && waiting != Waiting::Idle;
+        if !goes_on {
             self.wait_for(index, waiting);
         }
-    }
-
-    /// A new request has begun when the one before was answered, which shows in unsent output.
-    fn answered_since(&self, index: u32) -> bool {
-        self.connections[index as usize].output.is_some()
     }
 }

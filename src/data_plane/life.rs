@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::connection::{Receiving, Stage, Waiting};
 use super::core::{Core, Operation};
-use super::service::{Event, Service};
+use super::pages::METRICS;
+use super::service::{Event, Refusal, Service};
 use crate::ring::Completion;
 use crate::time::Clock;
 
@@ -12,8 +13,6 @@ use crate::time::Clock;
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection that has not asked yet may take to do so when the server ends.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
-/// How long the control plane may take for a metrics page.
-const METRICS: Duration = Duration::from_secs(10);
 
 impl<S: Service, C: Clock> Core<S, C> {
     pub(super) fn accepted(&mut self, listener: u32, completion: &Completion) {
@@ -41,13 +40,21 @@ impl<S: Service, C: Clock> Core<S, C> {
             self.await_last_request(index);
         }
         if self.open > self.limits.connections {
-            self.service.observe(Event::Refused);
-            self.write_last(index, |service, _, output| service.refuse(output));
+            self.turn_away(index, Refusal::Connections);
         }
     }
 
-    /// Writes one last answer and ends the connection after it.
-    fn write_last(&mut self, index: u32, write: impl FnOnce(&mut S, &mut S::Connection, &mut [u8]) -> usize) {
+    pub(super) fn turn_away(&mut self, index: u32, refusal: Refusal) {
+        self.service.observe(Event::Refused);
+        self.write_last(index, |service, _, input, output| service.refuse(refusal, input, output));
+    }
+
+    /// Writes one last answer, to what there is of a request, and ends the connection after it.
+    fn write_last(
+        &mut self,
+        index: u32,
+        write: impl FnOnce(&mut S, &mut S::Connection, &[u8], &mut [u8]) -> usize,
+    ) {
         let connection = &mut self.connections[index as usize];
         connection.output = connection.output.take().or_else(|| self.sends.take());
         let Some(output) = connection.output.as_mut() else { return self.close(index) };
@@ -55,7 +62,12 @@ impl<S: Service, C: Clock> Core<S, C> {
         if room.len() < S::MAX_ANSWER_BYTES {
             return self.close(index);
         }
-        let written = write(&mut self.service, &mut connection.protocol, room);
+        let input = match (&connection.partial, self.held.first(connection.held)) {
+            (Some(partial), _) => self.partials.bytes(partial),
+            (None, Some(received)) => self.receives.bytes(received),
+            (None, None) => &[],
+        };
+        let written = write(&mut self.service, &mut connection.protocol, input, room);
         self.sends.wrote(output, written);
         self.finish(index);
         self.settle(index);
@@ -79,7 +91,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         let waits_for_request = matches!(connection.waiting, Waiting::Head | Waiting::Body);
         match connection.stage {
             Stage::Open if waits_for_request => {
-                self.write_last(index, |service, protocol, output| service.timed_out(protocol, output));
+                self.write_last(index, S::timed_out);
             }
             // A client that takes its answers slowly, or holds buffers, is waited for no longer.
             _ => self.close(index),
@@ -154,8 +166,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.stopped_listeners.clear();
         for index in 0..self.connections.len() {
             let connection = &self.connections[index];
-            let idle = connection.is_flushed() && !connection.has_input() && !connection.awaits_metrics;
-            if connection.stage != Stage::Open || !idle {
+            if connection.stage != Stage::Open || !connection.is_idle() {
                 continue;
             }
             if !connection.has_asked {

@@ -54,6 +54,10 @@ impl ListenError {
     }
 }
 
+/// Most bytes that the kernel takes before they are sent. With more of them nobody could see for long
+/// that a slow client does take what it is sent.
+const UNSENT_BYTES: u32 = 32 * 1024;
+
 /// The permissions of a Unix socket: its owner and group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -171,9 +175,14 @@ fn joining_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = tcp_socket(address)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
-    // Inherited by what is accepted.
-    socket.set_tcp_nodelay(true)?;
+    set_inherited(&SockRef::from(&socket))?;
     Ok(socket)
+}
+
+/// Sets what is inherited by the connections of a listening socket.
+fn set_inherited(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)
 }
 
 fn adopt_sockets(
@@ -188,7 +197,7 @@ fn adopt_sockets(
         // Who made it may have asked for a shorter queue.
         socket.listen(backlog)?;
         if matches!(address, ListenAddr::Tcp(_)) {
-            socket.set_tcp_nodelay(true)?;
+            set_inherited(&socket)?;
             shared &= socket.reuse_port()?;
         }
     }

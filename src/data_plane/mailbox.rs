@@ -13,15 +13,15 @@ use crate::bucket::policy::PolicySet;
 
 /// Sets of policies not taken yet; only the last one counts.
 const POLICIES_QUEUED: usize = 4;
-/// Metrics pages under way to one core.
-const REPLIES_QUEUED: usize = 256;
+/// Metrics pages under way to one core: the one it waits for, and those that are late.
+const REPLIES_QUEUED: usize = 8;
 
 /// A data thread asks the control plane for the metrics page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenderRequest {
     /// The data thread.
     pub core: usize,
-    /// Its name for the connection.
+    /// Its name for the page.
     pub token: u64,
 }
 
@@ -70,7 +70,7 @@ impl Mailbox {
         self.wake();
     }
 
-    /// A reply for which there is no room is dropped; its connection times out.
+    /// A reply for which there is no room is dropped; who waits for it is let down in time.
     pub(super) fn send_reply(&self, reply: RenderReply) {
         if self.replies.push(reply).is_ok() {
             self.wake();

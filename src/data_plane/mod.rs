@@ -11,6 +11,8 @@ mod life;
 mod listener;
 mod mailbox;
 mod output;
+mod pages;
+mod relief;
 mod service;
 mod storage;
 
@@ -31,9 +33,9 @@ use crate::time::SystemClock;
 
 pub use listener::{ListenAddr, ListenError};
 pub use mailbox::{RenderReply, RenderRequest};
-pub use service::{Event, Next, Service, Step, Turn};
+pub use service::{Event, Next, Refusal, Service, Step, Turn};
 
-/// Requests for the metrics page under way.
+/// Requests for the metrics page under way: one a data thread, and those it waits for no more.
 const RENDERS_QUEUED: usize = 1024;
 
 /// How the data plane is made.
@@ -250,12 +252,15 @@ impl Drop for DataPlane {
 }
 
 impl DataPlaneConfig {
+    /// The kernel spreads connections unevenly, so a thread may take half as many more than its part.
+    fn connections_of_core(&self) -> u32 {
+        let part = (u64::from(self.max_connections) * 3).div_ceil(2 * self.threads.max(1) as u64);
+        u32::try_from(part).unwrap_or(u32::MAX).min(self.max_connections).max(1)
+    }
+
     fn limits_of_core(&self) -> CoreLimits {
         CoreLimits {
-            // The kernel spreads connections unevenly, so a thread may take half as many more.
-            connections: (self.max_connections / self.threads as u32 * 3 / 2)
-                .min(self.max_connections)
-                .max(1),
+            connections: self.connections_of_core(),
             idle_timeout: self.idle_timeout,
             header_timeout: self.header_timeout,
             body_timeout: self.body_timeout,
@@ -283,6 +288,31 @@ fn run_thread<S: Service>(
         Err(error) => {
             let _ = ready.send(Err(error));
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threads_together_take_the_connections_that_are_allowed() {
+        for (max_connections, threads, of_core) in
+            [(1, 1, 1), (3, 2, 3), (1, 4, 1), (10, 2, 8), (16_384, 4, 6144), (1_048_576, 1, 1_048_576)]
+        {
+            let config = DataPlaneConfig {
+                listen: Vec::new(),
+                threads,
+                pin: false,
+                max_connections,
+                backlog: 1,
+                idle_timeout: Duration::ZERO,
+                header_timeout: Duration::ZERO,
+                body_timeout: Duration::ZERO,
+                write_timeout: Duration::ZERO,
+            };
+            assert_eq!(config.connections_of_core(), of_core, "{max_connections} on {threads}");
         }
     }
 }

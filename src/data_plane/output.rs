@@ -1,5 +1,7 @@
 //! What leaves: one send at a time a connection, the next answers written meanwhile.
 
+use bytes::Bytes;
+
 use super::connection::{Stage, Waiting};
 use super::core::{Core, Operation};
 use super::mailbox::RenderReply;
@@ -58,6 +60,9 @@ impl<S: Service, C: Clock> Core<S, C> {
             self.sends.give_back(buffer);
             return self.close(index);
         }
+        // Nothing but this shows that the client takes its answers.
+        self.wait_for(index, Waiting::Write);
+        let connection = &mut self.connections[index as usize];
         if buffer.is_empty() {
             self.sends.give_back(buffer);
         } else {
@@ -69,13 +74,20 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.pump(index);
     }
 
-    pub(super) fn page_rendered(&mut self, reply: RenderReply) {
-        let index = reply.token as u32;
-        let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        let expected = u64::from(connection.life) == reply.token >> 32;
-        if !expected || connection.stage != Stage::Open || !connection.awaits_metrics {
+    /// Gives a metrics page to all who wait for it.
+    pub(super) fn page_rendered(&mut self, reply: &RenderReply) {
+        if !self.pages.arrived(reply.token) {
             return;
         }
+        while let Some(waiter) = self.pages.next_asked() {
+            if let Some(index) = self.still_awaits_page(waiter) {
+                self.give_page(index, reply.body.clone());
+            }
+        }
+    }
+
+    fn give_page(&mut self, index: u32, page: Bytes) {
+        let connection = &mut self.connections[index as usize];
         connection.output = connection.output.take().or_else(|| self.sends.take());
         let Some(output) = connection.output.as_mut() else { return self.close(index) };
         let room = self.sends.unwritten(output);
@@ -83,10 +95,10 @@ impl<S: Service, C: Clock> Core<S, C> {
             // A send is under way, or this would have been sent: the client does not read.
             return self.close(index);
         }
-        let (written, last) = self.service.finish_metrics(&mut connection.protocol, reply.body.len(), room);
+        let (written, last) = self.service.finish_metrics(&mut connection.protocol, page.len(), room);
         self.sends.wrote(output, written);
         connection.awaits_metrics = false;
-        connection.page = reply.body;
+        connection.page = page;
         self.answered += 1;
         self.continue_page(index);
         if last {

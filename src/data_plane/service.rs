@@ -31,6 +31,17 @@ pub enum Next {
     Close,
 }
 
+/// Why a client is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There are as many connections as there may be.
+    Connections,
+    /// There is no room for one more request that comes in parts.
+    PartialRequests,
+    /// There is no metrics page to be had.
+    Metrics,
+}
+
 /// What happened to connections, for counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -91,11 +102,11 @@ pub trait Service {
         output: &mut [u8],
     ) -> (usize, bool);
 
-    /// Writes what a client is told whose request did not arrive in time.
-    fn timed_out(&mut self, connection: &mut Self::Connection, output: &mut [u8]) -> usize;
+    /// Writes what a client is told whose request did not arrive in time; `input` is what did arrive.
+    fn timed_out(&mut self, connection: &mut Self::Connection, input: &[u8], output: &mut [u8]) -> usize;
 
-    /// Writes what a client is told for whom there is no room.
-    fn refuse(&mut self, output: &mut [u8]) -> usize;
+    /// Writes what a client is told for whom there is no room; `input` is what arrived of its request.
+    fn refuse(&mut self, refusal: Refusal, input: &[u8], output: &mut [u8]) -> usize;
 
     /// Puts policies in force.
     fn set_policies(&mut self, policies: Arc<PolicySet>);

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use super::HttpLimits;
 use super::reject::Reject;
-use super::target::{Target, is_host};
+use super::target::{Target, is_host_field};
 
 /// Most header fields of one request.
 const MAX_HEADERS: usize = 64;
@@ -163,7 +163,7 @@ impl Fields {
 
     fn host(&mut self, value: &[u8]) -> Result<(), Reject> {
         self.hosts += 1;
-        if is_host(value) { Ok(()) } else { Err(Reject::BadHost) }
+        if is_host_field(value) { Ok(()) } else { Err(Reject::BadHost) }
     }
 
     fn expect(&mut self, value: &[u8]) -> Result<(), Reject> {

@@ -1,5 +1,7 @@
 //! Request targets: their forms, and percent-decoding.
 
+use std::net::Ipv6Addr;
+
 use super::reject::Reject;
 
 /// Path and query of a request target.
@@ -46,6 +48,19 @@ static URI_CHARACTERS: [bool; 256] = {
     allowed
 };
 
+/// What may stand in a host as it is: unreserved characters and sub-delimiters (RFC 3986, 2.2 and 2.3),
+/// without the comma, which would make a list of what some other server joined.
+static HOST_CHARACTERS: [bool; 256] = {
+    let mut allowed = URI_CHARACTERS;
+    let others = *b":/?[]@,%";
+    let mut place = 0;
+    while place < others.len() {
+        allowed[others[place] as usize] = false;
+        place += 1;
+    }
+    allowed
+};
+
 impl<'i> Target<'i> {
     /// Reads a target in origin form (`/path?query`) or absolute form (`http://host/path?query`).
     ///
@@ -74,37 +89,68 @@ fn after_authority(target: &[u8]) -> Result<&[u8], Reject> {
         .ok_or(Reject::BadTarget)?;
     let rest = &target[scheme_end..];
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
-    if end == 0 || !is_host(&rest[..end]) {
+    if !is_authority(&rest[..end]) {
         return Err(Reject::BadTarget);
     }
     Ok(&rest[end..])
 }
 
-/// Whether `value` can be a host with an optional port (RFC 9110, 7.2). Userinfo and lists cannot.
-pub(super) fn is_host(value: &[u8]) -> bool {
-    value.iter().all(|b| {
-        b.is_ascii_alphanumeric()
-            || matches!(
-                b,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b':'
-                    | b'['
-                    | b']'
-                    | b'%'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b';'
-                    | b'='
-            )
-    })
+/// Whether `value` can be that of a `Host` field: empty, or a host with an optional port (RFC 9112, 3.2).
+pub(super) fn is_host_field(value: &[u8]) -> bool {
+    value.is_empty() || is_authority(value)
+}
+
+/// Whether `value` is a host that is not empty with an optional port (RFC 9110, 4.2.1). Userinfo and
+/// lists are not.
+fn is_authority(value: &[u8]) -> bool {
+    match value.split_first() {
+        Some((b'[', rest)) => memchr::memchr(b']', rest)
+            .is_some_and(|end| is_ip_literal(&rest[..end]) && is_port_or_nothing(&rest[end + 1..])),
+        Some(_) => {
+            let end = memchr::memrchr(b':', value).unwrap_or(value.len());
+            end > 0 && is_name(&value[..end]) && is_port_or_nothing(&value[end..])
+        }
+        None => false,
+    }
+}
+
+/// A colon and digits; there may be no digits.
+fn is_port_or_nothing(value: &[u8]) -> bool {
+    match value.split_first() {
+        Some((first, port)) => *first == b':' && port.iter().all(u8::is_ascii_digit),
+        None => true,
+    }
+}
+
+/// What stands in the brackets of an IP literal (RFC 3986, 3.2.2).
+fn is_ip_literal(value: &[u8]) -> bool {
+    if let [b'v' | b'V', future @ ..] = value {
+        let dot = memchr::memchr(b'.', future).unwrap_or(0);
+        let (version, address) = future.split_at(dot);
+        return !version.is_empty()
+            && version.iter().all(u8::is_ascii_hexdigit)
+            && address.len() > 1
+            && address.iter().all(|b| *b == b':' || HOST_CHARACTERS[usize::from(*b)]);
+    }
+    std::str::from_utf8(value).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}
+
+/// A registered name or an IPv4 address.
+fn is_name(value: &[u8]) -> bool {
+    let mut bytes = value.iter();
+    while let Some(byte) = bytes.next() {
+        let good = match byte {
+            b'%' => {
+                let mut hexdigit = || bytes.next().is_some_and(u8::is_ascii_hexdigit);
+                hexdigit() && hexdigit()
+            }
+            other => HOST_CHARACTERS[usize::from(*other)],
+        };
+        if !good {
+            return false;
+        }
+    }
+    true
 }
 
 /// Why a segment cannot be decoded.
@@ -182,6 +228,9 @@ mod tests {
             "http:///a",
             "http://",
             "http://u@h/",
+            "http://:80/",
+            "http://h:port/",
+            "http://:::]][[/",
             "ftp://h/",
             "/a#f",
             "/a\"",
@@ -190,6 +239,66 @@ mod tests {
         ];
         for target in bad {
             assert_eq!(Target::parse(target.as_bytes()), Err(Reject::BadTarget), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+        for good in [
+            "",
+            "h",
+            "h:",
+            "h:80",
+            "h:99999",
+            "10.0.0.1:80",
+            "[::1]",
+            "[::1]:80",
+            "[::1]:",
+            "[::ffff:10.0.0.1]",
+            "[v1.a:b]",
+            "[vF.~!]:1",
+            "a%20b",
+            "a.b-c_d~e!$&'()*+;=",
+        ] {
+            assert!(is_host_field(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            ":",
+            ":80",
+            "h:port",
+            "h:8 0",
+            "h:+8",
+            "a:b:c",
+            "::1",
+            "::1:80",
+            "[::1",
+            "::1]",
+            "[]",
+            "[:::]",
+            "[::1]80",
+            "[::1]:x",
+            "[::1%25eth0]",
+            "a[::1]",
+            "[::1][::1]",
+            ":::]][[",
+            "[10.0.0.1]",
+            "[v.a]",
+            "[v1.]",
+            "[v1]",
+            "[vg.a]",
+            "[v1.a%20]",
+            "a%zz",
+            "a%2",
+            "%",
+            "u@h",
+            "a/b",
+            "a b",
+            "a,b",
+            "a?b",
+            "a\"b",
+            "é",
+        ] {
+            assert!(!is_host_field(bad.as_bytes()), "{bad}");
         }
     }
 

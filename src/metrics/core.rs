@@ -30,14 +30,16 @@ pub enum CheckResult {
     ShadowDenied,
     /// Asked without charging.
     Peeked,
+    /// The tokens were there and were not charged, since another check of the batch was denied.
+    Withheld,
     /// The table had no room for the key; the configuration said what to answer.
     TableFull,
 }
 
 impl CheckResult {
     /// All results, in the order of their counters.
-    pub const ALL: [Self; 5] =
-        [Self::Allowed, Self::Denied, Self::ShadowDenied, Self::Peeked, Self::TableFull];
+    pub const ALL: [Self; 6] =
+        [Self::Allowed, Self::Denied, Self::ShadowDenied, Self::Peeked, Self::Withheld, Self::TableFull];
 
     /// The value of the `result` label.
     #[must_use]
@@ -47,6 +49,7 @@ impl CheckResult {
             Self::Denied => "denied",
             Self::ShadowDenied => "shadow_denied",
             Self::Peeked => "peeked",
+            Self::Withheld => "withheld",
             Self::TableFull => "table_full",
         }
     }

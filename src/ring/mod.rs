@@ -145,13 +145,14 @@ impl Ring {
         unsafe { self.push(entry.user_data(user_data)) };
     }
 
-    /// Sends what is unsent of a buffer, whole; it is the kernel's until [`SendBuffers::sent`].
+    /// Sends what is unsent of a buffer, as much of it as the kernel takes at once when it takes any; the
+    /// buffer is the kernel's until [`SendBuffers::sent`].
     pub fn send(&mut self, file: DirectFile, buffers: &SendBuffers, buffer: &mut SendBuffer, user_data: u64) {
-        // From <linux/socket.h>: no SIGPIPE, and the kernel goes on after a short send.
+        // From <linux/socket.h>: no SIGPIPE. Not MSG_WAITALL, which would hide that a client takes
+        // something until it has taken all.
         const MSG_NOSIGNAL: i32 = 0x4000;
-        const MSG_WAITALL: i32 = 0x100;
         let (start, len) = buffers.begin(buffer);
-        let send = opcode::Send::new(types::Fixed(file.0), start, len).flags(MSG_NOSIGNAL | MSG_WAITALL);
+        let send = opcode::Send::new(types::Fixed(file.0), start, len).flags(MSG_NOSIGNAL);
         // SAFETY: `begin` marked the buffer as the kernel's, so it is neither written nor reused; its
         // memory lives as long as `buffers`, which the owner drops after the ring.
         unsafe { self.push(send.build().user_data(user_data)) };

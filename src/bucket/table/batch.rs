@@ -119,6 +119,19 @@ mod tests {
     use crate::bucket::table_tests::{id, limit, table};
 
     #[test]
+    fn what_a_batch_gives_back_is_a_credit() {
+        let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 10));
+        let mut items = [2, 4].map(|cost| BatchItem::new(id(1), &limits, cost, true));
+        assert!(table.charge_all(&mut items, MonotonicNs(0)));
+        table.give_back(&mut items, MonotonicNs(0));
+        assert_eq!(table.level(id(1), &limits, MonotonicNs(0)), Some(0));
+        // The counter does not grow until the credit is used up.
+        assert_eq!(table.used(id(1)), Some(6));
+        assert!(table.charge(id(1), &limits, 10, MonotonicNs(0)).allowed);
+        assert_eq!(table.used(id(1)), Some(10));
+    }
+
+    #[test]
     fn buckets_whose_tags_are_not_set_yet_are_found_all_the_same() {
         let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 100));
         let ids: Vec<BucketId> = (1..=40).map(id).collect();

@@ -1,0 +1,107 @@
+//! Who waits for the metrics page of a data thread.
+//!
+//! One page is asked for at a time and given to all who asked before it was: however many they are, there
+//! is one request and one reply under way, and nobody gets a page older than the question.
+
+use std::time::Duration;
+
+use crate::time::MonotonicNs;
+
+/// How long the control plane may take for a metrics page.
+pub(super) const METRICS: Duration = Duration::from_secs(10);
+
+/// The connections that wait, each by its place and its life.
+#[derive(Debug)]
+pub(super) struct PageQueue {
+    /// Those whom the page that is under way is for.
+    asked: Vec<u64>,
+    /// Those who came after it was asked for.
+    waiting: Vec<u64>,
+    /// Until when the page that is under way is waited for.
+    until: Option<MonotonicNs>,
+    round: u64,
+}
+
+impl PageQueue {
+    /// A queue that has room for as many as there are places.
+    pub(super) fn new(places: usize) -> Self {
+        Self { asked: Vec::with_capacity(places), waiting: Vec::with_capacity(places), until: None, round: 0 }
+    }
+
+    /// Lets a connection wait; `false` when there is no room, which those who are gone may take up.
+    pub(super) fn join(&mut self, waiter: u64) -> bool {
+        let has_room = self.waiting.len() < self.waiting.capacity();
+        if has_room {
+            self.waiting.push(waiter);
+        }
+        has_room
+    }
+
+    /// The name of the page to be asked for now, if one is.
+    pub(super) fn begin_round(&mut self, now: MonotonicNs) -> Option<u64> {
+        if self.waiting.is_empty() || self.until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.asked.clear();
+        std::mem::swap(&mut self.asked, &mut self.waiting);
+        self.until = Some(now.after(METRICS));
+        self.round += 1;
+        Some(self.round)
+    }
+
+    /// Takes note that a page is there; whether it is the one that is waited for.
+    pub(super) fn arrived(&mut self, round: u64) -> bool {
+        let expected = self.until.is_some() && round == self.round;
+        if expected {
+            self.until = None;
+        }
+        expected
+    }
+
+    /// The next of those whom the page is for.
+    pub(super) fn next_asked(&mut self) -> Option<u64> {
+        self.asked.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_who_asked_before_a_page_was_get_it_and_the_others_the_next() {
+        let mut pages = PageQueue::new(8);
+        let now = MonotonicNs(0);
+        assert_eq!(pages.begin_round(now), None);
+        assert!(pages.join(1) && pages.join(2));
+        assert_eq!(pages.begin_round(now), Some(1));
+        assert!(pages.join(3));
+        assert_eq!(pages.begin_round(now), None);
+        assert!(pages.arrived(1) && !pages.arrived(1));
+        assert_eq!(std::iter::from_fn(|| pages.next_asked()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(pages.begin_round(now), Some(2));
+        assert!(pages.arrived(2));
+        assert_eq!(pages.next_asked(), Some(3));
+    }
+
+    #[test]
+    fn a_page_that_does_not_come_is_asked_for_again_and_is_late_then() {
+        let mut pages = PageQueue::new(8);
+        assert!(pages.join(1));
+        assert_eq!(pages.begin_round(MonotonicNs(0)), Some(1));
+        assert!(pages.join(2));
+        let later = MonotonicNs(0).after(METRICS);
+        assert_eq!(pages.begin_round(later), Some(2));
+        assert!(!pages.arrived(1) && pages.arrived(2));
+        assert_eq!(pages.next_asked(), Some(2));
+        assert_eq!(pages.next_asked(), None);
+    }
+
+    #[test]
+    fn the_queue_does_not_grow() {
+        let mut pages = PageQueue::new(2);
+        let room = pages.waiting.capacity();
+        assert!((0..room).all(|waiter| pages.join(waiter as u64)));
+        assert!(!pages.join(0));
+    }
+}
