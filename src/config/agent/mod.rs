@@ -260,9 +260,11 @@ fn check_mode(
     witnesses: &[WitnessConfig],
     findings: &mut Findings,
 ) {
+    // One that is written and could not be read has been reported as such.
+    let is_written = section.get("witness").is_some_and(|value| !value.is_empty_array());
     if mode == AgentMode::Automatic
         && witnesses.is_empty()
-        && section.get("witness").is_none()
+        && !is_written
         && let Some(value) = section.get("mode")
     {
         let what = "automatic mode needs a witness: a node that cannot see a region may itself be the one that is cut off";
