@@ -12,6 +12,7 @@ mod keygen;
 mod load;
 mod log;
 mod operate;
+mod output;
 mod replication;
 mod report;
 mod running;

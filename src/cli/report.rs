@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::audit::Where;
+use super::output::{end_with, fail};
 use crate::agent::journal::Reader;
 use crate::agent::report;
 use crate::agent::types::IncidentId;
@@ -43,17 +44,12 @@ pub(super) fn run(arguments: &ReportArguments, sources: &Sources) -> ExitCode {
     }
     match report::write(&out, &incident, &lines, None) {
         Ok(written) => {
-            println!("{}\n{}", written.markdown.display(), written.html.display());
+            let mut text = format!("{}\n{}\n", written.markdown.display(), written.html.display());
             if written.series.is_none() {
-                println!("there is no history of that time, so it has no plots");
+                text.push_str("there is no history of that time, so it has no plots\n");
             }
-            code
+            end_with(&text, code)
         }
         Err(error) => fail(&error),
     }
-}
-
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::FAILURE
 }

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::foundation::{Foundation, FoundationError, own_parts};
 use super::supervision::{self, Supervision};
-use super::{agent, describe, log};
+use super::{agent, describe, log, output};
 use crate::admin::{AdminServer, Desk, DeskParts, ReloadRequest, Reloaded};
 use crate::agent::engine::Agent;
 use crate::api::{CoreService, Health, Reason, ServiceParts};
@@ -81,7 +81,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
     let config = match config::load(sources) {
         Ok(config) => config,
         Err(problems) => {
-            eprintln!("{problems}");
+            output::complain(&problems);
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
