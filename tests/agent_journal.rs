@@ -158,6 +158,14 @@ fn verify_counts_what_is_sound_and_names_the_first_fault() {
     assert!(!output.status.success() && out.lines().count() == 3 && err.contains("line 4"), "{out}{err}");
     let (output, _, err) = run(directory.path(), "audit verify --dir nowhere");
     assert!(!output.status.success() && err.contains("no journal in nowhere"), "{err}");
+    for asked in ["audit show", "report eu-1"] {
+        let (output, out, err) = run(directory.path(), &format!("{asked} --dir nowhere"));
+        assert!(!output.status.success() && out.is_empty(), "{asked}");
+        assert_eq!(err, "there is no journal in nowhere\n", "{asked}");
+    }
+    fs::remove_file(&file).unwrap();
+    let (output, _, err) = run(directory.path(), "audit show");
+    assert!(!output.status.success() && err.contains("lines were taken from the end"), "{err}");
     fs::write(directory.path().join("openclaw-rating.toml"), "[state").unwrap();
     let (_, _, err) = run(directory.path(), "audit verify");
     assert!(err.contains("check-config") && err.contains("/var/lib/openclaw-rating/journal"), "{err}");

@@ -90,7 +90,7 @@ fn verify(directory: &Path) -> ExitCode {
         Err(error) => return fail(&error),
     };
     if checked.files == 0 && checked.fault.is_none() {
-        return fail(&format!("there is no journal in {}", directory.display()));
+        return absent(directory);
     }
     let text = findings(&checked, directory);
     let code = checked.fault.map_or(ExitCode::SUCCESS, |fault| fail(&fault));
@@ -113,10 +113,20 @@ fn findings(checked: &Checked, directory: &Path) -> String {
     text
 }
 
+/// The lines of the journal in `directory`, or how the command ends without them.
+pub(super) fn open(directory: &Path) -> Result<Reader, ExitCode> {
+    let reader = Reader::open(directory).map_err(|error| fail(&error))?;
+    if reader.finds_nothing() { Err(absent(directory)) } else { Ok(reader) }
+}
+
+fn absent(directory: &Path) -> ExitCode {
+    fail(&format!("there is no journal in {}", directory.display()))
+}
+
 fn show(arguments: &ShowArguments, directory: &Path) -> ExitCode {
-    let reader = match Reader::open(directory) {
+    let reader = match open(directory) {
         Ok(reader) => reader,
-        Err(error) => return fail(&error),
+        Err(code) => return code,
     };
     let since = arguments.since.map_or(UnixMs(0), Since::time);
     let is_wanted = |line: &Line| {

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::audit::Where;
+use super::audit::{self, Where};
 use super::output::{end_with, fail};
-use crate::agent::journal::Reader;
 use crate::agent::report;
 use crate::agent::types::IncidentId;
 use crate::config::Sources;
@@ -29,9 +28,9 @@ pub(super) fn run(arguments: &ReportArguments, sources: &Sources) -> ExitCode {
     let directory = arguments.place.directory(sources);
     let out = arguments.out.clone().unwrap_or_else(|| directory.with_file_name(REPORTS));
     let incident = IncidentId(arguments.incident.clone());
-    let reader = match Reader::open(&directory) {
+    let reader = match audit::open(&directory) {
         Ok(reader) => reader,
-        Err(error) => return fail(&error),
+        Err(code) => return code,
     };
     let (mut lines, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for item in reader {
