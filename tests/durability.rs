@@ -112,6 +112,15 @@ fn a_full_disk_is_told_in_health_and_metrics_and_checks_go_on() {
 }
 
 #[test]
+fn a_limit_of_file_sizes_fails_snapshots_and_ends_nothing() {
+    let program = Program::start(CONFIG);
+    program.forbid_files();
+    program.until_logged("File too large");
+    program.until("/health", |body| body.contains("the state directory cannot be written"));
+    assert!(allows(&program, "fast"));
+}
+
+#[test]
 fn a_directory_that_cannot_be_had_is_told_and_the_server_starts() {
     let program = Program::start(&CONFIG.replace("\"state\"", "\"/proc/nowhere\""));
     assert!(program.said_before("/proc/nowhere"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded, never, select, tick};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
@@ -78,6 +78,9 @@ struct Loaded {
 pub(super) fn run(sources: &Sources) -> ExitCode {
     // First of all: descriptors that were handed over are nobody's until then.
     let handed = Handed::to_process(|name| std::env::var(name).ok());
+    if let Err(error) = survive_full_files() {
+        return output::fail(&ServeError::Signals(error));
+    }
     let config = match config::load(sources) {
         Ok(config) => config,
         Err(problems) => {
@@ -348,6 +351,11 @@ pub(super) fn raise_file_limit() {
         // The ring says so when what there is does not do.
         warn!("cannot raise the limit of open files: {error}");
     }
+}
+
+/// Has a write beyond RLIMIT_FSIZE fail, as on a full disk; without a handler its signal ends the process.
+fn survive_full_files() -> Result<(), std::io::Error> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// Signals as messages, from a thread of their own.
