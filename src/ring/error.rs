@@ -58,6 +58,14 @@ impl RingError {
         }
     }
 
+    /// There is a ring already, so a call that is not there has been filtered out.
+    pub(super) fn from_enter(error: io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSYS) => Self::Forbidden,
+            _ => Self::from_setup(error),
+        }
+    }
+
     pub(super) fn from_files(source: io::Error, files: u32) -> Self {
         match source.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MFILE) => Self::Files { files, source },
@@ -77,6 +85,9 @@ mod tests {
         assert!(text(Errno::PERM).contains("kernel.io_uring_disabled"));
         assert!(text(Errno::INVAL).contains("Linux 6.1"));
         assert!(text(Errno::NOMEM).contains("LimitMEMLOCK"));
+        for errno in [Errno::NOSYS, Errno::PERM] {
+            assert!(RingError::from_enter(errno.into()).to_string().contains("io_uring_enter"));
+        }
         let files = RingError::from_files(Errno::MFILE.into(), 7).to_string();
         assert!(files.contains("ulimit -n") && files.contains('7'));
     }
