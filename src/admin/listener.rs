@@ -105,7 +105,11 @@ impl Stream {
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if let Ok(found) = fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() || UnixStream::connect(path).is_ok() {
+        if !found.file_type().is_socket() {
+            let what = "there is something that is no socket; name another path";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
+        if UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         fs::remove_file(path)?;
