@@ -195,6 +195,10 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[server]\nthreads = \"2\"", (5, 11), "not \"2\""),
     ("[server]\nthreads = 1.5", (5, 11), "not a number with a fraction"),
     ("[server]\nthreads = 9999999999999999999999999999999999999999999", (5, 11), "whole number from 1"),
+    ("[server]\nthreads = 1000", (5, 11), "choose a number from 1 to 512"),
+    ("[server]\nthreads = \"1000\"", (5, 11), "without quotes or unit"),
+    ("[[policy]]\nname = \"x\"\nrate = \"99999999999999999999/s\"", (6, 8), "choose a rate from \"1/day\""),
+    ("[[policy]]\nname = \"x\"\nrate = \"0/s\"", (6, 8), "choose a rate from \"1/day\""),
     ("[server]\npin = \"yes\"", (5, 7), "true or false"),
     ("[server]\nidle_timeout = 10", (5, 16), "write `idle_timeout = \"10s\"`"),
     ("[server]\nidle_timeout = \"10\"", (5, 16), "lacks a unit of time"),
@@ -227,7 +231,7 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("metadata = 3", (4, 12), "must be a table"),
     ("metadata = { a = 3 }", (4, 18), "put it in quotes"),
     ("[[policy.override]]\nburst = 3", (4, 1), "either `key` or `prefix`"),
-    ("[[policy.override]]\nkey = \"a\"\nprefix = \"b\"\nburst = 3", (4, 1), "either `key` or `prefix`"),
+    ("[[policy.override]]\nkey = \"a\"\nprefix = \"b\"\nburst = 3", (4, 1), "both `key` and `prefix`"),
     ("[[policy.override]]\nkey = \"a\"", (4, 1), "neither `rate` nor `burst`"),
     ("[[policy.override]]\nkey = \"\"\nburst = 3", (5, 7), "1 to 512 bytes"),
     ("[[policy.override]]\nkye = \"a\"\nkey = \"a\"\nburst = 3", (5, 1), "did you mean `key`?"),
@@ -256,6 +260,13 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[admin]\npagerduty_secret_files = [\"t\", 5]", (5, 32), "must hold texts"),
     ("[admin]\npagerduty_secret_credentials = [\"\"]", (5, 33), "LoadCredential="),
     ("[admin]\nsocket = \"\"", (5, 10), "1 to 107 bytes"),
+    (
+        "[server]\nlisten = \"127.0.0.1:9090\"\n[admin]\nlisten = \"127.0.0.1:9090\"\ntoken_file = \"t\"",
+        (7, 10),
+        "where [server] listens for checks",
+    ),
+    ("[admin]\nlisten = \"0.0.0.0:8080\"\ntoken_file = \"t\"", (5, 10), "choose another port"),
+    ("[server]\nlisten = \"unix:/a\"\n[admin]\nsocket = \"/a\"", (7, 10), "choose another path"),
     ("[admin]\ntoken = \"secret\"", (5, 1), "has no key `token`"),
     ("[node]\nregion = \"\"", (5, 10), "does not know where it is"),
     ("[node]\nregion = \"Unknown\"", (5, 10), "does not know where it is"),
@@ -285,6 +296,27 @@ fn all_problems_are_reported_in_the_order_of_the_text() {
     let lines: Vec<_> = report.iter().map(|problem| problem.line_and_column().unwrap().0).collect();
     assert_eq!(lines, [2, 3, 6, 7, 8, 11], "{report}");
     assert!(report.to_string().ends_with("6 problems in the configuration"), "{report}");
+}
+
+#[test]
+fn a_problem_is_not_blamed_on_what_refers_to_it() {
+    let watch = "[metrics]\nwatch = [{ policy = \"a\", key = \"k\" }]\n";
+    let report = problems(format!("[[policy]]\nname = \"a\"\nrate = \"x\"\n{watch}"));
+    assert_eq!(report.iter().len(), 1, "{report}");
+    let report = problems(watch);
+    assert!(report.iter().len() == 1 && report.to_string().contains("there is no policy, so"), "{report}");
+}
+
+#[test]
+fn listeners_that_do_not_meet_are_accepted() {
+    for (server, admin) in
+        [("127.0.0.1:9090", "127.0.0.2:9090"), ("127.0.0.1:0", "127.0.0.1:0"), ("[::]:9090", "0.0.0.0:9090")]
+    {
+        let text = format!(
+            "{POLICY}[server]\nlisten = \"{server}\"\n[admin]\nlisten = \"{admin}\"\ntoken_file = \"t\"\n"
+        );
+        assert!(load(text).is_ok(), "{server} {admin}");
+    }
 }
 
 #[test]

@@ -90,12 +90,25 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
         (format!("{CLUSTER}[[peer]]\nid = 3\naddress = \"[::1]:7947\"\n"), "one id or one address"),
         (CLUSTER.replace("listen", "detect_timeout = \"60ms\"\nlisten"), "heard every 20ms only"),
         (CLUSTER.replace("listen", "max_bytes_per_second = 15999\nlisten"), "at least 16000"),
+        (CLUSTER.replace("[::1]:7947", "127.0.0.1:7946"), "where this node listens itself"),
         (format!("{CLUSTER}[hash]\nsecret_file = \"DIR/secret\"\n"), "remove [hash]"),
         (CLUSTER.replace("listen", "lsten"), "did you mean `listen`?"),
     ] {
         let said = refusal(&wrong);
         assert!(said.contains(words), "{words:?} is not in\n{said}");
     }
+}
+
+#[test]
+fn what_is_written_and_wrong_is_not_said_to_be_missing() {
+    for (wrong, words) in [
+        (CLUSTER.replace("id = 1", "id = 0"), "from 1 to 64"),
+        (CLUSTER.replace("region = \"eu\"", "region_file = \"DIR/nothing\""), "cannot be had"),
+    ] {
+        let said = refusal(&wrong);
+        assert!(said.contains(words) && said.ends_with("\n1 problem in the configuration"), "{said}");
+    }
+    assert_eq!(load(&CLUSTER.replace("\"eu\"", "\"local\"")).unwrap().node.region, "local");
 }
 
 #[test]

@@ -85,18 +85,28 @@ impl fmt::Debug for ClusterSecret {
     }
 }
 
+/// `[node]`, and what of it is written, rightly or not.
+pub(super) struct WrittenNode {
+    pub(super) node: NodeConfig,
+    has_id: bool,
+    has_region: bool,
+}
+
 pub(super) fn read_node(
     root: &mut Section<'_>,
     environment: &[(String, String)],
     findings: &mut Findings,
-) -> NodeConfig {
+) -> WrittenNode {
     let mut section = root.section("node", findings);
     let id = section.integer("id", 1..=u64::from(NodeId::MAX), findings);
     let id = id.and_then(|id| u8::try_from(id).ok()).and_then(NodeId::new);
     let name = read_name(&mut section, findings);
     let region = region::read_region(&mut section, environment, findings);
+    let has_id = section.get("id").is_some();
+    let has_region = region::SOURCES.iter().any(|source| section.get(source).is_some());
     section.finish(findings);
-    NodeConfig { id, name: name.unwrap_or_else(|| "node".to_owned()), region }
+    let node = NodeConfig { id, name: name.unwrap_or_else(|| "node".to_owned()), region };
+    WrittenNode { node, has_id, has_region }
 }
 
 fn read_name(section: &mut Section<'_>, findings: &mut Findings) -> Option<String> {
@@ -111,7 +121,7 @@ fn read_name(section: &mut Section<'_>, findings: &mut Findings) -> Option<Strin
 /// `None` without peers: then this node is alone.
 pub(super) fn read_cluster(
     root: &mut Section<'_>,
-    node: &NodeConfig,
+    written: &WrittenNode,
     findings: &mut Findings,
 ) -> Option<ClusterConfig> {
     let items = root.array("peer", MAX_NODES - 1, "begin each peer with a line `[[peer]]`", findings);
@@ -129,15 +139,15 @@ pub(super) fn read_cluster(
     if items.is_empty() {
         return None;
     }
-    let Some(node_id) = node.id else {
+    if !written.has_id {
         findings.missing(place, "there are peers, but [node] has no `id`", "write id = 1 below [node]");
-        return None;
-    };
-    if node.region == region::NONE {
+    }
+    let node_id = written.node.id?;
+    if !written.has_region {
         let help = "write region = \"eu-central\" below [node]";
         findings.missing(place, "there are peers, but [node] has no `region`", help);
     }
-    let peers = read_peers(items, node_id, findings);
+    let peers = read_peers(items, node_id, listen, findings);
     let (secret, listen) = (secret?, listen?);
     Some(ClusterConfig {
         node: node_id,
@@ -201,13 +211,26 @@ fn read_socket(section: &mut Section<'_>, key: &'static str, findings: &mut Find
     address
 }
 
-fn read_peers(items: &[Value], own: NodeId, findings: &mut Findings) -> Vec<PeerConfig> {
+fn read_peers(
+    items: &[Value],
+    own: NodeId,
+    listen: Option<SocketAddr>,
+    findings: &mut Findings,
+) -> Vec<PeerConfig> {
     let mut peers: Vec<PeerConfig> = Vec::with_capacity(items.len());
     for item in items {
         let Some(peer) = read_peer(item, findings) else { continue };
         if peer.id == own {
             let what = format!("the peer {} has this node's own id", peer.id);
             findings.wrong(item.place, what, "list the other nodes only, each with the id it has itself");
+        }
+        if Some(peer.address) == listen {
+            let what = format!("the peer {:?} has the address where this node listens itself", peer.name);
+            findings.wrong(
+                item.place,
+                what,
+                "list the other nodes only, each with the address it has itself",
+            );
         }
         if let Some(other) = peers.iter().find(|other| other.id == peer.id || other.address == peer.address) {
             let what = format!("the peers {:?} and {:?} have one id or one address", other.name, peer.name);
