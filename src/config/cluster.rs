@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::{Findings, Place};
@@ -22,6 +24,8 @@ const MIN_FLUSHES_TO_DETECT: u32 = 4;
 const DEFAULT_BYTES_PER_SECOND: u64 = 50_000_000;
 const BYTES_PER_SECOND_RANGE: RangeInclusive<u64> = 10_000..=100_000_000_000;
 const SECRET_BYTES: usize = 32;
+/// The permissions of users that are neither owner nor in the group.
+const FOR_OTHERS: u32 = 0o007;
 const SECRET_HELP: &str = "make one with: openclaw-rating keygen FILE, and copy it to every node";
 
 /// Who this node is.
@@ -42,6 +46,8 @@ pub struct ClusterConfig {
     pub node: NodeId,
     /// What all nodes know and nobody else.
     pub secret: ClusterSecret,
+    /// Where it was read.
+    pub secret_file: PathBuf,
     /// Where datagrams arrive.
     pub listen: SocketAddr,
     /// The other nodes, at least one.
@@ -52,6 +58,22 @@ pub struct ClusterConfig {
     pub detect_timeout: Duration,
     /// Most bytes sent to one peer in a second.
     pub max_bytes_per_second: u64,
+}
+
+impl ClusterConfig {
+    /// What somebody should look at, though the settings can be served.
+    ///
+    /// A secret that its group may read is no reason: systemd's credentials and those of Kubernetes are so.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let file = &self.secret_file;
+        let mode = std::fs::metadata(file).map_or(0, |found| found.permissions().mode());
+        if mode & FOR_OTHERS == 0 {
+            return Vec::new();
+        }
+        let file = file.display();
+        vec![format!("every user of this host may open the cluster's secret: chmod o= {file}")]
+    }
 }
 
 /// Another node.
@@ -148,10 +170,11 @@ pub(super) fn read_cluster(
         findings.missing(place, "there are peers, but [node] has no `region`", help);
     }
     let peers = read_peers(items, node_id, listen, findings);
-    let (secret, listen) = (secret?, listen?);
+    let ((secret, secret_file), listen) = (secret?, listen?);
     Some(ClusterConfig {
         node: node_id,
         secret,
+        secret_file,
         listen,
         peers,
         flush_interval,
@@ -196,9 +219,21 @@ fn read_bytes_per_second(section: &mut Section<'_>, flush: Duration, findings: &
     bytes.unwrap_or(DEFAULT_BYTES_PER_SECOND)
 }
 
-fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<ClusterSecret> {
+fn is_one_digit(secret: &[u8; SECRET_BYTES]) -> bool {
+    let [first, rest @ ..] = secret;
+    first >> 4 == first & 0xf && rest.iter().all(|byte| byte == first)
+}
+
+fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<(ClusterSecret, PathBuf)> {
     let file = section.text("secret_file", "cluster.secret", findings)?;
-    read_secret_file(file, "a cluster secret", SECRET_HELP, findings).map(ClusterSecret)
+    let secret = read_secret_file(file, "a cluster secret", SECRET_HELP, findings)?;
+    if is_one_digit(&secret) {
+        let what =
+            format!("the secret file {} holds one digit again and again, which anybody guesses", file.text);
+        findings.wrong(file.place, what, SECRET_HELP);
+        return None;
+    }
+    Some((ClusterSecret(secret), PathBuf::from(file.text)))
 }
 
 fn read_socket(section: &mut Section<'_>, key: &'static str, findings: &mut Findings) -> Option<SocketAddr> {

@@ -361,9 +361,17 @@ fn read_secret_file<const N: usize>(
             return None;
         }
     };
-    let secret = hex::decode(digits.trim());
+    let digits = digits.trim();
+    let secret = hex::decode(digits);
     if secret.is_none() {
-        findings.wrong(place, format!("the secret file {path} does not hold {what}"), help);
+        let found = digits.chars().count();
+        let but = if found == 2 * N { ", of which some are no such digits" } else { "" };
+        let what = format!(
+            "the secret file {path} does not hold {what}, which is {} hexadecimal digits: it has {found} \
+             characters{but}",
+            2 * N
+        );
+        findings.wrong(place, what, help);
     }
     secret
 }
