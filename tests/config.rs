@@ -349,6 +349,18 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
 }
 
 #[test]
+fn a_file_with_an_empty_name_is_told_by_where_it_was_to_be_named() {
+    let nameless = |variable: Option<&str>| {
+        let environment = variable.map(|text| (config::CONFIG_VARIABLE.to_owned(), text.to_owned()));
+        let environment = environment.into_iter().collect();
+        let sources = Sources { file: Some(PathBuf::new()), environment, ..Sources::default() };
+        config::load(&sources).unwrap_err().to_string()
+    };
+    assert!(nameless(Some("")).contains("OPENCLAW_RATING_CONFIG is empty"));
+    assert!(nameless(None).contains("--config is empty"));
+}
+
+#[test]
 fn bytes_that_are_not_utf_8_are_reported_where_they_are() {
     let report = problems(b"# caf\xe9\n[server]\n");
     assert_eq!(report.iter().next().unwrap().line_and_column(), Some((1, 6)), "{report}");
@@ -383,6 +395,8 @@ fn the_environment_overrides_the_file_and_arguments_override_both() {
         ("OPENCLAW_RATING__SERVER__LISTEN", "127.0.0.1:9000"),
         ("OPENCLAW_RATING__POLICY__DEFAULT__BURST", "50"),
         ("OPENCLAW_RATING_CONFIG", "not a setting"),
+        ("OPENCLAW_RATING_PORT_8080_TCP_ADDR", "10.0.0.7"),
+        ("OPENCLAW_RATING_SERVICE_HOST", "10.0.0.7"),
         ("PATH", "/bin"),
     ];
     let sets = ["server.threads=3", "log.level=warn", "policy.\"default\".rate=7/min"];
@@ -399,6 +413,7 @@ fn a_wrong_override_names_the_variable_or_the_argument() {
     for (environment, sets, words) in [
         (&[("OPENCLAW_RATING__SERVER__THREAD", "2")][..], &[][..], "did you mean `threads`?"),
         (&[("OPENCLAW_RATING__SERVER__THREADS", "two")], &[], "OPENCLAW_RATING__SERVER__THREADS=two"),
+        (&[("OPENCLAW_RATING_SERVER__THREADS", "2")], &[], "did you mean OPENCLAW_RATING__SERVER__THREADS?"),
         (&[("OPENCLAW_RATING__", "2")], &[], "no key ``"),
         (&[("OPENCLAW_RATING__POLICY__NONE__BURST", "2")], &[], "there is no `policy.none`"),
         (&[], &["server.threads"], "this is not KEY=VALUE"),

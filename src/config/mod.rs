@@ -181,13 +181,30 @@ impl fmt::Debug for HashSecret {
 /// Everything that is wrong in any of the sources.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
     let mut findings = Findings::default();
+    if is_nameless(sources, &mut findings) {
+        return Err(findings.into_problems());
+    }
     let Some(mut root) = read_document(sources.file.as_deref(), &mut findings) else {
         return Err(findings.into_problems());
     };
+    overrides::check_names(&sources.environment, &mut findings);
     overrides::apply_environment(&mut root, &sources.environment, &mut findings);
     overrides::apply_sets(&mut root, &sources.sets, &mut findings);
     let config = read_config(&root, sources, &mut findings);
     if findings.is_empty() { Ok(config) } else { Err(findings.into_problems()) }
+}
+
+/// Whether the file was to be named and was not; reports it.
+fn is_nameless(sources: &Sources, findings: &mut Findings) -> bool {
+    let is_empty = sources.file.as_deref().is_some_and(|path| path.as_os_str().is_empty());
+    if is_empty {
+        let by_variable =
+            sources.environment.iter().any(|(name, text)| name == CONFIG_VARIABLE && text.is_empty());
+        let what = if by_variable { CONFIG_VARIABLE } else { "--config" };
+        let help = "name a file there, or leave it out for ./openclaw-rating.toml or the built-in defaults";
+        findings.outside(format!("{what} is empty"), help);
+    }
+    is_empty
 }
 
 fn read_document(file: Option<&Path>, findings: &mut Findings) -> Option<Value> {
