@@ -9,14 +9,13 @@ use std::time::Duration;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::USAGE;
 use super::output::{complain, end_with, fail};
 use crate::config;
 use crate::load::{self, Distribution, Plan, Progress, Settings, Target};
 
 /// How long a run takes when neither a duration nor a number of requests is given.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
-/// The exit code of a command line that makes no sense, as clap has it.
-const USAGE: u8 = 2;
 
 const EXIT_CODES: &str = "Exit codes: 0 when every request was answered by 200 or 429; 1 when the server cannot be \
     reached, nothing was answered, or there were errors; 2 when the options make no sense.";
