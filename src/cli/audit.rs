@@ -10,6 +10,7 @@ use super::output::{complain, end_with, fail, print};
 use crate::agent::journal::{self, Checked, Line, Reader, json_of, printable, utc, words_of};
 use crate::agent::types::UnixMs;
 use crate::config::{self, Sources};
+use crate::counted::counted;
 
 /// Where the unit file puts it.
 const USUAL_DIRECTORY: &str = "/var/lib/openclaw-rating/journal";
@@ -98,8 +99,10 @@ fn verify(directory: &Path) -> ExitCode {
 }
 
 fn findings(checked: &Checked, directory: &Path) -> String {
-    let Checked { lines, files, .. } = checked;
-    let mut text = format!("{}: {lines} lines in {files} files are sound\n", directory.display());
+    let lines = counted(usize::try_from(checked.lines).unwrap_or(usize::MAX), "line", "lines");
+    let files = counted(checked.files, "file", "files");
+    let are = if checked.lines == 1 { "is" } else { "are" };
+    let mut text = format!("{}: {lines} in {files} {are} sound\n", directory.display());
     if let Some((path, bytes)) = &checked.unfinished {
         text.push_str(&format!(
             "{}: the last line is unfinished ({bytes} bytes): it is being written, or a crash tore it; the next \

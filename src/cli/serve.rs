@@ -22,9 +22,11 @@ use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
 use crate::bucket::table::BucketTable;
 use crate::config::{self, Config, Problems, ServerConfig, Sources, StateConfig};
 use crate::control_plane::{ControlParts, ControlPlane, ControlPlaneError, CoreHandles, MAX_QUESTIONS};
+use crate::counted::counted;
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::durability::Keeper;
 use crate::http::HttpLimits;
+use crate::limits::remedy;
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
 use crate::metrics::{Published, Reloads};
 use crate::service_manager::{Handed, ServiceManager};
@@ -52,9 +54,9 @@ enum ServeError {
     ControlPlane(#[from] ControlPlaneError),
     #[error(transparent)]
     Agent(#[from] agent::StartError),
-    #[error("cannot start the thread that writes snapshots: {0}")]
+    #[error("cannot start the thread that writes snapshots: {0}{hint}", hint = remedy(.0))]
     Keeper(std::io::Error),
-    #[error("cannot listen for signals: {0}")]
+    #[error("cannot listen for signals: {0}{hint}", hint = remedy(.0))]
     Signals(#[from] std::io::Error),
     #[error("a data thread ended by itself; see above, then restart")]
     ThreadEnded,
@@ -229,7 +231,7 @@ impl<'s> Server<'s> {
         let listen: Vec<ListenAddr> = self.data_plane.addresses().cloned().collect();
         let policies = match policies {
             [only] => format!("policy {}", only.name),
-            several => format!("{} policies", several.len()),
+            several => counted(several.len(), "policy", "policies"),
         };
         format!("{policies} on {}", describe::addresses(&listen))
     }
@@ -242,14 +244,15 @@ impl<'s> Server<'s> {
         self.supervision.reloaded(loaded.as_ref().ok().map(|loaded| self.serving(&loaded.policies)));
         let problems = match loaded {
             Ok(Loaded { policies, waiting_for_restart }) => {
-                info!("reloaded: {} policies in force", policies.len());
+                info!("reloaded: {} in force", counted(policies.len(), "policy", "policies"));
                 return Ok(Reloaded { policies: policies.len(), waiting_for_restart });
             }
             Err(ReloadError::Config(problems)) => problems.iter().map(ToString::to_string).collect(),
             Err(refusal) => vec![refusal.to_string()],
         };
         problems.iter().for_each(|problem| error!("{problem}"));
-        error!("reload refused, the old policies stay in force: {} problems", problems.len());
+        let count = counted(problems.len(), "problem", "problems");
+        error!("reload refused, the old policies stay in force: {count}");
         Err(problems)
     }
 

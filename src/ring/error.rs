@@ -43,7 +43,7 @@ pub enum RingError {
         source: io::Error,
     },
     /// Anything else.
-    #[error("io_uring: {0}")]
+    #[error("io_uring: {0}{hint}", hint = crate::limits::remedy(.0))]
     Other(io::Error),
 }
 
@@ -85,6 +85,7 @@ mod tests {
         assert!(text(Errno::PERM).contains("kernel.io_uring_disabled"));
         assert!(text(Errno::INVAL).contains("Linux 6.1"));
         assert!(text(Errno::NOMEM).contains("LimitMEMLOCK"));
+        assert!(text(Errno::MFILE).contains("RLIMIT_NOFILE"));
         for errno in [Errno::NOSYS, Errno::PERM] {
             assert!(RingError::from_enter(errno.into()).to_string().contains("io_uring_enter"));
         }
