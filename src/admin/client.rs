@@ -39,7 +39,7 @@ pub enum AskError {
     )]
     PathLength(usize),
     /// No bucket can have that key.
-    #[error("the key has {0} bytes; a key has 1 to {MAX_KEY_BYTES}")]
+    #[error("the key has {0} bytes; a key has 1 to {MAX_KEY_BYTES} bytes")]
     KeyLength(usize),
     /// The connection broke off.
     #[error("the server on {path} did not answer: {source}")]
