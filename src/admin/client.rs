@@ -188,7 +188,7 @@ mod tests {
         assert!(said(&long, "k").contains("513 bytes; the most is 107"));
         assert!(said("/nowhere", &long).contains("the key has 513 bytes; a key has 1 to 512"));
         assert!(said("/nowhere", "").contains("the key has 0 bytes"));
-        let gone = reset(Path::new("/nowhere"), "p", long[1..].as_bytes()).unwrap_err();
+        let gone = reset(Path::new("/nowhere"), "p", &long.as_bytes()[1..]).unwrap_err();
         assert!(matches!(gone, AskError::Unreachable { .. }));
     }
 
