@@ -30,6 +30,8 @@ pub mod service_manager;
 pub mod time;
 
 mod bind;
+mod counted;
 mod files;
 mod hex;
+mod limits;
 mod percent;

@@ -166,7 +166,7 @@ fn a_reload_by_order_does_what_sighup_does_and_says_every_problem() {
         write(&ALONE.replace("burst = 100\n", "burst = 7\n").replace("threads = 1", "threads = 2"));
     let said = text(&reloaded.stdout);
     assert!(
-        reloaded.status.success() && said.contains("1 policies") && said.contains("[server] take"),
+        reloaded.status.success() && said.contains("1 policy in force") && said.contains("[server] take"),
         "{reloaded:?}"
     );
     assert!(program.get("/v1/check/p/k").contains("\"limit\":7,"));

@@ -146,18 +146,26 @@ fn the_journal_is_shown_to_people_and_to_programs_while_the_server_has_it() {
 fn verify_counts_what_is_sound_and_names_the_first_fault() {
     let directory = state();
     let (output, out, _) = run(directory.path(), "audit verify");
-    assert!(output.status.success() && out.contains("4 lines in 1 files are sound"), "{out}");
+    assert!(output.status.success() && out.contains("4 lines in 1 file are sound"), "{out}");
     let file = directory.path().join("journal/journal-000001.jsonl");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("refused", "reviled")).unwrap();
     let (output, out, err) = run(directory.path(), "audit verify --dir journal");
     assert_eq!(output.status.code(), Some(1));
-    assert!(out.contains("3 lines in 1 files are sound"), "{out}");
+    assert!(out.contains("3 lines in 1 file are sound"), "{out}");
     assert!(err.contains("journal-000001.jsonl, line 4: it was changed"), "{err}");
     let (output, out, err) = run(directory.path(), "audit show");
     assert!(!output.status.success() && out.lines().count() == 3 && err.contains("line 4"), "{out}{err}");
     let (output, _, err) = run(directory.path(), "audit verify --dir nowhere");
     assert!(!output.status.success() && err.contains("no journal in nowhere"), "{err}");
+    for asked in ["audit show", "report eu-1"] {
+        let (output, out, err) = run(directory.path(), &format!("{asked} --dir nowhere"));
+        assert!(!output.status.success() && out.is_empty(), "{asked}");
+        assert_eq!(err, "there is no journal in nowhere\n", "{asked}");
+    }
+    fs::remove_file(&file).unwrap();
+    let (output, _, err) = run(directory.path(), "audit show");
+    assert!(!output.status.success() && err.contains("lines were taken from the end"), "{err}");
     fs::write(directory.path().join("openclaw-rating.toml"), "[state").unwrap();
     let (_, _, err) = run(directory.path(), "audit verify");
     assert!(err.contains("check-config") && err.contains("/var/lib/openclaw-rating/journal"), "{err}");

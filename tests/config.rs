@@ -195,6 +195,10 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[server]\nthreads = \"2\"", (5, 11), "not \"2\""),
     ("[server]\nthreads = 1.5", (5, 11), "not a number with a fraction"),
     ("[server]\nthreads = 9999999999999999999999999999999999999999999", (5, 11), "whole number from 1"),
+    ("[server]\nthreads = 1000", (5, 11), "choose a number from 1 to 512"),
+    ("[server]\nthreads = \"1000\"", (5, 11), "without quotes or unit"),
+    ("[[policy]]\nname = \"x\"\nrate = \"99999999999999999999/s\"", (6, 8), "choose a rate from \"1/day\""),
+    ("[[policy]]\nname = \"x\"\nrate = \"0/s\"", (6, 8), "choose a rate from \"1/day\""),
     ("[server]\npin = \"yes\"", (5, 7), "true or false"),
     ("[server]\nidle_timeout = 10", (5, 16), "write `idle_timeout = \"10s\"`"),
     ("[server]\nidle_timeout = \"10\"", (5, 16), "lacks a unit of time"),
@@ -227,7 +231,7 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("metadata = 3", (4, 12), "must be a table"),
     ("metadata = { a = 3 }", (4, 18), "put it in quotes"),
     ("[[policy.override]]\nburst = 3", (4, 1), "either `key` or `prefix`"),
-    ("[[policy.override]]\nkey = \"a\"\nprefix = \"b\"\nburst = 3", (4, 1), "either `key` or `prefix`"),
+    ("[[policy.override]]\nkey = \"a\"\nprefix = \"b\"\nburst = 3", (4, 1), "both `key` and `prefix`"),
     ("[[policy.override]]\nkey = \"a\"", (4, 1), "neither `rate` nor `burst`"),
     ("[[policy.override]]\nkey = \"\"\nburst = 3", (5, 7), "1 to 512 bytes"),
     ("[[policy.override]]\nkye = \"a\"\nkey = \"a\"\nburst = 3", (5, 1), "did you mean `key`?"),
@@ -256,6 +260,13 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[admin]\npagerduty_secret_files = [\"t\", 5]", (5, 32), "must hold texts"),
     ("[admin]\npagerduty_secret_credentials = [\"\"]", (5, 33), "LoadCredential="),
     ("[admin]\nsocket = \"\"", (5, 10), "1 to 107 bytes"),
+    (
+        "[server]\nlisten = \"127.0.0.1:9090\"\n[admin]\nlisten = \"127.0.0.1:9090\"\ntoken_file = \"t\"",
+        (7, 10),
+        "where [server] listens for checks",
+    ),
+    ("[admin]\nlisten = \"0.0.0.0:8080\"\ntoken_file = \"t\"", (5, 10), "choose another port"),
+    ("[server]\nlisten = \"unix:/a\"\n[admin]\nsocket = \"/a\"", (7, 10), "choose another path"),
     ("[admin]\ntoken = \"secret\"", (5, 1), "has no key `token`"),
     ("[node]\nregion = \"\"", (5, 10), "does not know where it is"),
     ("[node]\nregion = \"Unknown\"", (5, 10), "does not know where it is"),
@@ -288,6 +299,27 @@ fn all_problems_are_reported_in_the_order_of_the_text() {
 }
 
 #[test]
+fn a_problem_is_not_blamed_on_what_refers_to_it() {
+    let watch = "[metrics]\nwatch = [{ policy = \"a\", key = \"k\" }]\n";
+    let report = problems(format!("[[policy]]\nname = \"a\"\nrate = \"x\"\n{watch}"));
+    assert_eq!(report.iter().len(), 1, "{report}");
+    let report = problems(watch);
+    assert!(report.iter().len() == 1 && report.to_string().contains("there is no policy, so"), "{report}");
+}
+
+#[test]
+fn listeners_that_do_not_meet_are_accepted() {
+    for (server, admin) in
+        [("127.0.0.1:9090", "127.0.0.2:9090"), ("127.0.0.1:0", "127.0.0.1:0"), ("[::]:9090", "0.0.0.0:9090")]
+    {
+        let text = format!(
+            "{POLICY}[server]\nlisten = \"{server}\"\n[admin]\nlisten = \"{admin}\"\ntoken_file = \"t\"\n"
+        );
+        assert!(load(text).is_ok(), "{server} {admin}");
+    }
+}
+
+#[test]
 fn a_report_shows_the_line_and_marks_the_place() {
     let file = file_with(format!("{POLICY}[server]\n\tthread = 2\n"));
     let name = file.path().display().to_string();
@@ -314,6 +346,18 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
         let report = config::load(&sources).unwrap_err().to_string();
         assert!(report.contains(path) && report.contains("--config"), "{report}");
     }
+}
+
+#[test]
+fn a_file_with_an_empty_name_is_told_by_where_it_was_to_be_named() {
+    let nameless = |variable: Option<&str>| {
+        let environment = variable.map(|text| (config::CONFIG_VARIABLE.to_owned(), text.to_owned()));
+        let environment = environment.into_iter().collect();
+        let sources = Sources { file: Some(PathBuf::new()), environment, ..Sources::default() };
+        config::load(&sources).unwrap_err().to_string()
+    };
+    assert!(nameless(Some("")).contains("OPENCLAW_RATING_CONFIG is empty"));
+    assert!(nameless(None).contains("--config is empty"));
 }
 
 #[test]
@@ -351,6 +395,8 @@ fn the_environment_overrides_the_file_and_arguments_override_both() {
         ("OPENCLAW_RATING__SERVER__LISTEN", "127.0.0.1:9000"),
         ("OPENCLAW_RATING__POLICY__DEFAULT__BURST", "50"),
         ("OPENCLAW_RATING_CONFIG", "not a setting"),
+        ("OPENCLAW_RATING_PORT_8080_TCP_ADDR", "10.0.0.7"),
+        ("OPENCLAW_RATING_SERVICE_HOST", "10.0.0.7"),
         ("PATH", "/bin"),
     ];
     let sets = ["server.threads=3", "log.level=warn", "policy.\"default\".rate=7/min"];
@@ -367,6 +413,7 @@ fn a_wrong_override_names_the_variable_or_the_argument() {
     for (environment, sets, words) in [
         (&[("OPENCLAW_RATING__SERVER__THREAD", "2")][..], &[][..], "did you mean `threads`?"),
         (&[("OPENCLAW_RATING__SERVER__THREADS", "two")], &[], "OPENCLAW_RATING__SERVER__THREADS=two"),
+        (&[("OPENCLAW_RATING_SERVER__THREADS", "2")], &[], "did you mean OPENCLAW_RATING__SERVER__THREADS?"),
         (&[("OPENCLAW_RATING__", "2")], &[], "no key ``"),
         (&[("OPENCLAW_RATING__POLICY__NONE__BURST", "2")], &[], "there is no `policy.none`"),
         (&[], &["server.threads"], "this is not KEY=VALUE"),

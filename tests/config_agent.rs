@@ -97,6 +97,11 @@ fn what_must_hold_between_the_parts_is_checked() {
             "",
             vec!["automatic mode needs a witness", "cut off", ":11:8"],
         ),
+        (
+            vec![("[agent]", "[agent]\nmode = \"automatic\"\nwitness = []")],
+            "",
+            vec!["automatic mode needs a witness", ":11:8"],
+        ),
         (vec![("name = \"us\"", "name = \"eu\"")], "", vec!["the region \"eu\" is there twice"]),
         (vec![("\"192.0.2.2\"]", "\"192.0.2.1\"]")], "", vec!["a value of both \"eu\" and \"us\""]),
         (
@@ -144,6 +149,29 @@ fn what_must_hold_between_the_parts_is_checked() {
             assert!(text.contains(part), "{text} lacks {part}");
         }
     }
+}
+
+#[test]
+fn no_override_takes_the_witnesses_of_automatic_mode_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    let witness = "[[agent.witness]]\nurl = \"https://a/{region}\"\n";
+    let automatic = AGENT.replace("[agent]", "[agent]\nmode = \"automatic\"");
+    fs::write(&file, format!("{AROUND}{automatic}{witness}")).unwrap();
+    let load = |sets: &[&str]| {
+        let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+        config::load(&Sources { file: Some(file.clone()), sets, ..Sources::default() })
+    };
+    assert!(load(&[]).is_ok());
+    let report = load(&["agent.witness=[]"]).unwrap_err().to_string();
+    assert!(report.contains("automatic mode needs a witness"), "{report}");
+}
+
+#[test]
+fn a_witness_that_cannot_be_read_is_reported_once() {
+    let automatic = [("[agent]", "[agent]\nmode = \"automatic\"")];
+    let text = refusal(&automatic, "[[agent.witness]]\nurl = \"https://a/b\"\n");
+    assert!(text.contains("does not say which region") && text.ends_with("1 problem in the configuration"));
 }
 
 #[test]

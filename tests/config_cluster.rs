@@ -23,6 +23,8 @@ fn load(text: &str) -> Result<Config, Problems> {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("secret"), "ab".repeat(32)).unwrap();
     fs::write(directory.path().join("region"), "eu-west\n").unwrap();
+    fs::write(directory.path().join("letters"), "z".repeat(64)).unwrap();
+    fs::write(directory.path().join("zeros"), "0".repeat(64)).unwrap();
     load_with(directory.path(), text, &[("MY_REGION", "us-east"), ("EMPTY", "")])
 }
 
@@ -103,6 +105,9 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
         (CLUSTER.replace("secret_file = \"DIR/secret\"", ""), "[cluster] has no `secret_file`"),
         (CLUSTER.replace("listen = \"127.0.0.1:7946\"", ""), "[cluster] has no `listen`"),
         (CLUSTER.replace("DIR/secret", "DIR/region"), "does not hold a cluster secret"),
+        (CLUSTER.replace("DIR/secret", "DIR/region"), "64 hexadecimal digits: it has 7 characters"),
+        (CLUSTER.replace("DIR/secret", "DIR/letters"), "64 characters, of which some are no such digits"),
+        (CLUSTER.replace("DIR/secret", "DIR/zeros"), "one digit again and again"),
         (CLUSTER.replace("DIR/secret", "DIR/nothing"), "cannot read the secret file"),
         (CLUSTER.replace("id = 2", "id = 1"), "this node's own id"),
         (CLUSTER.replace("id = 2", "id = 65"), "from 1 to 64"),
@@ -113,12 +118,47 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
         (format!("{CLUSTER}[[peer]]\nid = 3\naddress = \"[::1]:7947\"\n"), "one id or one address"),
         (CLUSTER.replace("listen", "detect_timeout = \"60ms\"\nlisten"), "heard every 20ms only"),
         (CLUSTER.replace("listen", "max_bytes_per_second = 15999\nlisten"), "at least 16000"),
+        (CLUSTER.replace("[::1]:7947", "127.0.0.1:7946"), "where this node listens itself"),
         (format!("{CLUSTER}[hash]\nsecret_file = \"DIR/secret\"\n"), "remove [hash]"),
         (CLUSTER.replace("listen", "lsten"), "did you mean `listen`?"),
     ] {
         let said = refusal(&wrong);
         assert!(said.contains(words), "{words:?} is not in\n{said}");
+        assert!(!said.contains("zzz") && !said.contains("0000"), "{said}");
     }
+}
+
+#[test]
+fn a_secret_that_every_user_may_open_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "ab".repeat(32)).unwrap();
+    for (mode, warned) in [(0o400, false), (0o440, false), (0o640, false), (0o644, true), (0o602, true)] {
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = load_with(directory.path(), CLUSTER, &[]).unwrap().cluster.unwrap().warnings();
+        assert_eq!(warnings.len(), usize::from(warned), "{mode:o}: {warnings:?}");
+    }
+    let file = directory.path().join("c.toml");
+    let program = Command::new(env!("CARGO_BIN_EXE_openclaw-rating"))
+        .env_clear()
+        .args(["check-config", "--config"])
+        .arg(file)
+        .output()
+        .unwrap();
+    let summary = String::from_utf8(program.stdout).unwrap();
+    assert!(summary.contains("warning    every user of this host may open"), "{summary}");
+}
+
+#[test]
+fn what_is_written_and_wrong_is_not_said_to_be_missing() {
+    for (wrong, words) in [
+        (CLUSTER.replace("id = 1", "id = 0"), "from 1 to 64"),
+        (CLUSTER.replace("region = \"eu\"", "region_file = \"DIR/nothing\""), "cannot be had"),
+    ] {
+        let said = refusal(&wrong);
+        assert!(said.contains(words) && said.ends_with("\n1 problem in the configuration"), "{said}");
+    }
+    assert_eq!(load(&CLUSTER.replace("\"eu\"", "\"local\"")).unwrap().node.region, "local");
 }
 
 #[test]

@@ -66,6 +66,27 @@ fn a_bad_configuration_is_not_served() {
 }
 
 #[test]
+fn a_limit_that_is_reached_at_the_start_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let under = |limit: &str| {
+        let program = command(directory.path());
+        let script = format!("ulimit {limit}; exec \"$0\" --set server.threads=1 --set table.capacity=1000");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .arg(program.get_program())
+            .env("OPENCLAW_RATING__SERVER__LISTEN", "127.0.0.1:0")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for files in [6, 7, 8] {
+        let told = under(&format!("-n {files}"));
+        assert!(told.contains("RLIMIT_NOFILE"), "{files}: {told}");
+    }
+}
+
+#[test]
 fn a_reload_changes_limits_and_keeps_levels() {
     let server = serve(Some(&policy("1/day", 10)), &[]);
     assert!(server.get("/v1/check/p/alice?cost=9").contains("\"remaining\":1,"));

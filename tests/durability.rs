@@ -58,6 +58,18 @@ fn a_drained_bucket_is_still_drained_after_a_restart_and_one_that_filled_meanwhi
 }
 
 #[test]
+fn a_key_with_limits_of_its_own_is_still_drained_after_a_restart() {
+    let config = format!("{CONFIG}[[policy.override]]\nkey = \"k\"\nrate = \"1/day\"\nburst = 20\n");
+    let mut program = Program::start(&config);
+    drain(&program);
+    assert!(allows(&program, "fast") && !allows(&program, "fast"), "twenty");
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code(), Some(0));
+    let program = Program::start_in(program.into_directory(), &config);
+    assert!(!allows(&program, "fast"));
+}
+
+#[test]
 fn a_process_that_was_killed_restores_the_last_snapshot() {
     let program = Program::start(CONFIG);
     drain(&program);
@@ -220,6 +232,15 @@ fn a_second_server_on_one_directory_says_so_and_does_not_touch_it() {
         assert_eq!(program.exit_code(), Some(0));
     }
     assert!(!allows(&Program::start_in(first.into_directory(), CONFIG), "slow"));
+}
+
+#[test]
+fn a_limit_of_file_sizes_fails_snapshots_and_ends_nothing() {
+    let program = Program::start(CONFIG);
+    program.forbid_files();
+    program.until_logged("File too large");
+    program.until("/health", |body| body.contains("the state directory cannot be written"));
+    assert!(allows(&program, "fast"));
 }
 
 #[test]

@@ -336,6 +336,12 @@ fn the_program_reports_in_words_and_in_json() {
     let text = String::from_utf8(table.stdout).unwrap();
     assert!(table.status.success() && table.stderr.is_empty());
     assert!(text.contains("answers   100 in") && text.contains("errors    none"), "{text}");
+    let wrong = program(&[&target, "-c", "1", "-n", "3", "--policy", "unknown"]);
+    let text = String::from_utf8(wrong.stdout).unwrap();
+    assert!(text.contains("3 status 404; the first: status 404: ") && text.contains("unknown"), "{text}");
+    let wrong = program(&[&target, "-c", "1", "-n", "3", "--cost", "11", "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&wrong.stdout).unwrap();
+    assert!(value["first_error"].as_str().unwrap().contains("11"), "{value}");
     let json = program(&[&target, "-d", "1100ms", "-r", "500", "--json", "--progress"]);
     let value: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((value["ended"].as_str(), value["mode"].as_str()), (Some("completed"), Some("open")));
@@ -353,4 +359,12 @@ fn the_programs_exit_code_says_whether_all_went_well() {
     assert_eq!(code(&["unix:/nonexistent/check.sock"]), Some(1));
     assert_eq!(code(&[&target, "--connections", "0"]), Some(2));
     assert_eq!(code(&["https://127.0.0.1"]), Some(2));
+    let long = format!("unix:/{}", "x".repeat(107));
+    let told = program(&[&long]).stderr;
+    assert!(String::from_utf8_lossy(&told).contains("108 bytes; the most is 107"));
+    for setting in [["--config", "a.toml"], ["--set", "server.threads=1"]] {
+        let refused = program(&setting);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && told.contains("reads no configuration"), "{told}");
+    }
 }

@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::bucket::{BucketReport, ResetReport};
 use super::desk::{Drained, Reloaded};
 use crate::agent::orders::OrderAnswer;
+use crate::bucket::policy::MAX_KEY_BYTES;
 use crate::percent::percent_encode;
 
 /// Longer than the server takes for the slowest answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// `sockaddr_un` has 108 bytes for the path and its terminating zero.
+const MAX_PATH_BYTES: usize = 107;
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
 /// Why there is no answer. The text says what to do.
@@ -30,6 +33,14 @@ pub enum AskError {
         /// What the system said.
         source: io::Error,
     },
+    /// No socket can be there.
+    #[error(
+        "the path of the admin socket has {0} bytes; the most is {MAX_PATH_BYTES}. Name another by --socket PATH"
+    )]
+    PathLength(usize),
+    /// No bucket can have that key.
+    #[error("the key has {0} bytes; a key has 1 to {MAX_KEY_BYTES} bytes")]
+    KeyLength(usize),
     /// The connection broke off.
     #[error("the server on {path} did not answer: {source}")]
     Broken {
@@ -68,7 +79,7 @@ pub struct OrderFields {
 /// # Errors
 /// When nobody answers, or says no.
 pub fn bucket(socket: &Path, policy: &str, key: &[u8]) -> Result<BucketReport, AskError> {
-    ask(socket, "GET", &bucket_path(policy, key), "")
+    ask(socket, "GET", &bucket_path(policy, key)?, "")
 }
 
 /// Has it fill one bucket.
@@ -76,7 +87,7 @@ pub fn bucket(socket: &Path, policy: &str, key: &[u8]) -> Result<BucketReport, A
 /// # Errors
 /// When nobody answers, or says no.
 pub fn reset(socket: &Path, policy: &str, key: &[u8]) -> Result<ResetReport, AskError> {
-    ask(socket, "DELETE", &bucket_path(policy, key), "")
+    ask(socket, "DELETE", &bucket_path(policy, key)?, "")
 }
 
 /// Has it drain, or no longer.
@@ -113,11 +124,19 @@ pub fn order(socket: &Path, order: &str, fields: &OrderFields) -> Result<OrderAn
     ask(socket, "POST", &format!("/v1/failover/{order}"), &body)
 }
 
-fn bucket_path(policy: &str, key: &[u8]) -> String {
-    format!("/v1/buckets/{}/{}", percent_encode(policy), percent_encode(key))
+fn bucket_path(policy: &str, key: &[u8]) -> Result<String, AskError> {
+    // The server would speak of the key as it is encoded here.
+    match key.len() {
+        1..=MAX_KEY_BYTES => Ok(format!("/v1/buckets/{}/{}", percent_encode(policy), percent_encode(key))),
+        bytes => Err(AskError::KeyLength(bytes)),
+    }
 }
 
 fn ask<T: DeserializeOwned>(socket: &Path, method: &str, target: &str, body: &str) -> Result<T, AskError> {
+    let path_bytes = socket.as_os_str().len();
+    if path_bytes > MAX_PATH_BYTES {
+        return Err(AskError::PathLength(path_bytes));
+    }
     let stream = UnixStream::connect(socket)
         .map_err(|source| AskError::Unreachable { path: socket.to_owned(), source })?;
     let answer = exchange(stream, method, target, body)
@@ -160,6 +179,18 @@ fn read_answer<T: DeserializeOwned>(answer: &[u8]) -> Option<Result<T, AskError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_socket_and_no_bucket_can_have_is_not_asked_for() {
+        let said =
+            |path: &str, key: &str| bucket(Path::new(path), "p", key.as_bytes()).unwrap_err().to_string();
+        let long = "x".repeat(513);
+        assert!(said(&long, "k").contains("513 bytes; the most is 107"));
+        assert!(said("/nowhere", &long).contains("the key has 513 bytes; a key has 1 to 512"));
+        assert!(said("/nowhere", "").contains("the key has 0 bytes"));
+        let gone = reset(Path::new("/nowhere"), "p", &long.as_bytes()[1..]).unwrap_err();
+        assert!(matches!(gone, AskError::Unreachable { .. }));
+    }
 
     #[test]
     fn a_refusal_arrives_in_the_words_of_the_server() {

@@ -105,7 +105,11 @@ impl Stream {
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if let Ok(found) = fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() || UnixStream::connect(path).is_ok() {
+        if !found.file_type().is_socket() {
+            let what = "there is something that is no socket; name another path";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
+        if UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         fs::remove_file(path)?;
@@ -113,4 +117,19 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_socket_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        fs::write(&path, "a file").unwrap();
+        let error = Listener::bind(&ListenAddr::Unix(path.clone())).unwrap_err();
+        assert!(error.to_string().contains("no socket"), "{error}");
+        assert_eq!(fs::read_to_string(path).unwrap(), "a file");
+    }
 }

@@ -37,7 +37,7 @@ pub enum AdminError {
         hint: &'static str,
     },
     /// No thread.
-    #[error("cannot start the thread of the admin listener: {0}")]
+    #[error("cannot start the thread of the admin listener: {0}{hint}", hint = crate::limits::remedy(.0))]
     Thread(io::Error),
 }
 

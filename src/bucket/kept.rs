@@ -241,7 +241,7 @@ fn slot_words(limits: &Limits, owner: Owner) -> [u64; SLOT_WORDS] {
     let (tokens, per_ns) = limits.rate().ratio();
     let (origin, origin_ticks) = limits.clock().origin();
     let bits = u64::from(limits.clock().fraction_bits());
-    let mut words = [owner.identity, tokens, per_ns, origin.0, origin_ticks, bits, 0, 0];
+    let mut words = [owner.limits, tokens, per_ns, origin.0, origin_ticks, bits, 0, 0];
     words[SLOT_WORDS - 1] = check_of(&words);
     words
 }

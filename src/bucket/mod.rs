@@ -9,6 +9,7 @@ pub mod hash;
 pub mod kept;
 mod line;
 mod memory;
+pub mod named;
 pub(crate) mod notes;
 pub mod policy;
 pub mod sharing;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::gcra::{self, Rate, RateError, TokenClock};
+use super::named::identity_of_override;
 use super::sharing::{Consistency, Sharing};
 use super::table::Charge;
 use crate::time::MonotonicNs;
@@ -44,17 +45,6 @@ pub enum Matcher {
     Exact(Vec<u8>),
     /// Keys that begin so; the longest prefix wins, and an exact match wins over any.
     Prefix(Vec<u8>),
-}
-
-impl Matcher {
-    /// The identity of the limits for these keys under the policy of that name; no name has a zero in it.
-    fn identity(&self, policy: &str) -> u64 {
-        let (kind, key) = match self {
-            Self::Exact(key) => (b"\0=", key),
-            Self::Prefix(key) => (b"\0^", key),
-        };
-        fnv1a(&[policy.as_bytes(), kind, key].concat())
-    }
 }
 
 /// A rate and a burst.
@@ -346,8 +336,7 @@ pub struct Owner {
     pub index: u16,
     /// [`Policy::identity`].
     pub identity: u64,
-    /// These limits between nodes and in snapshots: of the default the policy's, of an override a hash of the
-    /// policy's name and of which keys it is for.
+    /// These limits between nodes and in snapshots ([`NamedLimits`](super::named::NamedLimits)).
     pub limits: u64,
 }
 
@@ -421,10 +410,9 @@ impl PolicySet {
         &self.slots
     }
 
-    /// The limits in force, of policies and of their overrides, by their identity ([`Owner::limits`]).
-    pub fn limits_by_identity(&self) -> impl Iterator<Item = (u64, &Limits)> {
-        let all = self.iter().flat_map(Policy::all_limits).map(|(_, limits)| limits);
-        all.filter_map(|limits| Some((self.owner(limits.slot())?.limits, limits)))
+    /// The limits in force, of policies and of their overrides.
+    pub fn limits_in_force(&self) -> impl Iterator<Item = &Limits> {
+        self.iter().flat_map(Policy::all_limits).map(|(_, limits)| limits)
     }
 
     /// The limits that buckets of `slot` are counted in.
@@ -459,7 +447,8 @@ impl Builder {
         let mut exact = HashMap::new();
         let mut prefixes: Vec<(Vec<u8>, Limits)> = Vec::new();
         for other in &spec.overrides {
-            let owner = Owner { limits: other.matcher.identity(&spec.name), ..owner };
+            let limits = identity_of_override(identity, &spec.name, &other.matcher);
+            let owner = Owner { limits, ..owner };
             let limits = self.limits(&spec.name, owner, other.limit, old(Some(&other.matcher)))?;
             let twice = match &other.matcher {
                 Matcher::Exact(key) => exact.insert(key.clone(), limits).is_some(),
@@ -536,7 +525,7 @@ fn check_name(name: &str) -> Result<(), PolicyError> {
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): names come from the configuration, not from clients.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 

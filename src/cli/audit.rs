@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use crate::agent::journal::{self, Line, ReadError, Reader, json_of, printable, utc, words_of};
+use super::output::{complain, end_with, fail, print};
+use crate::agent::journal::{self, Checked, Line, Reader, json_of, printable, utc, words_of};
 use crate::agent::types::UnixMs;
 use crate::config::{self, Sources};
+use crate::counted::counted;
 
 /// Where the unit file puts it.
 const USUAL_DIRECTORY: &str = "/var/lib/openclaw-rating/journal";
@@ -73,9 +75,9 @@ impl Where {
         match config::load(sources) {
             Ok(config) => config.state.map(|state| state.journal()),
             Err(_) => {
-                eprintln!(
+                complain(&format!(
                     "the configuration cannot be used (see check-config): looking into {USUAL_DIRECTORY}"
-                );
+                ));
                 None
             }
         }
@@ -89,27 +91,45 @@ fn verify(directory: &Path) -> ExitCode {
         Err(error) => return fail(&error),
     };
     if checked.files == 0 && checked.fault.is_none() {
-        eprintln!("there is no journal in {}", directory.display());
-        return ExitCode::FAILURE;
+        return absent(directory);
     }
-    println!("{}: {} lines in {} files are sound", directory.display(), checked.lines, checked.files);
+    let text = findings(&checked, directory);
+    let code = checked.fault.map_or(ExitCode::SUCCESS, |fault| fail(&fault));
+    end_with(&text, code)
+}
+
+fn findings(checked: &Checked, directory: &Path) -> String {
+    let lines = counted(usize::try_from(checked.lines).unwrap_or(usize::MAX), "line", "lines");
+    let files = counted(checked.files, "file", "files");
+    let are = if checked.lines == 1 { "is" } else { "are" };
+    let mut text = format!("{}: {lines} in {files} {are} sound\n", directory.display());
     if let Some((path, bytes)) = &checked.unfinished {
-        println!(
+        text.push_str(&format!(
             "{}: the last line is unfinished ({bytes} bytes): it is being written, or a crash tore it; the next \
-             start sets it aside",
+             start sets it aside\n",
             path.display()
-        );
+        ));
     }
     if !checked.has_head {
-        println!("there is no file `head`: whether lines were taken from the end cannot be told");
+        text.push_str("there is no file `head`: whether lines were taken from the end cannot be told\n");
     }
-    checked.fault.map_or(ExitCode::SUCCESS, |fault| fail(&fault))
+    text
+}
+
+/// The lines of the journal in `directory`, or how the command ends without them.
+pub(super) fn open(directory: &Path) -> Result<Reader, ExitCode> {
+    let reader = Reader::open(directory).map_err(|error| fail(&error))?;
+    if reader.finds_nothing() { Err(absent(directory)) } else { Ok(reader) }
+}
+
+fn absent(directory: &Path) -> ExitCode {
+    fail(&format!("there is no journal in {}", directory.display()))
 }
 
 fn show(arguments: &ShowArguments, directory: &Path) -> ExitCode {
-    let reader = match Reader::open(directory) {
+    let reader = match open(directory) {
         Ok(reader) => reader,
-        Err(error) => return fail(&error),
+        Err(code) => return code,
     };
     let since = arguments.since.map_or(UnixMs(0), Since::time);
     let is_wanted = |line: &Line| {
@@ -122,8 +142,9 @@ fn show(arguments: &ShowArguments, directory: &Path) -> ExitCode {
         match item {
             Ok((_, line)) if is_wanted(&line) => {
                 shown += 1;
-                if !print(&if arguments.json { json_of(&line).to_string() } else { text_of(&line) }) {
-                    return ExitCode::SUCCESS;
+                let text = if arguments.json { json_of(&line).to_string() } else { text_of(&line) };
+                if let Err(ended) = print(&format!("{text}\n")) {
+                    return ended.or(code);
                 }
             }
             Ok(_) => {}
@@ -132,15 +153,9 @@ fn show(arguments: &ShowArguments, directory: &Path) -> ExitCode {
         }
     }
     if shown == 0 {
-        eprintln!("{} has no such lines", directory.display());
+        complain(&format!("{} has no such lines", directory.display()));
     }
     code
-}
-
-/// Whether somebody still reads it: `| head` ends it, and that is no error.
-fn print(text: &str) -> bool {
-    use std::io::Write as _;
-    writeln!(std::io::stdout(), "{text}").is_ok()
 }
 
 fn text_of(line: &Line) -> String {
@@ -175,11 +190,6 @@ fn since(text: &str) -> Result<Since, String> {
     let at = timestamp.ok().and_then(|timestamp| u64::try_from(timestamp.as_millisecond()).ok());
     at.map(|at| Since::Time(UnixMs(at)))
         .ok_or_else(|| "give a time like 2026-03-04T05:06:07Z, or an age like 90s, 15m, 2h, 7d".to_owned())
-}
-
-fn fail(error: &ReadError) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::FAILURE
 }
 
 #[cfg(test)]

@@ -2,18 +2,12 @@
 
 use std::process::ExitCode;
 
-use super::describe;
+use super::{describe, output};
 use crate::config::{self, Sources};
 
 pub(super) fn run(sources: &Sources) -> ExitCode {
     match config::load(sources) {
-        Ok(config) => {
-            print!("{}", describe::summary(&config));
-            ExitCode::SUCCESS
-        }
-        Err(problems) => {
-            eprintln!("{problems}");
-            ExitCode::FAILURE
-        }
+        Ok(config) => output::end_with(&describe::summary(&config), ExitCode::SUCCESS),
+        Err(problems) => output::fail(&problems),
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, PolicySpec};
 use crate::bucket::table::{BYTES_PER_LINE, OnTableFull};
 use crate::config::{AdminConfig, Config, ServerConfig, TableSettings};
+use crate::counted::counted;
 use crate::data_plane::ListenAddr;
 
 /// More overrides than this are counted, not listed.
@@ -37,7 +38,7 @@ pub(super) fn summary(config: &Config) -> String {
         (None, None, None) => "random at each start",
     };
     line("hash key", secret.to_owned());
-    line("watched", format!("{} keys", config.watched.len()));
+    line("watched", counted(config.watched.len(), "key", "keys"));
     for policy in &config.policies {
         describe_policy(policy, &mut line);
     }
@@ -63,6 +64,9 @@ fn describe_cluster(config: &Config, line: &mut impl FnMut(&str, String)) {
     line("", format!("{flush}, at most {} bytes/s a peer", cluster.max_bytes_per_second));
     for peer in &cluster.peers {
         line("peer", format!("node {} ({}) at {}", peer.id, peer.name, peer.address));
+    }
+    for warning in cluster.warnings() {
+        line("warning", warning);
     }
 }
 
@@ -98,11 +102,12 @@ pub(super) fn addresses(listen: &[ListenAddr]) -> String {
 fn describe_server(server: &ServerConfig, line: &mut impl FnMut(&str, String)) {
     let pinned = if server.pin { ", one a core" } else { "" };
     line("threads", format!("{}{pinned}", server.threads));
+    let connections = counted(server.max_connections as usize, "connection", "connections");
     let requests = match server.max_requests_per_connection {
         0 => "any number of requests".to_owned(),
         most => format!("at most {most} requests"),
     };
-    line("clients", format!("at most {} connections, {requests} on each", server.max_connections));
+    line("clients", format!("at most {connections}, {requests} on each"));
     line(
         "timeouts",
         format!(
@@ -127,7 +132,8 @@ fn table(table: &TableSettings) -> String {
     let kib = table.lines * BYTES_PER_LINE / 1024;
     let size = if kib < 1024 { format!("{kib} KiB") } else { format!("{} MiB", kib / 1024) };
     let taken = if table.populate { "" } else { ", taken as keys come" };
-    format!("{} keys, {size}{taken}; {on_full} new keys when full", table.capacity)
+    let keys = counted(table.capacity, "key", "keys");
+    format!("{keys}, {size}{taken}; {on_full} new keys when full")
 }
 
 fn describe_policy(policy: &PolicySpec, line: &mut impl FnMut(&str, String)) {

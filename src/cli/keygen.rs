@@ -1,13 +1,14 @@
 //! `keygen`: a secret for a cluster.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
+use super::output::{end_with, fail};
 use crate::hex;
 
 #[derive(Debug, Args)]
@@ -21,21 +22,14 @@ pub(super) fn run(arguments: &KeygenArguments) -> ExitCode {
     let secret: [u8; 32] = rand::random();
     let text = hex::encode(&secret) + "\n";
     let Some(path) = &arguments.file else {
-        return match io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
+        return end_with(&text, ExitCode::SUCCESS);
     };
     match write_new(path, &text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            eprintln!("{} is there already, and is left as it is", path.display());
-            ExitCode::FAILURE
+            fail(&format!("{} is there already, and is left as it is", path.display()))
         }
-        Err(error) => {
-            eprintln!("cannot write {}: {error}", path.display());
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&format!("cannot write {}: {error}", path.display())),
     }
 }
 

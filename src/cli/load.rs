@@ -9,13 +9,13 @@ use std::time::Duration;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::USAGE;
+use super::output::{complain, end_with, fail};
 use crate::config;
 use crate::load::{self, Distribution, Plan, Progress, Settings, Target};
 
 /// How long a run takes when neither a duration nor a number of requests is given.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
-/// The exit code of a command line that makes no sense, as clap has it.
-const USAGE: u8 = 2;
 
 const EXIT_CODES: &str = "Exit codes: 0 when every request was answered by 200 or 429; 1 when the server cannot be \
     reached, nothing was answered, or there were errors; 2 when the options make no sense.";
@@ -109,27 +109,23 @@ pub(super) fn run(arguments: &LoadArguments) -> ExitCode {
     let plan = match Plan::new(arguments.settings()) {
         Ok(plan) => plan,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&format!("error: {error}"));
             return ExitCode::from(USAGE);
         }
     };
     super::serve::raise_file_limit();
     match stop_on_signals().map_err(Into::into).and_then(|stop| carry_out(&plan, &stop, arguments)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+        Ok(code) => code,
+        Err(error) => fail(&format!("error: {error}")),
     }
 }
 
-/// Runs and prints; whether nothing went wrong.
+/// Runs and prints.
 fn carry_out(
     plan: &Plan,
     stop: &AtomicBool,
     arguments: &LoadArguments,
-) -> Result<bool, Box<dyn std::error::Error>> {
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let live = LiveLine::new(arguments.progress);
     let summary = load::run(plan, stop, |progress| live.show(progress))?;
     live.clear();
@@ -137,8 +133,8 @@ fn carry_out(
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(summary.is_clean())
+    let code = if summary.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    Ok(end_with(&text, code))
 }
 
 /// Set by the first signal to end; the second ends the process at once.

@@ -15,6 +15,8 @@ pub(super) fn start(level: Level) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(level)
+        // What fails to write to standard error would be told there, by a macro that panics.
+        .log_internal_errors(false)
         .with_target(false);
     if goes_to_journal() { log.event_format(ForJournal).init() } else { log.init() }
 }

@@ -12,6 +12,7 @@ mod keygen;
 mod load;
 mod log;
 mod operate;
+mod output;
 mod replication;
 mod report;
 mod running;
@@ -24,6 +25,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Sources;
+
+/// The exit code of a command line that makes no sense, as clap has it.
+const USAGE: u8 = 2;
 
 /// A rate-limit server for edge hosts.
 #[derive(Debug, Parser)]
@@ -75,12 +79,36 @@ struct ConfigArguments {
     sets: Vec<String>,
 }
 
+impl ConfigArguments {
+    const fn is_given(&self) -> bool {
+        self.config.is_some() || !self.sets.is_empty()
+    }
+}
+
+impl Command {
+    /// The name of a command that has no use for settings.
+    const fn without_configuration(&self) -> Option<&'static str> {
+        match self {
+            Self::Keygen(_) => Some("keygen"),
+            Self::Load(_) => Some("load"),
+            _ => None,
+        }
+    }
+}
+
 /// Runs the program as its command line says.
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    let command = arguments.command.unwrap_or(Command::Serve);
+    if let Some(name) = command.without_configuration()
+        && arguments.config.is_given()
+    {
+        output::complain(&format!("error: `{name}` reads no configuration: leave out --config and --set"));
+        return ExitCode::from(USAGE);
+    }
     let sources = Sources::of_process(arguments.config.config, arguments.config.sets);
-    match arguments.command.unwrap_or(Command::Serve) {
+    match command {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
         Command::Audit(arguments) => audit::run(&arguments, &sources),

@@ -7,6 +7,7 @@ use clap::Args;
 use super::running::ServerArguments;
 use crate::admin::{Reloaded, client};
 use crate::config::Sources;
+use crate::counted::counted;
 
 #[derive(Debug, Args)]
 pub(super) struct ResetArguments {
@@ -34,7 +35,7 @@ pub(super) fn reset(arguments: &ResetArguments, sources: &Sources) -> ExitCode {
 }
 
 fn in_words(reloaded: &Reloaded) -> String {
-    let mut text = format!("reloaded: {} policies in force\n", reloaded.policies);
+    let mut text = format!("reloaded: {} in force\n", counted(reloaded.policies, "policy", "policies"));
     if !reloaded.waiting_for_restart.is_empty() {
         let sections = reloaded.waiting_for_restart.join("], [");
         text.push_str(&format!("changes in [{sections}] take effect at the next restart\n"));
@@ -51,6 +52,7 @@ mod tests {
         let waiting = vec!["server".to_owned(), "log".to_owned()];
         let text = in_words(&Reloaded { policies: 2, waiting_for_restart: waiting });
         assert!(text.contains("2 policies") && text.contains("[server], [log] take effect"), "{text}");
-        assert_eq!(in_words(&Reloaded { policies: 1, waiting_for_restart: vec![] }).lines().count(), 1);
+        let one = in_words(&Reloaded { policies: 1, waiting_for_restart: vec![] });
+        assert_eq!(one, "reloaded: 1 policy in force\n");
     }
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::audit::Where;
-use crate::agent::journal::Reader;
+use super::audit::{self, Where};
+use super::output::{end_with, fail};
 use crate::agent::report;
 use crate::agent::types::IncidentId;
 use crate::config::Sources;
@@ -28,9 +28,9 @@ pub(super) fn run(arguments: &ReportArguments, sources: &Sources) -> ExitCode {
     let directory = arguments.place.directory(sources);
     let out = arguments.out.clone().unwrap_or_else(|| directory.with_file_name(REPORTS));
     let incident = IncidentId(arguments.incident.clone());
-    let reader = match Reader::open(&directory) {
+    let reader = match audit::open(&directory) {
         Ok(reader) => reader,
-        Err(error) => return fail(&error),
+        Err(code) => return code,
     };
     let (mut lines, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for item in reader {
@@ -43,17 +43,12 @@ pub(super) fn run(arguments: &ReportArguments, sources: &Sources) -> ExitCode {
     }
     match report::write(&out, &incident, &lines, None) {
         Ok(written) => {
-            println!("{}\n{}", written.markdown.display(), written.html.display());
+            let mut text = format!("{}\n{}\n", written.markdown.display(), written.html.display());
             if written.series.is_none() {
-                println!("there is no history of that time, so it has no plots");
+                text.push_str("there is no history of that time, so it has no plots\n");
             }
-            code
+            end_with(&text, code)
         }
         Err(error) => fail(&error),
     }
-}
-
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::FAILURE
 }

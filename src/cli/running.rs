@@ -1,12 +1,12 @@
 //! What commands that speak with a running server have in common.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::output::{end_with, fail};
 use crate::admin::client::AskError;
 use crate::config::{self, Sources};
 
@@ -48,13 +48,6 @@ impl ServerArguments {
                 Err(error) => return fail(&error),
             },
         };
-        // Who reads it may have gone: `| head`.
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
-        ExitCode::SUCCESS
+        end_with(&text, ExitCode::SUCCESS)
     }
-}
-
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("{error}");
-    ExitCode::FAILURE
 }

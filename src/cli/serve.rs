@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded, never, select, tick};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use super::foundation::{Foundation, FoundationError, own_parts};
 use super::supervision::{self, Supervision};
-use super::{agent, describe, log};
+use super::{agent, describe, log, output};
 use crate::admin::{AdminServer, Desk, DeskParts, ReloadRequest, Reloaded};
 use crate::agent::engine::Agent;
 use crate::api::{CoreService, Health, Reason, ServiceParts};
@@ -22,9 +22,11 @@ use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
 use crate::bucket::table::BucketTable;
 use crate::config::{self, Config, Problems, ServerConfig, Sources, StateConfig};
 use crate::control_plane::{ControlParts, ControlPlane, ControlPlaneError, CoreHandles, MAX_QUESTIONS};
+use crate::counted::counted;
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::durability::Keeper;
 use crate::http::HttpLimits;
+use crate::limits::remedy;
 use crate::metrics::core::{CoreMetrics, histogram_exchange};
 use crate::metrics::{Published, Reloads};
 use crate::service_manager::{Handed, ServiceManager};
@@ -52,9 +54,9 @@ enum ServeError {
     ControlPlane(#[from] ControlPlaneError),
     #[error(transparent)]
     Agent(#[from] agent::StartError),
-    #[error("cannot start the thread that writes snapshots: {0}")]
+    #[error("cannot start the thread that writes snapshots: {0}{hint}", hint = remedy(.0))]
     Keeper(std::io::Error),
-    #[error("cannot listen for signals: {0}")]
+    #[error("cannot listen for signals: {0}{hint}", hint = remedy(.0))]
     Signals(#[from] std::io::Error),
     #[error("a data thread ended by itself; see above, then restart")]
     ThreadEnded,
@@ -78,10 +80,13 @@ struct Loaded {
 pub(super) fn run(sources: &Sources) -> ExitCode {
     // First of all: descriptors that were handed over are nobody's until then.
     let handed = Handed::to_process(|name| std::env::var(name).ok());
+    if let Err(error) = survive_full_files() {
+        return output::fail(&ServeError::Signals(error));
+    }
     let config = match config::load(sources) {
         Ok(config) => config,
         Err(problems) => {
-            eprintln!("{problems}");
+            output::complain(&problems);
             return ExitCode::from(WRONG_CONFIGURATION);
         }
     };
@@ -227,7 +232,7 @@ impl<'s> Server<'s> {
         let listen: Vec<ListenAddr> = self.data_plane.addresses().cloned().collect();
         let policies = match policies {
             [only] => format!("policy {}", only.name),
-            several => format!("{} policies", several.len()),
+            several => counted(several.len(), "policy", "policies"),
         };
         format!("{policies} on {}", describe::addresses(&listen))
     }
@@ -240,14 +245,15 @@ impl<'s> Server<'s> {
         self.supervision.reloaded(loaded.as_ref().ok().map(|loaded| self.serving(&loaded.policies)));
         let problems = match loaded {
             Ok(Loaded { policies, waiting_for_restart }) => {
-                info!("reloaded: {} policies in force", policies.len());
+                info!("reloaded: {} in force", counted(policies.len(), "policy", "policies"));
                 return Ok(Reloaded { policies: policies.len(), waiting_for_restart });
             }
             Err(ReloadError::Config(problems)) => problems.iter().map(ToString::to_string).collect(),
             Err(refusal) => vec![refusal.to_string()],
         };
         problems.iter().for_each(|problem| error!("{problem}"));
-        error!("reload refused, the old policies stay in force: {} problems", problems.len());
+        let count = counted(problems.len(), "problem", "problems");
+        error!("reload refused, the old policies stay in force: {count}");
         Err(problems)
     }
 
@@ -352,6 +358,11 @@ pub(super) fn raise_file_limit() {
         // The ring says so when what there is does not do.
         warn!("cannot raise the limit of open files: {error}");
     }
+}
+
+/// Has a write beyond RLIMIT_FSIZE fail, as on a full disk; without a handler its signal ends the process.
+fn survive_full_files() -> Result<(), std::io::Error> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// Signals as messages, from a thread of their own.

@@ -10,6 +10,7 @@ use super::state::StateConfig;
 use super::value::Kind;
 use crate::admin::MIN_TOKEN_BYTES;
 use crate::agent::secret::SecretSource;
+use crate::data_plane::ListenAddr;
 
 /// Set by systemd for `RuntimeDirectory=`.
 const SYSTEMD_VARIABLE: &str = "RUNTIME_DIRECTORY";
@@ -65,17 +66,25 @@ impl AdminConfig {
     }
 }
 
+/// What other parts of the configuration say that matters here.
+pub(super) struct Around<'a> {
+    /// Where checks are asked for.
+    pub(super) listen: &'a [ListenAddr],
+    pub(super) state: Option<&'a StateConfig>,
+    pub(super) environment: &'a [(String, String)],
+}
+
 /// The socket that is named, or else one in the runtime directory, or else one in the state directory; and
 /// what is named of the rest.
 pub(super) fn read_admin(
     root: &mut Section<'_>,
-    state: Option<&StateConfig>,
-    environment: &[(String, String)],
+    around: &Around<'_>,
     findings: &mut Findings,
 ) -> AdminConfig {
+    let Around { listen: taken, state, environment } = *around;
     let mut section = root.section("admin", findings);
-    let named = read_path(&mut section, findings);
-    let listen = read_listen(&mut section, findings);
+    let named = read_path(&mut section, taken, findings);
+    let listen = read_listen(&mut section, taken, findings);
     let token = secret(&mut section, ["token_file", "token_credential"], findings);
     let witness = secret(&mut section, ["witness_token_file", "witness_token_credential"], findings);
     let alertmanager =
@@ -101,23 +110,44 @@ pub(super) fn read_admin(
     }
 }
 
-fn read_path(section: &mut Section<'_>, findings: &mut Findings) -> Option<PathBuf> {
+fn read_path(section: &mut Section<'_>, taken: &[ListenAddr], findings: &mut Findings) -> Option<PathBuf> {
     let Text { text, place } = section.text("socket", "/run/openclaw-rating/admin.sock", findings)?;
     if !(1..=MAX_PATH_BYTES).contains(&text.len()) {
         let what = format!("the path of the admin socket has {} bytes", text.len());
         findings.wrong(place, what, format!("a socket's path has 1 to {MAX_PATH_BYTES} bytes"));
     }
-    Some(PathBuf::from(text))
+    let path = PathBuf::from(text);
+    if taken.iter().any(|listen| matches!(listen, ListenAddr::Unix(other) if *other == path)) {
+        let what = format!("[admin] has the socket {text:?} where [server] listens for checks");
+        findings.wrong(place, what, "choose another path for one of them");
+    }
+    Some(path)
 }
 
-fn read_listen(section: &mut Section<'_>, findings: &mut Findings) -> Option<SocketAddr> {
+fn read_listen(
+    section: &mut Section<'_>,
+    taken: &[ListenAddr],
+    findings: &mut Findings,
+) -> Option<SocketAddr> {
     let Text { text, place } = section.text("listen", "127.0.0.1:9090", findings)?;
-    let address = text.parse().ok();
+    let address = text.parse::<SocketAddr>().ok();
     if address.is_none() {
         let help = "write an IP address and a port, \"127.0.0.1:9090\" or \"[::1]:9090\"; host names are not looked up";
         findings.wrong(place, format!("{text:?} is not an address for the admin listener"), help);
     }
+    if let Some(address) = address
+        && taken.iter().any(|listen| matches!(listen, ListenAddr::Tcp(other) if overlap(address, *other)))
+    {
+        let what = format!("[admin] listens on {address}, where [server] listens for checks");
+        findings.wrong(place, what, "choose another port for one of them");
+    }
     address
+}
+
+/// Whether only one of two sockets can be had; port 0 is one that is free.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4() && same_ip
 }
 
 /// Reports a listener that anybody could use, and settings that nothing uses.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::{Findings, Place};
@@ -22,6 +24,8 @@ const MIN_FLUSHES_TO_DETECT: u32 = 4;
 const DEFAULT_BYTES_PER_SECOND: u64 = 50_000_000;
 const BYTES_PER_SECOND_RANGE: RangeInclusive<u64> = 10_000..=100_000_000_000;
 const SECRET_BYTES: usize = 32;
+/// The permissions of users that are neither owner nor in the group.
+const FOR_OTHERS: u32 = 0o007;
 const SECRET_HELP: &str = "make one with: openclaw-rating keygen FILE, and copy it to every node";
 
 /// Who this node is.
@@ -42,6 +46,8 @@ pub struct ClusterConfig {
     pub node: NodeId,
     /// What all nodes know and nobody else.
     pub secret: ClusterSecret,
+    /// Where it was read.
+    pub secret_file: PathBuf,
     /// Where datagrams arrive.
     pub listen: SocketAddr,
     /// The other nodes, at least one.
@@ -52,6 +58,22 @@ pub struct ClusterConfig {
     pub detect_timeout: Duration,
     /// Most bytes sent to one peer in a second.
     pub max_bytes_per_second: u64,
+}
+
+impl ClusterConfig {
+    /// What somebody should look at, though the settings can be served.
+    ///
+    /// A secret that its group may read is no reason: systemd's credentials and those of Kubernetes are so.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let file = &self.secret_file;
+        let mode = std::fs::metadata(file).map_or(0, |found| found.permissions().mode());
+        if mode & FOR_OTHERS == 0 {
+            return Vec::new();
+        }
+        let file = file.display();
+        vec![format!("every user of this host may open the cluster's secret: chmod o= {file}")]
+    }
 }
 
 /// Another node.
@@ -85,18 +107,28 @@ impl fmt::Debug for ClusterSecret {
     }
 }
 
+/// `[node]`, and what of it is written, rightly or not.
+pub(super) struct WrittenNode {
+    pub(super) node: NodeConfig,
+    has_id: bool,
+    has_region: bool,
+}
+
 pub(super) fn read_node(
     root: &mut Section<'_>,
     environment: &[(String, String)],
     findings: &mut Findings,
-) -> NodeConfig {
+) -> WrittenNode {
     let mut section = root.section("node", findings);
     let id = section.integer("id", 1..=u64::from(NodeId::MAX), findings);
     let id = id.and_then(|id| u8::try_from(id).ok()).and_then(NodeId::new);
     let name = read_name(&mut section, findings);
     let region = region::read_region(&mut section, environment, findings);
+    let has_id = section.get("id").is_some();
+    let has_region = region::SOURCES.iter().any(|source| section.get(source).is_some());
     section.finish(findings);
-    NodeConfig { id, name: name.unwrap_or_else(|| "node".to_owned()), region }
+    let node = NodeConfig { id, name: name.unwrap_or_else(|| "node".to_owned()), region };
+    WrittenNode { node, has_id, has_region }
 }
 
 fn read_name(section: &mut Section<'_>, findings: &mut Findings) -> Option<String> {
@@ -111,7 +143,7 @@ fn read_name(section: &mut Section<'_>, findings: &mut Findings) -> Option<Strin
 /// `None` without peers: then this node is alone.
 pub(super) fn read_cluster(
     root: &mut Section<'_>,
-    node: &NodeConfig,
+    written: &WrittenNode,
     findings: &mut Findings,
 ) -> Option<ClusterConfig> {
     let items = root.array("peer", MAX_NODES - 1, "begin each peer with a line `[[peer]]`", findings);
@@ -129,19 +161,20 @@ pub(super) fn read_cluster(
     if items.is_empty() {
         return None;
     }
-    let Some(node_id) = node.id else {
+    if !written.has_id {
         findings.missing(place, "there are peers, but [node] has no `id`", "write id = 1 below [node]");
-        return None;
-    };
-    if node.region == region::NONE {
+    }
+    let node_id = written.node.id?;
+    if !written.has_region {
         let help = "write region = \"eu-central\" below [node]";
         findings.missing(place, "there are peers, but [node] has no `region`", help);
     }
-    let peers = read_peers(items, node_id, findings);
-    let (secret, listen) = (secret?, listen?);
+    let peers = read_peers(items, node_id, listen, findings);
+    let ((secret, secret_file), listen) = (secret?, listen?);
     Some(ClusterConfig {
         node: node_id,
         secret,
+        secret_file,
         listen,
         peers,
         flush_interval,
@@ -186,9 +219,21 @@ fn read_bytes_per_second(section: &mut Section<'_>, flush: Duration, findings: &
     bytes.unwrap_or(DEFAULT_BYTES_PER_SECOND)
 }
 
-fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<ClusterSecret> {
+fn is_one_digit(secret: &[u8; SECRET_BYTES]) -> bool {
+    let [first, rest @ ..] = secret;
+    first >> 4 == first & 0xf && rest.iter().all(|byte| byte == first)
+}
+
+fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<(ClusterSecret, PathBuf)> {
     let file = section.text("secret_file", "cluster.secret", findings)?;
-    read_secret_file(file, "a cluster secret", SECRET_HELP, findings).map(ClusterSecret)
+    let secret = read_secret_file(file, "a cluster secret", SECRET_HELP, findings)?;
+    if is_one_digit(&secret) {
+        let what =
+            format!("the secret file {} holds one digit again and again, which anybody guesses", file.text);
+        findings.wrong(file.place, what, SECRET_HELP);
+        return None;
+    }
+    Some((ClusterSecret(secret), PathBuf::from(file.text)))
 }
 
 fn read_socket(section: &mut Section<'_>, key: &'static str, findings: &mut Findings) -> Option<SocketAddr> {
@@ -201,13 +246,26 @@ fn read_socket(section: &mut Section<'_>, key: &'static str, findings: &mut Find
     address
 }
 
-fn read_peers(items: &[Value], own: NodeId, findings: &mut Findings) -> Vec<PeerConfig> {
+fn read_peers(
+    items: &[Value],
+    own: NodeId,
+    listen: Option<SocketAddr>,
+    findings: &mut Findings,
+) -> Vec<PeerConfig> {
     let mut peers: Vec<PeerConfig> = Vec::with_capacity(items.len());
     for item in items {
         let Some(peer) = read_peer(item, findings) else { continue };
         if peer.id == own {
             let what = format!("the peer {} has this node's own id", peer.id);
             findings.wrong(item.place, what, "list the other nodes only, each with the id it has itself");
+        }
+        if Some(peer.address) == listen {
+            let what = format!("the peer {:?} has the address where this node listens itself", peer.name);
+            findings.wrong(
+                item.place,
+                what,
+                "list the other nodes only, each with the address it has itself",
+            );
         }
         if let Some(other) = peers.iter().find(|other| other.id == peer.id || other.address == peer.address) {
             let what = format!("the peers {:?} and {:?} have one id or one address", other.name, peer.name);

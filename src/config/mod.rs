@@ -189,13 +189,30 @@ impl fmt::Debug for HashSecret {
 /// Everything that is wrong in any of the sources.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
     let mut findings = Findings::default();
+    if is_nameless(sources, &mut findings) {
+        return Err(findings.into_problems());
+    }
     let Some(mut root) = read_document(sources.file.as_deref(), &mut findings) else {
         return Err(findings.into_problems());
     };
+    overrides::check_names(&sources.environment, &mut findings);
     overrides::apply_environment(&mut root, &sources.environment, &mut findings);
     overrides::apply_sets(&mut root, &sources.sets, &mut findings);
     let config = read_config(&root, sources, &mut findings);
     if findings.is_empty() { Ok(config) } else { Err(findings.into_problems()) }
+}
+
+/// Whether the file was to be named and was not; reports it.
+fn is_nameless(sources: &Sources, findings: &mut Findings) -> bool {
+    let is_empty = sources.file.as_deref().is_some_and(|path| path.as_os_str().is_empty());
+    if is_empty {
+        let by_variable =
+            sources.environment.iter().any(|(name, text)| name == CONFIG_VARIABLE && text.is_empty());
+        let what = if by_variable { CONFIG_VARIABLE } else { "--config" };
+        let help = "name a file there, or leave it out for ./openclaw-rating.toml or the built-in defaults";
+        findings.outside(format!("{what} is empty"), help);
+    }
+    is_empty
 }
 
 fn read_document(file: Option<&Path>, findings: &mut Findings) -> Option<Value> {
@@ -236,20 +253,26 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 fn read_config(root: &Value, sources: &Sources, findings: &mut Findings) -> Config {
     let mut root = Section::of("the configuration", root, findings);
     let policies = policy::read_policies(&mut root, findings);
-    let node = cluster::read_node(&mut root, &sources.environment, findings);
-    let cluster = cluster::read_cluster(&mut root, &node, findings);
+    let names = policy::names(&mut root);
+    let written = cluster::read_node(&mut root, &sources.environment, findings);
+    let cluster = cluster::read_cluster(&mut root, &written, findings);
+    let node = written.node;
     let state = state::read_state(&mut root, &sources.environment, findings);
     let around =
-        agent::Around { node: &node, cluster: cluster.as_ref(), state: state.as_ref(), policies: &policies };
+        agent::Around { node: &node, cluster: cluster.as_ref(), state: state.as_ref(), policies: &names };
     let agent = agent::read_agent(&mut root, &around, findings);
+    let server = server::read_server(&mut root, findings);
+    let admin =
+        admin::Around { listen: &server.listen, state: state.as_ref(), environment: &sources.environment };
+    let admin = admin::read_admin(&mut root, &admin, findings);
     let config = Config {
         agent,
         file: sources.file.clone(),
-        server: server::read_server(&mut root, findings),
+        server,
         table: read_table(&mut root, findings),
-        watched: read_watched(&mut root, &policies, findings),
+        watched: read_watched(&mut root, &names, findings),
         policies,
-        admin: admin::read_admin(&mut root, state.as_ref(), &sources.environment, findings),
+        admin,
         state,
         shutdown: read_shutdown(&mut root, findings),
         log_level: read_log_level(&mut root, findings),
@@ -277,7 +300,7 @@ fn lines_for(capacity: usize) -> usize {
     (capacity * 4).div_ceil(3).next_power_of_two().max(MIN_LINES)
 }
 
-fn read_watched(root: &mut Section<'_>, policies: &[PolicySpec], findings: &mut Findings) -> Vec<WatchedKey> {
+fn read_watched(root: &mut Section<'_>, policies: &[&str], findings: &mut Findings) -> Vec<WatchedKey> {
     let mut section = root.section("metrics", findings);
     let help = "write watch = [{ policy = \"login\", key = \"alice\" }]";
     let mut watched = Vec::new();
@@ -293,7 +316,7 @@ fn read_watched(root: &mut Section<'_>, policies: &[PolicySpec], findings: &mut 
     watched
 }
 
-fn read_watched_key(item: &Value, policies: &[PolicySpec], findings: &mut Findings) -> Option<WatchedKey> {
+fn read_watched_key(item: &Value, policies: &[&str], findings: &mut Findings) -> Option<WatchedKey> {
     let mut section = Section::of("an element of `watch`", item, findings);
     for name in ["policy", "key"] {
         if section.get(name).is_none() {
@@ -304,16 +327,11 @@ fn read_watched_key(item: &Value, policies: &[PolicySpec], findings: &mut Findin
     let policy = section.text("policy", "login", findings);
     let key = policy::read_key(&mut section, "key", findings);
     section.finish(findings);
-    let Text { text, place } = policy?;
-    if !policies.iter().any(|known| known.name == text) {
-        let names = || policies.iter().map(|known| known.name.as_str());
-        let help = section::did_you_mean(text, names()).unwrap_or_else(|| {
-            format!("the policies are {}", names().take(8).collect::<Vec<_>>().join(", "))
-        });
-        findings.missing(place, format!("there is no policy {text:?} to watch"), help);
+    let policy = policy?;
+    if !policy::check_known(policy, "watch", policies, findings) {
         return None;
     }
-    Some(WatchedKey { policy: text.to_owned(), key: String::from_utf8(key?).ok()? })
+    Some(WatchedKey { policy: policy.text.to_owned(), key: String::from_utf8(key?).ok()? })
 }
 
 fn read_shutdown(root: &mut Section<'_>, findings: &mut Findings) -> ShutdownConfig {
@@ -368,9 +386,17 @@ fn read_secret_file<const N: usize>(
             return None;
         }
     };
-    let secret = hex::decode(digits.trim());
+    let digits = digits.trim();
+    let secret = hex::decode(digits);
     if secret.is_none() {
-        findings.wrong(place, format!("the secret file {path} does not hold {what}"), help);
+        let found = digits.chars().count();
+        let but = if found == 2 * N { ", of which some are no such digits" } else { "" };
+        let what = format!(
+            "the secret file {path} does not hold {what}, which is {} hexadecimal digits: it has {found} \
+             characters{but}",
+            2 * N
+        );
+        findings.wrong(place, what, help);
     }
     secret
 }

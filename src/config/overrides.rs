@@ -11,6 +11,10 @@ use super::value::{Entry, Kind, Table, Value, parse_bare};
 /// What an environment variable that holds a setting begins with.
 const ENVIRONMENT_PREFIX: &str = "OPENCLAW_RATING__";
 
+/// The same with a slip of the hand. Kubernetes sets variables of services that begin so, none with two
+/// underscores in a row.
+const NEARLY_PREFIX: &str = "OPENCLAW_RATING_";
+
 struct Segment {
     name: String,
     place: Place,
@@ -37,6 +41,22 @@ pub(super) fn apply_environment(root: &mut Value, environment: &[(String, String
         }
         let value = parse_bare(&text, source, name.len() + 1);
         apply(root, &Override { path, value, ignore_case: true }, findings);
+    }
+}
+
+/// Reports what was to be a setting, and would be passed over.
+pub(super) fn check_names(environment: &[(String, String)], findings: &mut Findings) {
+    for (name, text) in environment {
+        let Some(rest) = name.strip_prefix(NEARLY_PREFIX) else { continue };
+        if rest.starts_with('_') || !rest.contains("__") {
+            continue;
+        }
+        let source = findings.add_source("the environment".to_owned(), format!("{name}={text}"), false);
+        findings.wrong(
+            Place::new(source, 0..name.len()),
+            format!("the variable {name} looks like a setting and is none"),
+            format!("did you mean {ENVIRONMENT_PREFIX}{rest}?"),
+        );
     }
 }
 

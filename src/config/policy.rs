@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::problem::{Findings, Place};
-use super::section::{Section, Text};
-use super::units::{WrittenRate, parse_rate};
+use super::section::{Section, Text, did_you_mean};
+use super::units::{UnitError, WrittenRate, parse_rate};
 use super::value::{Kind, Value};
 use crate::bucket::policy::{
     LimitSpec, MAX_BURST, MAX_KEY_BYTES, MAX_POLICIES, MAX_POLICY_NAME_BYTES, MAX_SLOTS, Matcher, Mode,
@@ -14,6 +14,8 @@ use crate::bucket::sharing::{Consistency, Partition, Share, Sharing};
 
 const MAX_METADATA: usize = 32;
 const MAX_METADATA_BYTES: usize = 256;
+/// More names than this are not listed in a suggestion.
+const MAX_LISTED: usize = 8;
 const EXAMPLE: &str =
     "add one:\n      [[policy]]\n      name = \"default\"\n      rate = \"100/s\"\n      burst = 200";
 
@@ -34,6 +36,32 @@ pub(super) fn read_policies(root: &mut Section<'_>, findings: &mut Findings) -> 
         findings.wrong(root.place(), what, "use a prefix where many keys share a limit");
     }
     policies
+}
+
+/// The names of all policies, also of those that are wrong: what speaks of one need not be wrong too.
+pub(super) fn names<'a>(root: &mut Section<'a>) -> Vec<&'a str> {
+    let Some(Value { kind: Kind::Array(items), .. }) = root.get("policy") else { return Vec::new() };
+    items.iter().filter_map(name_of).collect()
+}
+
+fn name_of(item: &Value) -> Option<&str> {
+    let Kind::Table(table) = &item.kind else { return None };
+    let Kind::Text(name) = &table.get("name")?.value.kind else { return None };
+    Some(name)
+}
+
+/// Reports that `named` is none of the policies. Where there are none, that is reported already.
+pub(super) fn check_known(named: Text<'_>, purpose: &str, names: &[&str], findings: &mut Findings) -> bool {
+    let Text { text, place } = named;
+    if names.contains(&text) {
+        return true;
+    }
+    if !names.is_empty() {
+        let list = || format!("the policies are {}", names[..names.len().min(MAX_LISTED)].join(", "));
+        let help = did_you_mean(text, names.iter().copied()).unwrap_or_else(list);
+        findings.missing(place, format!("there is no policy {text:?} to {purpose}"), help);
+    }
+    false
 }
 
 fn read_policy<'a>(
@@ -98,7 +126,10 @@ fn read_rate(section: &mut Section<'_>, findings: &mut Findings) -> Option<Writt
     parse_rate(text)
         .map_err(|error| {
             let what = format!("`rate` in {} is not usable: {text:?} {error}", section.label());
-            let help = "write tokens, a slash and a time: \"100/s\", \"5000/min\", \"10/5s\", \"1/day\"";
+            let help = match error {
+                UnitError::Rate(_) | UnitError::TooLarge => "choose a rate from \"1/day\" to \"10000000/s\"",
+                _ => "write tokens, a slash and a time: \"100/s\", \"5000/min\", \"10/5s\", \"1/day\"",
+            };
             findings.wrong(place, what, help);
         })
         .ok()
@@ -175,14 +206,14 @@ fn read_override(
     let rate = read_rate(&mut section, findings);
     let burst = section.integer("burst", 1..=MAX_BURST, findings);
     let (has_key, has_prefix) = (section.get("key").is_some(), section.get("prefix").is_some());
-    if has_key == has_prefix {
-        let what = "an override needs either `key` or `prefix`";
-        let help = "write key = \"alice\" for one key, or prefix = \"team-\" for all that begin so";
-        if has_key {
+    let help = "write key = \"alice\" for one key, or prefix = \"team-\" for all that begin so";
+    match (has_key, has_prefix) {
+        (true, true) => {
+            let what = "an override has both `key` and `prefix`, and may have one of them";
             findings.wrong(item.place, what, help);
-        } else {
-            findings.missing(item.place, what, help);
         }
+        (false, false) => findings.missing(item.place, "an override needs either `key` or `prefix`", help),
+        _ => {}
     }
     if section.get("rate").is_none() && section.get("burst").is_none() {
         findings.missing(item.place, "an override changes neither `rate` nor `burst`", "give one of them");

@@ -8,7 +8,9 @@ use super::section::{Section, Text};
 use super::{policy, read_bounded};
 
 /// The region of a node that has not been told, and needs none.
-pub(super) const NONE: &str = "local";
+const NONE: &str = "local";
+/// The settings that say where it is, of which one is given.
+pub(super) const SOURCES: [&str; 4] = ["region", "region_file", "region_env", "region_url"];
 /// A metadata service is on the host or beside it.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_METADATA_BYTES: u64 = 1024;

@@ -120,8 +120,12 @@ impl<'a> Section<'a> {
         {
             return Some(number);
         }
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        self.mistyped(key, value, &expected, "write the number without quotes or unit", findings);
+        let (least, most) = (range.start(), range.end());
+        let help = match value.kind {
+            Kind::Integer(_) => format!("choose a number from {least} to {most}"),
+            _ => "write the number without quotes or unit".to_owned(),
+        };
+        self.mistyped(key, value, &format!("a whole number from {least} to {most}"), &help, findings);
         None
     }
 

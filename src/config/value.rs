@@ -34,6 +34,11 @@ pub(super) enum Kind {
 }
 
 impl Value {
+    /// Whether it is an array that lists nothing.
+    pub(super) fn is_empty_array(&self) -> bool {
+        matches!(&self.kind, Kind::Array(items) if items.is_empty())
+    }
+
     /// What the value is, in words.
     pub(super) fn described(&self) -> String {
         match &self.kind {

@@ -127,10 +127,12 @@ impl<S: Service, C: Clock> Core<S, C> {
         let partial_bytes = parts.service.max_request_bytes() + RECEIVE_BYTES;
         let mut connections = Vec::new();
         connections.resize_with(places as usize, Connection::default);
+        let (sends, partials) = (places * 2, places.min(MAX_PARTIALS));
+        let bytes = sends as usize * SEND_BYTES + partials as usize * partial_bytes;
+        let no_memory = |source| DataPlaneError::Memory { bytes, source };
         Ok(Self {
-            sends: SendBuffers::new(places * 2, SEND_BYTES).map_err(DataPlaneError::Memory)?,
-            partials: PartialPool::new(places.min(MAX_PARTIALS), partial_bytes)
-                .map_err(DataPlaneError::Memory)?,
+            sends: SendBuffers::new(sends, SEND_BYTES).map_err(no_memory)?,
+            partials: PartialPool::new(partials, partial_bytes).map_err(no_memory)?,
             held: HeldBuffers::new(receives.count()),
             ring,
             receives,

@@ -47,6 +47,7 @@ impl ListenError {
                 "; ports below 1024 need CAP_NET_BIND_SERVICE, a socket path needs a writable directory"
             }
             io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address",
+            io::ErrorKind::AlreadyExists => "; remove it if nobody needs it, or name another path",
             io::ErrorKind::NotFound => "; the directory of the socket does not exist",
             _ => "",
         };
@@ -234,10 +235,18 @@ fn open_unix(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
 /// Removes a socket that a dead process left; one that answers is in use.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.file_type().is_socket() || answers(path) {
+    if !found.file_type().is_socket() {
+        return Err(no_socket(&found));
+    }
+    if answers(path) {
         return Err(io::ErrorKind::AddrInUse.into());
     }
     fs::remove_file(path)
+}
+
+fn no_socket(found: &fs::Metadata) -> io::Error {
+    let what = if found.is_dir() { "directory" } else { "file" };
+    io::Error::new(io::ErrorKind::AlreadyExists, format!("there is a {what}, which is no socket"))
 }
 
 /// Whether there is a listener, which is also so when it has no room for one more.
@@ -273,7 +282,10 @@ mod tests {
         drop(listeners);
         assert!(!path.exists());
         fs::write(&path, "a file, not a socket").unwrap();
-        assert!(unix(path).is_err());
+        for no_socket in [path.as_path(), directory.path()] {
+            let text = unix(no_socket.to_owned()).unwrap_err().to_string();
+            assert!(text.contains("no socket; remove it") && !text.contains("process"), "{text}");
+        }
     }
 
     #[test]

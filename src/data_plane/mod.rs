@@ -81,10 +81,18 @@ pub enum DataPlaneError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// No memory for buffers.
-    #[error("no memory for connections: {0}; lower [server] max_connections")]
-    Memory(io::Error),
+    #[error(
+        "no memory for connections ({bytes} bytes for one of the data threads): {source}; lower [server] \
+         max_connections"
+    )]
+    Memory {
+        /// What was asked for.
+        bytes: usize,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// No thread, or no descriptor.
-    #[error("cannot start a data thread: {0}")]
+    #[error("cannot start a data thread: {0}{hint}", hint = crate::limits::remedy(.0))]
     Thread(io::Error),
     /// A thread is gone.
     #[error("data thread {0} ended: {1}")]

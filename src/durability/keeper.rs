@@ -1,6 +1,6 @@
 //! The thread that keeps the state directory up to date, and what a start finds in it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use super::format::{self, Header, Record, SnapshotError, SnapshotWriter};
 use super::{Directory, DirectoryError, Epoch, HostTime, Store};
 use crate::api::{Health, Warning};
 use crate::bucket::kept::{KeptError, KeptTable, Provenance};
+use crate::bucket::named::NamedLimits;
 use crate::bucket::policy::{Limits, Policy, PolicySet, level_at};
 use crate::bucket::table::BucketTable;
 use crate::metrics::Family;
@@ -216,7 +217,7 @@ fn write_buckets(
             continue;
         }
         let id = [view.id.get() as u64, (view.id.get() >> 64) as u64];
-        writer.push(Record { policy: owner.identity, id, level: limits.clock().to_fixed(level) })?;
+        writer.push(Record { policy: owner.limits, id, level: limits.clock().to_fixed(level) })?;
     }
     Ok(())
 }
@@ -237,10 +238,11 @@ pub fn restore(
         Ok(None) => return info!("no snapshot in {}: all buckets start full", path.display()),
         Err(failure) => return warn!("{failure}; all buckets start full"),
     };
-    let limits = limits_by_policy(policies);
+    let named = NamedLimits::new(policies);
+    let limits_of = |identity: u64| policies.slot(named.slot(identity)?);
     let (host, mut restored) = (HostTime::read(), 0_u64);
     let read = format::read(file, key_print, |header, record| {
-        let Some(limits) = limits.get(&record.policy) else { return };
+        let Some(limits) = limits_of(record.policy) else { return };
         let age = Duration::from_nanos(host.since(header));
         restored += u64::from(restore_one(table, limits, &record, age, now));
     });
@@ -269,19 +271,16 @@ pub fn restore_kept(
     kept: &Kept,
     now: MonotonicNs,
 ) -> Result<(u64, u64), KeptError> {
-    let limits = limits_by_policy(policies);
+    let named = NamedLimits::new(policies);
+    let limits_of = |identity: u64| policies.slot(named.slot(identity)?);
     let mut restored = 0_u64;
     let found = old.read(here, host_monotonic_ns(), |bucket| {
-        let Some(limits) = limits.get(&bucket.policy) else { return };
+        let Some(limits) = limits_of(bucket.policy) else { return };
         let level = limits.clock().from_fixed(bucket.level);
         restored += u64::from(table.restore(bucket.id, limits, level, now));
     })?;
     kept.restored.fetch_add(restored, Ordering::Relaxed);
     Ok((restored, found))
-}
-
-fn limits_by_policy(policies: &PolicySet) -> HashMap<u64, &Limits> {
-    policies.iter().map(|policy| (policy.identity(), policy.default_limits())).collect()
 }
 
 /// False for a bucket that is full again.

@@ -23,6 +23,8 @@ pub const MAX_DURATION: Duration = Duration::from_secs(7 * 86_400);
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest host name, and a port.
 const MAX_HOST_BYTES: usize = 260;
+/// `sockaddr_un` has 108 bytes for the path and its terminating zero.
+const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// The longest key that the server takes.
 const MAX_KEY_BYTES: usize = 512;
 /// The longest name of a policy that is put in a request.
@@ -63,6 +65,9 @@ pub enum TargetError {
     /// An empty socket path.
     #[error("the socket path is missing")]
     SocketPath,
+    /// A socket path that no socket can have.
+    #[error("the socket path has {0} bytes; the most is {MAX_SOCKET_PATH_BYTES}")]
+    SocketPathLength(usize),
 }
 
 impl FromStr for Target {
@@ -70,7 +75,11 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() { Err(TargetError::SocketPath) } else { Ok(Self::Unix(path.into())) };
+            return match path.len() {
+                0 => Err(TargetError::SocketPath),
+                1..=MAX_SOCKET_PATH_BYTES => Ok(Self::Unix(path.into())),
+                bytes => Err(TargetError::SocketPathLength(bytes)),
+            };
         }
         if text.starts_with("https://") {
             return Err(TargetError::Tls);

@@ -96,6 +96,14 @@ impl Record {
         }
     }
 
+    /// An answer had an unexpected status; `detail`, what it says of it, is asked for of the first error only.
+    pub(super) fn refused(&mut self, status: u16, detail: impl FnOnce() -> Option<String>) {
+        self.first_error.get_or_insert_with(|| match detail() {
+            Some(detail) => format!("status {status}: {detail}"),
+            None => format!("status {status}"),
+        });
+    }
+
     /// `count` requests, or attempts to connect, ended so; `why` is kept of the first only.
     pub(super) fn failed(&mut self, kind: ErrorKind, count: u64, why: impl FnOnce() -> String) {
         self.errors[kind as usize] += count;

@@ -1,13 +1,17 @@
 //! Reading answers: HTTP/1.1 responses out of a stream that may be cut anywhere.
 //!
-//! A body is counted, not kept; of a head that is not complete at most [`MAX_HEAD_BYTES`] are kept.
+//! A body is counted, not kept, unless it says what is wrong; of a head that is not complete at most [`MAX_HEAD_BYTES`] are kept.
 
 use std::mem;
+
+use serde::Deserialize;
 
 /// The longest head that is read.
 pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// The longest body that is skipped.
 const MAX_BODY_BYTES: u64 = 16 << 20;
+/// What is kept of a body that says what is wrong.
+const MAX_PROBLEM_BYTES: usize = 1024;
 /// Most fields of a head.
 const MAX_FIELDS: usize = 64;
 
@@ -18,6 +22,13 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// Whether the server ends the connection after it.
     pub(super) closes: bool,
+}
+
+impl Answer {
+    /// Whether it is neither yes nor no.
+    pub(super) const fn is_unexpected(self) -> bool {
+        !matches!(self.status, 200 | 429)
+    }
 }
 
 /// Why a stream is no sequence of answers.
@@ -56,6 +67,8 @@ pub(super) struct ResponseReader {
     /// The beginning of a head whose rest has not arrived.
     head: Vec<u8>,
     body: Option<Body>,
+    /// The beginning of the last body that says what is wrong.
+    problem: Vec<u8>,
 }
 
 /// An answer whose head was read.
@@ -81,12 +94,17 @@ impl ResponseReader {
                 None => match self.read_head(&input[consumed..])? {
                     Some((bytes, body)) => {
                         consumed += bytes;
+                        self.problem.clear();
                         body
                     }
                     None => return Ok(Read { consumed: input.len(), answer: None }),
                 },
             };
             let skipped = body.remaining.min((input.len() - consumed) as u64);
+            if body.answer.is_unexpected() {
+                let room = MAX_PROBLEM_BYTES - self.problem.len();
+                self.problem.extend_from_slice(&input[consumed..][..room.min(skipped as usize)]);
+            }
             consumed += skipped as usize;
             if skipped < body.remaining {
                 self.body = Some(Body { remaining: body.remaining - skipped, ..body });
@@ -96,6 +114,17 @@ impl ResponseReader {
                 return Ok(Read { consumed, answer: Some(body.answer) });
             }
         }
+    }
+
+    /// What is wrong, in the server's words, if its last answer was unexpected and says so.
+    pub(super) fn detail(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Problem {
+            detail: String,
+        }
+        let Problem { detail } = serde_json::from_slice(&self.problem).ok()?;
+        // It goes to a terminal.
+        Some(detail.replace(char::is_control, " "))
     }
 
     /// Reads a head that ends in `input`, and how many bytes of it that took, or keeps what there is.

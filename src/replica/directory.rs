@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::bucket::named::NamedLimits;
 use crate::bucket::policy::{Limits, MAX_POLICIES, Policy, PolicySet};
 use crate::bucket::sharing::Sharing;
 
@@ -35,8 +36,7 @@ pub(super) struct Directory {
     rules: Vec<Rules>,
     /// Positions in `rules`, by slot.
     by_slot: Vec<Option<u16>>,
-    /// Slots of the limits in force, sorted by their identity.
-    by_identity: Vec<(u64, u16)>,
+    named: NamedLimits,
 }
 
 impl Directory {
@@ -48,10 +48,8 @@ impl Directory {
         let by_slot = (0..set.slots().len())
             .map(|slot| *positions.get(usize::from(set.owner(slot as u16)?.index))?)
             .collect();
-        let mut by_identity: Vec<(u64, u16)> =
-            set.limits_by_identity().map(|(identity, limits)| (identity, limits.slot())).collect();
-        by_identity.sort_unstable();
-        Self { set, rules, by_slot, by_identity }
+        let named = NamedLimits::new(&set);
+        Self { set, rules, by_slot, named }
     }
 
     /// The identity of the limits in a slot, and the limits; also of a policy that a reload
@@ -62,8 +60,7 @@ impl Directory {
 
     /// The limits in force of that identity, and the policy that they are of.
     pub(super) fn find(&self, identity: u64) -> Option<(&Rules, &Limits)> {
-        let position = self.by_identity.binary_search_by_key(&identity, |(identity, _)| *identity).ok()?;
-        self.of_slot(self.by_identity.get(position)?.1)
+        self.of_slot(self.named.slot(identity)?)
     }
 
     /// The policy that counts in a slot, and the limits there.

@@ -1,6 +1,5 @@
 //! What an entry of a peer does to a bucket.
 
-use super::directory::Rules;
 use super::node::Replica;
 use super::rule::{self, News};
 use super::{Applied, Arrival, Entry, NodeId};
@@ -136,14 +135,6 @@ const fn to_fixed(tokens: u64) -> u64 {
 }
 
 impl Replica {
-    /// The limits that an entry is of, or, where an override came or went here, those that its bucket has here.
-    fn rules_for(&self, entry: &Entry) -> Option<(&Rules, &Limits)> {
-        self.directory.find(entry.policy).or_else(|| {
-            let view = self.table.view(self.table.line(entry.id)?)?;
-            if view.id == entry.id { self.directory.of_slot(view.slot) } else { None }
-        })
-    }
-
     pub(super) fn merge(
         &mut self,
         from: NodeId,
@@ -153,7 +144,7 @@ impl Replica {
         now: MonotonicNs,
     ) -> Applied {
         let Some(column) = self.column(from) else { return Applied::UnknownNode };
-        let Some((rules, limits)) = self.rules_for(entry) else { return Applied::UnknownPolicy };
+        let Some((rules, limits)) = self.directory.find(entry.policy) else { return Applied::UnknownPolicy };
         let mut hearing = Hearing {
             table: &self.table,
             entry,

@@ -483,18 +483,15 @@ fn the_closer_to_its_limit_the_more_urgent_a_bucket_is() {
 
 #[test]
 fn a_key_of_an_override_is_heard_in_its_own_limits() {
-    let (mut a, mut b) = (Node::new(1, EVENTUAL), Node::new(2, EVENTUAL));
+    let (mut a, b) = (Node::new(1, EVENTUAL), Node::new(2, EVENTUAL));
     assert_eq!(b.drain(b"vip"), BURST * 10);
     a.hear(2, &b.entry(b"vip"));
     assert_eq!((a.level(b"vip"), a.drain(b"vip")), (BURST * 10, 0));
     assert!(b.charge(b"k", 1) && a.replica.directory.find(b.entry(b"k").policy).is_some());
-    // An override that this node does not have: the bucket is charged in the limits that it has here.
-    b.pass(100);
-    assert!(b.charge(b"vip", 7));
-    let said = Entry { policy: 7, ..b.entry(b"vip") };
-    assert!(matches!(a.hear(2, &said), Applied::Charged(7)));
-    a.pass(100);
-    assert_eq!(a.hear(2, &Entry { id: a.id(b"never"), ..said }), Applied::UnknownPolicy);
+    // An override that this node does not have is charged by the name of its policy.
+    let said = Entry { policy: b.entry(b"vip").policy ^ 1, id: a.id(b"other"), ..b.entry(b"k") };
+    assert!(matches!(a.hear(2, &said), Applied::FirstContact(_)));
+    assert_eq!(a.level(b"other"), 1);
 }
 
 #[test]

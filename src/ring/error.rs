@@ -43,7 +43,7 @@ pub enum RingError {
         source: io::Error,
     },
     /// Anything else.
-    #[error("io_uring: {0}")]
+    #[error("io_uring: {0}{hint}", hint = crate::limits::remedy(.0))]
     Other(io::Error),
 }
 
@@ -55,6 +55,14 @@ impl RingError {
             Some(Errno::INVAL) => Self::TooOld,
             Some(Errno::NOMEM) => Self::NoMemory(error),
             _ => Self::Other(error),
+        }
+    }
+
+    /// There is a ring already, so a call that is not there has been filtered out.
+    pub(super) fn from_enter(error: io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSYS) => Self::Forbidden,
+            _ => Self::from_setup(error),
         }
     }
 
@@ -77,6 +85,10 @@ mod tests {
         assert!(text(Errno::PERM).contains("kernel.io_uring_disabled"));
         assert!(text(Errno::INVAL).contains("Linux 6.1"));
         assert!(text(Errno::NOMEM).contains("LimitMEMLOCK"));
+        assert!(text(Errno::MFILE).contains("RLIMIT_NOFILE"));
+        for errno in [Errno::NOSYS, Errno::PERM] {
+            assert!(RingError::from_enter(errno.into()).to_string().contains("io_uring_enter"));
+        }
         let files = RingError::from_files(Errno::MFILE.into(), 7).to_string();
         assert!(files.contains("ulimit -n") && files.contains('7'));
     }

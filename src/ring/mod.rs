@@ -89,6 +89,8 @@ impl Ring {
             .map_err(RingError::from_setup)?;
         let ring = Self { uring, destinations: Vec::new() };
         ring.check_operations()?;
+        // A filter may forbid the one system call that nothing before this needs.
+        ring.uring.submitter().submit().map_err(RingError::from_enter)?;
         let files = ring.uring.submitter().register_files_sparse(config.files);
         files.map_err(|source| RingError::from_files(source, config.files))?;
         Ok(ring)

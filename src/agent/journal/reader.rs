@@ -91,6 +91,12 @@ impl Reader {
         })
     }
 
+    /// Whether there is no journal at all; one whose files are gone has a `head` still.
+    #[must_use]
+    pub fn finds_nothing(&self) -> bool {
+        self.files.is_empty() && self.head.is_none()
+    }
+
     /// Where the chain stands after what was read.
     pub(super) fn chain_end(&self) -> Chain {
         self.chain.unwrap_or(Chain::START)

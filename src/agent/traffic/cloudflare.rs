@@ -143,7 +143,7 @@ impl TrafficProvider for CloudflareRecord {
                 .to_owned(),
             format!(
                 "a record that is not proxied: clients keep the old address for up to its TTL, at least {MIN_TTL_S} s \
-                 (30 s on Enterprise); `automatic` is {AUTOMATIC_TTL_S} s, the [agent] section says {ttl_s} s"
+                 (30 s on Enterprise); `automatic` is {AUTOMATIC_TTL_S} s, [agent.traffic] or [agent.drill] says {ttl_s} s"
             ),
             "TTL and `proxied` are left as they are in the zone".to_owned(),
         ]

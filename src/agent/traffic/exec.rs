@@ -119,7 +119,9 @@ impl TrafficProvider for ExecProvider {
                  exit with {EXIT_CONFLICT} when they differ"
             ),
             format!("it is killed with all it started after {} s", self.command.timeout.as_secs()),
-            format!("clients keep the old answer for up to its TTL ({ttl_s} s in the [agent] section)"),
+            format!(
+                "clients keep the old answer for up to its TTL ({ttl_s} s by [agent.traffic] or [agent.drill])"
+            ),
         ]
     }
 }

@@ -3,6 +3,7 @@
 use super::providers::{client, provider_name, traffic};
 use crate::agent::secret::SecretSource;
 use crate::config::{AgentConfig, Failback, ProviderConfig, ScaleHow, SlackConfig, TrafficConfig};
+use crate::counted::counted;
 
 /// Lines for `check-config`, each with a name or without one.
 pub(in crate::cli) fn explain(agent: &AgentConfig) -> Vec<(&'static str, String)> {
@@ -23,7 +24,8 @@ pub(in crate::cli) fn explain(agent: &AgentConfig) -> Vec<(&'static str, String)
             pace.cooldown, pace.max_switches_per_day
         ),
     ));
-    lines.push(("", format!("{} witnesses; the public name is {}", agent.witnesses.len(), agent.public.url)));
+    let witnesses = counted(agent.witnesses.len(), "witness", "witnesses");
+    lines.push(("", format!("{witnesses}; the public name is {}", agent.public.url)));
     lines.extend(people(agent).into_iter().map(|line| ("", line)));
     lines.extend(record("traffic", &agent.traffic, agent));
     if let Some(drill) = &agent.drill {

@@ -28,7 +28,6 @@ use crate::agent::orders::AgentMode;
 use crate::agent::pager::Link;
 use crate::agent::signals::ProbeUrl;
 use crate::agent::types::Region;
-use crate::bucket::policy::PolicySpec;
 
 const MAX_LINKS: usize = 8;
 const MAX_LINK_CHARS: usize = 1024;
@@ -98,7 +97,7 @@ pub(super) struct Around<'a> {
     pub(super) node: &'a NodeConfig,
     pub(super) cluster: Option<&'a ClusterConfig>,
     pub(super) state: Option<&'a StateConfig>,
-    pub(super) policies: &'a [PolicySpec],
+    pub(super) policies: &'a [&'a str],
 }
 
 /// `None` without a section `[agent]`: then nobody watches.
@@ -260,9 +259,11 @@ fn check_mode(
     witnesses: &[WitnessConfig],
     findings: &mut Findings,
 ) {
+    // One that is written and could not be read has been reported as such.
+    let is_written = section.get("witness").is_some_and(|value| !value.is_empty_array());
     if mode == AgentMode::Automatic
         && witnesses.is_empty()
-        && section.get("witness").is_none()
+        && !is_written
         && let Some(value) = section.get("mode")
     {
         let what = "automatic mode needs a witness: a node that cannot see a region may itself be the one that is cut off";

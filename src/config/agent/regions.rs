@@ -10,6 +10,7 @@ use super::traffic::TrafficConfig;
 use crate::agent::secret::SecretSource;
 use crate::agent::signals::ProbeUrl;
 use crate::agent::types::Region;
+use crate::counted::counted;
 
 const MAX_REGIONS: usize = 8;
 const MAX_VALUES: usize = 16;
@@ -69,7 +70,8 @@ pub(super) fn read_regions(
     let help = "begin each region with a line `[[agent.region]]`";
     let items = agent.array("region", MAX_REGIONS, help, findings);
     if items.len() < 2 {
-        let what = format!("{} has {} regions; failing over takes two", agent.label(), items.len());
+        let regions = counted(items.len(), "region", "regions");
+        let what = format!("{} has {regions}; failing over takes two", agent.label());
         findings.missing(agent.place(), what, help);
     }
     let written: Vec<Written> = items.iter().filter_map(|item| read_region(item, findings)).collect();

@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::super::policy;
 use super::super::problem::Findings;
-use super::super::section::{Section, Text, did_you_mean};
+use super::super::section::{Section, Text};
 use super::super::units::parse_duration;
-use crate::bucket::policy::PolicySpec;
 
 const SHORT: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
 const LONG: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
@@ -197,23 +197,15 @@ fn read_failback(agent: &mut Section<'_>, findings: &mut Findings) -> Failback {
 
 pub(super) fn read_validation(
     agent: &mut Section<'_>,
-    policies: &[PolicySpec],
+    policies: &[&str],
     findings: &mut Findings,
 ) -> ValidationConfig {
     let mut section = agent.section("validation", findings);
     let policy = section.text("policy", "default", findings);
-    let names = || policies.iter().map(|policy| policy.name.as_str());
-    if let Some(Text { text, place }) = policy
-        && !names().any(|name| name == text)
-    {
-        let known = format!("the policies are {}", names().take(8).collect::<Vec<_>>().join(", "));
-        findings.missing(
-            place,
-            format!("there is no policy {text:?} to validate by"),
-            did_you_mean(text, names()).unwrap_or(known),
-        );
+    if let Some(policy) = policy {
+        policy::check_known(policy, "validate by", policies, findings);
     }
-    let first = names().next().unwrap_or_default();
+    let first = policies.first().copied().unwrap_or_default();
     let config = ValidationConfig {
         policy: policy.map_or(first, |policy| policy.text).to_owned(),
         rate_per_s: number(&mut section, "rate", 1..=MAX_LOAD_PER_S, 50, findings),

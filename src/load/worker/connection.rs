@@ -119,6 +119,9 @@ impl Connection {
             let Some(answer) = read.answer else { break };
             let pending = self.pending.pop_front().ok_or(ResponseError::Unasked)?;
             record.answered(answer.status, now.since(pending.due));
+            if answer.is_unexpected() {
+                record.refused(answer.status, || self.reader.detail());
+            }
             answers += 1;
             if answer.closes {
                 // Whatever follows is not to be believed (RFC 9112, 9.6).
@@ -165,6 +168,27 @@ mod tests {
         assert_eq!(connection.take_answers(&bytes, MonotonicNs(6000), &mut record).unwrap(), 2);
         assert_eq!((record.latency().min(), record.latency().max()), (1000, 5003), "to three digits");
         assert_eq!(connection.failures, 0);
+    }
+
+    #[test]
+    fn the_first_refusal_is_kept_in_the_words_of_the_server() {
+        let refusal = |status: u16, body: &str| {
+            format!("HTTP/1.1 {status} No\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        };
+        let long = format!("{{\"detail\":\"{}\"}}", "x".repeat(5000));
+        for (body, expected) in [
+            ("{\"title\":\"a\",\"detail\":\"no\\n policy\"}", "status 404: no  policy"),
+            ("<html>", "status 404"),
+            (long.as_str(), "status 404"),
+        ] {
+            let (mut connection, mut record) = (connection(&[1, 2, 3]), Record::new());
+            let bytes =
+                [ANSWER.to_vec(), refusal(404, body), refusal(503, "{\"detail\":\"later\"}")].concat();
+            for piece in bytes.chunks(7) {
+                connection.take_answers(piece, MonotonicNs(6), &mut record).unwrap();
+            }
+            assert_eq!((record.answers(), record.first_error()), (3, Some(expected)));
+        }
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl TrafficProvider for Route53 {
     fn limits(&self, ttl_s: u32) -> Vec<String> {
         vec![
             "a change reaches all of Route 53's servers within about 60 s; the agent waits until it is INSYNC".to_owned(),
-            format!("clients keep the old answer for up to its TTL ({ttl_s} s in the [agent] section) after that"),
+            format!("clients keep the old answer for up to its TTL ({ttl_s} s by [agent.traffic] or [agent.drill]) after that"),
             "alias records are refused: they have no values and no TTL of their own".to_owned(),
             "all changes of one switch go into one batch, which is done as a whole or not at all".to_owned(),
         ]
