@@ -124,8 +124,13 @@ impl Story {
 
     /// Every task ends as it should.
     pub(super) fn settle(&mut self) {
-        while let Some(at) = self.open.iter().position(|task| Some(task.work.step()) != self.holds) {
-            let task = self.open.remove(at);
+        while self.settle_one() {}
+    }
+
+    /// One task ends as it should, if there is one.
+    pub(super) fn settle_one(&mut self) -> bool {
+        let at = self.open.iter().position(|task| Some(task.work.step()) != self.holds);
+        if let Some(task) = at.map(|at| self.open.remove(at)) {
             let ended = match &task.work {
                 Work::ReadRecord => Ended::Found(self.record.clone()),
                 Work::WriteRecord { wanted, .. } | Work::RestoreRecord { wanted, .. } => {
@@ -139,6 +144,7 @@ impl Story {
             };
             self.end(&task, ended);
         }
+        at.is_some()
     }
 
     pub(super) fn end(&mut self, task: &Task, ended: Ended) {
