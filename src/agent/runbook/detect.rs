@@ -209,6 +209,9 @@ impl Runbook {
     }
 
     pub(super) fn acknowledged(&mut self, head: &mut Head, approval: Approval, until: UnixMs) -> Next {
+        if let Some(next) = self.goes_on_late(head, &approval) {
+            return next;
+        }
         if let Some(why) = self.comes_to_nothing(head) {
             return Next::Close(why);
         }
@@ -223,6 +226,9 @@ impl Runbook {
     }
 
     pub(super) fn auto_approved(&mut self, head: &mut Head, until: UnixMs) -> Next {
+        if let Some(next) = self.goes_on_late(head, &Approval::Policy) {
+            return next;
+        }
         if let Some(why) = self.comes_to_nothing(head) {
             return Next::Close(why);
         }
@@ -248,6 +254,16 @@ impl Runbook {
             ));
         }
         Next::Stay(State::Declined { until })
+    }
+
+    /// A run that gave way, or was approved anew, wrote after all.
+    fn goes_on_late(&mut self, head: &mut Head, approval: &Approval) -> Option<Next> {
+        let change = self.shows_late(head)?;
+        let target = change.after.difference(&change.before).chain(&change.after).next()?.clone();
+        self.journal_plan(head, Some(&target), approval.text());
+        let until = self.now.after_ms(self.config.timing.run_ms);
+        let run = Run { target, approval: approval.clone(), until };
+        Some(self.go_on_with(head, run, change))
     }
 
     fn begin_run(&mut self, head: &Head, approval: Approval, until: UnixMs) -> Next {

@@ -59,6 +59,22 @@ fn a_write_that_takes_effect_late_is_tried_and_reported() {
 }
 
 #[test]
+fn a_write_that_takes_effect_while_it_waits_for_approval_anew_is_tried_and_reported() {
+    let mut story = Story::new(config());
+    story.assess(eu_is_dead());
+    story.pass_slowly_ms(1_500);
+    story.end_step(Step::Preflight, Ended::Done { detail: "well".to_owned() });
+    story.pass_slowly_ms(500);
+    story.fail_step(Step::WriteRecord, Failure::NotDone);
+    story.order(Command::Start { from: region("eu"), to: None, why: String::new() }).unwrap();
+    // It is not elected any more, so that it does not go on at once.
+    story.assess(Assessment { elected: false, ..eu_is_dead() });
+    story.record = record(&["192.0.2.2"]);
+    story.pass_ms(20_000);
+    assert_eq!((story.count(Step::WriteRecord), story.count(Step::Validate)), (1, 1), "{:?}", story.phases());
+}
+
+#[test]
 fn a_preflight_that_nobody_answered_does_not_count_against_the_target() {
     for (failure, is_over) in [(Failure::Unknown, false), (Failure::NotDone, false), (Failure::Refused, true)]
     {
