@@ -17,6 +17,8 @@ pub(super) struct Story {
     pub(super) record: RecordState,
     pub(super) journal: Vec<Line>,
     pub(super) journal_fails: bool,
+    /// The runbook began without its journal, which cannot be opened yet.
+    pub(super) is_late: bool,
     /// Handed out and not ended.
     pub(super) open: Vec<Task>,
     /// All that was ever handed out.
@@ -66,6 +68,7 @@ impl Story {
             record: record(&["192.0.2.1"]),
             journal: vec![],
             journal_fails: false,
+            is_late: false,
             open: vec![],
             performed: vec![],
             assessment: Assessment::default(),
@@ -174,6 +177,23 @@ impl Story {
     pub(super) fn restart(&mut self) {
         self.open.clear();
         self.runbook = Runbook::resume(self.config.clone(), self.now, self.journal.clone());
+    }
+
+    /// The agent begins again, and the journal is in the hands of another process.
+    pub(super) fn restart_without_journal(&mut self) {
+        self.open.clear();
+        self.runbook = Runbook::new(self.config.clone(), self.now);
+        (self.journal_fails, self.is_late) = (true, true);
+        self.feed(Event::JournalFailed { why: "in use by another process".to_owned() });
+    }
+
+    /// The journal can be written again, or is opened.
+    pub(super) fn open_journal(&mut self) {
+        if std::mem::take(&mut self.is_late) {
+            self.runbook = self.runbook.catch_up(self.now, self.journal.clone());
+        }
+        self.journal_fails = false;
+        self.feed(Event::JournalBack);
     }
 
     pub(super) fn count(&self, step: Step) -> usize {
