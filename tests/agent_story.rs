@@ -180,10 +180,14 @@ fn without_room_for_its_journal_the_agent_pages_and_serves_and_moves_once_there_
     assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial));
     assert_says(&us.get("/v1/check/api/somebody"), &["HTTP/1.1 200"]);
     assert_says(&told(us.directory(), "failover status"), &["journal"]);
+    assert_says(&told(us.directory(), "failover freeze --why network"), &["frozen", "not durable"]);
     assert_eq!(story.pager.count("resolve", journal_key), 0);
     fs::remove_file(filler).unwrap();
     story.pager.until_about("resolve", journal_key);
     assert_eq!(desk.webhook(&acknowledged).status, 200);
+    until("the freeze", || told(us.directory(), "audit show").contains("signal frozen raised"));
+    assert_eq!(story.dns.values(), [EU]);
+    assert_says(&told(us.directory(), "failover thaw"), &["thawed"]);
     until("the record", || story.dns.values() == [US]);
     story.pager.until_about("resolve", PAGE_KEY);
     until("the report", || is_reported(&us));

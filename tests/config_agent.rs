@@ -136,6 +136,22 @@ fn what_must_hold_between_the_parts_is_checked() {
             vec!["takes one value of \"us\", not 2"],
         ),
         (
+            vec![
+                (
+                    "provider = \"exec\"\ncommand = [\"/bin/true\"]",
+                    "provider = \"cloudflare_lb\"\ntoken_file = \"/t\"\nzone_id = \"z\"\naccount_id = \"a\"\nload_balancer_id = \"l\"",
+                ),
+                ("name = \"us\"\n", "name = \"us\"\nweight = 3\n"),
+            ],
+            "",
+            vec!["\"us\" has a weight, and a pool is enabled or disabled only"],
+        ),
+        (
+            vec![("command = [\"/bin/true\"]", "command = [\"/bin/true\"]\ntimeout = \"30s\"")],
+            "",
+            vec!["from 100ms to 25s"],
+        ),
+        (
             vec![(
                 "provider = \"exec\"\ncommand = [\"/bin/true\"]",
                 "provider = \"route53\"\nzone_id = \"Z1\"\naccess_key_id = \"A\"\nsecret_access_key_file = \"/s\"\nset_identifiers = [\"eu\"]",

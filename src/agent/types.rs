@@ -136,6 +136,11 @@ pub const DOWN_PREFIX: &str = "region_down/";
 /// A region whose incident has ended while it is down is journalled again under its name behind this.
 pub const SPENT_PREFIX: &str = "region_spent/";
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// One line of the journal: what was seen, decided, or is about to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
@@ -166,6 +171,9 @@ pub enum Entry {
         cause: Cause,
         /// Who approved it, with the reason; nobody yet when it is empty.
         approved_by: String,
+        /// Whether a person named the target; else it was chosen, and may be chosen anew.
+        #[serde(default, skip_serializing_if = "is_false")]
+        asked: bool,
     },
     /// The incident moved on.
     Moved {

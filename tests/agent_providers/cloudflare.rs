@@ -175,6 +175,36 @@ fn someone_elses_change_stops_the_switch() {
     assert_eq!(cloudflare.content(), "203.0.113.9");
 }
 
+/// Somebody edits between the comparison and the change.
+struct Raced<P> {
+    provider: P,
+    world: Arc<Mutex<World>>,
+}
+
+impl<P: TrafficProvider> Raced<P> {
+    fn put(&mut self, expected: &RecordState, wanted: &RecordState) -> Result<(), TrafficError> {
+        self.provider.read().unwrap();
+        let mut world = self.world.lock().unwrap();
+        world.records[0]["content"] = json!("203.0.113.9");
+        world.order.reverse();
+        drop(world);
+        self.provider.put(expected, wanted)
+    }
+}
+
+#[test]
+fn an_edit_right_before_the_change_is_left_alone() {
+    let cloudflare = cloudflare();
+    let world = || Arc::clone(&cloudflare.world);
+    let mut raced = Raced { provider: cloudflare.record("good-token"), world: world() };
+    let error = raced.put(&record(NAME, &["192.0.2.1"]), &record(NAME, &["198.51.100.1"])).unwrap_err();
+    assert!(matches!(error, TrafficError::Conflict { .. }), "{error}");
+    let mut raced = Raced { provider: cloudflare.balancer(), world: world() };
+    let error = raced.put(&pools(&["p2", "p1"], &[0, 1]), &pools(&["p2", "p1"], &[1, 0])).unwrap_err();
+    assert!(matches!(error, TrafficError::Conflict { .. }), "{error}");
+    assert!(cloudflare.fake.lines().iter().all(|line| !line.starts_with("PATCH")));
+}
+
 #[test]
 fn a_change_whose_answer_was_lost_is_seen_and_not_repeated() {
     for fault in [Fault::SilentAfterwards, Fault::CloseAfterwards, Fault::Garble("<html>"), Fault::CutShort] {
@@ -318,8 +348,8 @@ fn pools_are_enabled_first_reordered_then_disabled_as_planned() {
 fn a_switch_of_pools_that_stops_half_way_says_so() {
     let cloudflare = cloudflare();
     let mut provider = cloudflare.balancer();
-    // Three reads, one change that works, one that does not.
-    cloudflare.fake.inject(std::iter::repeat_n(Fault::Pass, 4).chain([status(500)]));
+    // Three reads, the same again, one change that works, one that does not.
+    cloudflare.fake.inject(std::iter::repeat_n(Fault::Pass, 7).chain([status(500)]));
     let error = provider.write(&pools(&["p1", "p2"], &[1, 0]), &pools(&["p2", "p1"], &[1, 0])).unwrap_err();
     assert!(matches!(error, TrafficError::InPart { .. }), "{error}");
     assert_says(&error.to_string(), &["only in part", "HTTP 500", "set it by hand"]);

@@ -15,6 +15,11 @@ use crate::agent::types::{RecordState, Region, Step, UnixMs};
 const ACKNOWLEDGED: &str = "incident.acknowledged";
 /// Alerts of one notification that are looked at.
 const MAX_ALERTS: usize = 64;
+/// A page's key has room for as much of an alert's name and fingerprint.
+const MAX_NAME: usize = 64;
+const MAX_FINGERPRINT: usize = 32;
+/// A page and a line of the journal say no more of an alert.
+const MAX_SAID: usize = 1000;
 
 impl Pilot {
     pub(super) fn obey(&mut self, request: OrderRequest) {
@@ -44,9 +49,23 @@ impl Pilot {
             Order::Thaw => Command::Thaw,
             Order::Drill => Command::Drill,
         };
+        let stops = matches!(command, Command::Abort | Command::Freeze { .. });
         let accepted = self.runbook.command(now, command, who)?;
+        if stops {
+            self.stop_what_has_not_begun();
+        }
         self.carry_out(accepted.actions);
-        Ok(OrderAnswer::Accepted { what: accepted.what })
+        Ok(OrderAnswer::Accepted { what: self.with_its_durability(accepted.what) })
+    }
+
+    /// Who ordered must know when a restart would forget it.
+    fn with_its_durability(&self, what: String) -> String {
+        if self.ledger.failing().is_none() {
+            return what;
+        }
+        format!(
+            "{what}; it is not durable, since the journal cannot be written: a restart before it can forgets this"
+        )
     }
 
     fn witness(&self, now: UnixMs, region: Region) -> Result<OrderAnswer, OrderRefused> {
@@ -176,6 +195,11 @@ impl Pilot {
     }
 }
 
+/// The beginning of `text`, in characters.
+fn cut(text: &str, most: usize) -> &str {
+    text.char_indices().nth(most).map_or(text, |(end, _)| &text[..end])
+}
+
 fn notice_of(alert: &Alert) -> Notice {
     let text = |key| alert.annotations.get(key).map(String::as_str);
     let severity = match alert.labels.get("severity").map(String::as_str) {
@@ -186,9 +210,10 @@ fn notice_of(alert: &Alert) -> Notice {
     };
     let name = if alert.name().is_empty() { "an alert without a name" } else { alert.name() };
     let said = text("summary").or_else(|| text("description")).unwrap_or("it says nothing more");
+    let (name, said) = (cut(name, MAX_NAME), cut(said, MAX_SAID));
     Notice {
         name: "alert".to_owned(),
-        subject: format!("{name}/{}", alert.fingerprint),
+        subject: format!("{name}/{}", cut(&alert.fingerprint, MAX_FINGERPRINT)),
         raised: alert.firing,
         severity,
         detail: format!("{name}: {said}"),
@@ -220,6 +245,14 @@ mod tests {
             (notice.subject.as_str(), notice.detail.as_str()),
             ("TokensLow/ab12", "TokensLow: few are left")
         );
+        let huge = "ä".repeat(1 << 20);
+        let long = Alert {
+            labels: map(&[("alertname", &huge)]),
+            annotations: map(&[("summary", &huge)]),
+            ..alert.clone()
+        };
+        let long = notice_of(&long);
+        assert!(long.subject.ends_with("ä/ab12") && long.subject.len() + long.detail.len() < 3000);
         let bare = notice_of(&Alert { firing: false, labels: map(&[]), annotations: map(&[]), ..alert });
         assert_eq!((bare.severity, bare.raised), (Severity::Warning, false));
     }

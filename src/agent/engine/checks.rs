@@ -88,6 +88,19 @@ pub(super) fn check_replication(peers: &[PeerVital], bars: &TargetBars) -> Check
     Check { name, is_good, detail: seen.join(", ") }
 }
 
+/// Whether a node of a target in another region has heard what this one admitted, and tells what it admits. One
+/// that is not heard may know nothing of it.
+#[must_use]
+pub(super) fn check_peers_of(node: u8, heard: &[PeerVital], bars: &TargetBars) -> Check {
+    let present: Vec<PeerVital> =
+        heard.iter().filter(|peer| peer.node == node && peer.is_present).cloned().collect();
+    if present.is_empty() {
+        let detail = format!("node {node} of it is not heard over the replication link");
+        return Check { name: "replication", is_good: false, detail };
+    }
+    check_replication(&present, bars)
+}
+
 /// What the synthetic load came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct LoadSeen {

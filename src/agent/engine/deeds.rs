@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam::channel::Sender;
 use serde_json::{Map, Value};
 
+use super::brake::{Brake, Job};
 use super::caller::Call;
 use super::hands::{not_done, refused};
 use super::informer::Tell;
@@ -63,7 +64,8 @@ pub struct DeedParts {
 
 pub(super) struct Deeds {
     pub(super) parts: DeedParts,
-    pub(super) hands: Sender<Task>,
+    pub(super) hands: Sender<Job>,
+    pub(super) brake: Arc<Brake>,
     pub(super) caller: Sender<Call>,
     pub(super) informer: Sender<Tell>,
     pub(super) cut_short: Arc<AtomicBool>,
@@ -148,7 +150,7 @@ impl Deeds {
             }
             Work::CommitRegion { region } => self.commit(task, region),
             Work::WriteReport => self.report(task, context),
-            _ => hand_over(&self.hands, task.clone()),
+            _ => hand_over(&self.hands, Job::of(task.clone())),
         }
     }
 

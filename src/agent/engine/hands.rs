@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::{Receiver, Sender};
 
-use super::checks::{TargetBars, check_health, check_replication, check_tokens, sum_up};
+use super::brake::{Brake, Job};
+use super::checks::{TargetBars, check_health, check_peers_of, check_replication, check_tokens, sum_up};
 use super::message::Finished;
 use super::trial::Trial;
+use super::watch::PeerPlace;
 use crate::agent::runbook::{Ended, Failure, Task, Work};
-use crate::agent::scale::{Scaled, Scaler};
+use crate::agent::scale::{ScaleError, Scaled, Scaler};
 use crate::agent::signals::Probe;
 use crate::agent::traffic::{POOLS, TrafficError, TrafficProvider, Visibility, Written};
 use crate::agent::types::{RecordState, Region};
@@ -42,6 +44,14 @@ pub struct Hands {
     pub cut_short: Arc<AtomicBool>,
 }
 
+/// Where the hands are, and what holds them back.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings {
+    pub(super) own_region: Region,
+    pub(super) peers: Vec<PeerPlace>,
+    pub(super) brake: Arc<Brake>,
+}
+
 impl std::fmt::Debug for Hands {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hands").field("bars", &self.bars).finish_non_exhaustive()
@@ -50,27 +60,34 @@ impl std::fmt::Debug for Hands {
 
 impl Hands {
     /// Does what is asked until nobody asks any more.
-    pub(super) fn run<M: From<Finished>>(mut self, tasks: &Receiver<Task>, done: &Sender<M>) {
-        for task in tasks {
+    pub(super) fn run<M: From<Finished>>(
+        mut self,
+        around: &Surroundings,
+        jobs: &Receiver<Job>,
+        done: &Sender<M>,
+    ) {
+        for job in jobs {
             self.cut_short.store(false, Ordering::Relaxed);
-            let ended = self.perform(&task).unwrap_or_else(|ended| ended);
-            if done.send(Finished { task: task.id, ended }.into()).is_err() {
+            let ended = self.perform(&job, around).unwrap_or_else(|ended| ended);
+            if done.send(Finished { task: job.task.id, ended }.into()).is_err() {
                 return;
             }
         }
     }
 
-    fn perform(&mut self, task: &Task) -> Result<Ended, Ended> {
+    fn perform(&mut self, job: &Job, around: &Surroundings) -> Result<Ended, Ended> {
+        job.may_begin(&around.brake).map_err(not_done)?;
+        let task = &job.task;
         match &task.work {
             Work::ReadRecord => {
                 let read = self.record(task)?.provider.read();
                 read.map(Ended::Found).map_err(of_traffic)
             }
             Work::WriteRecord { expected, wanted } | Work::RestoreRecord { expected, wanted } => {
-                self.write(task, expected, wanted)
+                self.write(job, &around.brake, (expected, wanted))
             }
             Work::AwaitVisible { wanted } => self.look(task, wanted),
-            Work::Preflight { target } => self.preflight(target),
+            Work::Preflight { target } => self.preflight(target, around),
             Work::Validate { record, .. } => self.validate(task, record),
             Work::Scale => self.scale(),
             _ => Err(not_done("this is not done by the hands")),
@@ -84,9 +101,15 @@ impl Hands {
         self.shadow.as_mut().ok_or_else(|| refused("there is no shadow record. Write [agent.drill] for one"))
     }
 
-    fn write(&mut self, task: &Task, expected: &RecordState, wanted: &RecordState) -> Result<Ended, Ended> {
-        let provider = &mut self.record(task)?.provider;
-        let written = provider.write(expected, wanted).map_err(of_traffic)?;
+    fn write(
+        &mut self,
+        job: &Job,
+        brake: &Brake,
+        (expected, wanted): (&RecordState, &RecordState),
+    ) -> Result<Ended, Ended> {
+        let provider = &mut self.record(&job.task)?.provider;
+        let may_begin = || job.may_begin(brake);
+        let written = provider.write_while(&may_begin, expected, wanted).map_err(of_traffic)?;
         Ok(done(match written {
             Written::Changed => format!("{} is now {}", wanted.name, wanted.values.join(", ")),
             Written::AlreadyThere => format!("{} was {} already", wanted.name, wanted.values.join(", ")),
@@ -101,15 +124,19 @@ impl Hands {
         }
     }
 
-    /// The target by itself: its nodes' health, and what this node, one of its own, knows of the rest.
-    fn preflight(&self, target: &Region) -> Result<Ended, Ended> {
+    /// The target by itself: its nodes' health, and what this node knows of the rest. One of another region knows
+    /// of that by the link: its own tokens say nothing.
+    fn preflight(&self, target: &Region, around: &Surroundings) -> Result<Ended, Ended> {
         let probes = self.health.get(target).map(Vec::as_slice).unwrap_or_default();
         let sights: Vec<_> = probes.iter().map(|probe| (probe.url.to_string(), probe.look())).collect();
-        let checks = [
-            check_health(&sights),
-            check_tokens(&self.published.vitals.load(), &self.bars),
-            check_replication(&self.published.peers.load(), &self.bars),
-        ];
+        let (vitals, heard) = (self.published.vitals.load(), self.published.peers.load());
+        let mut checks = vec![check_health(&sights)];
+        if *target == around.own_region {
+            checks.extend([check_tokens(&vitals, &self.bars), check_replication(&heard, &self.bars)]);
+        } else {
+            let nodes = around.peers.iter().filter(|peer| peer.region == *target).map(|peer| peer.node);
+            checks.extend(nodes.map(|node| check_peers_of(node, &heard, &self.bars)));
+        }
         sum_up(&checks).map(done).map_err(refused)
     }
 
@@ -127,7 +154,7 @@ impl Hands {
         let Some((scaler, replicas)) = &mut self.scaler else {
             return Err(refused("nothing is scaled: there is no [agent.scale]"));
         };
-        match scaler.raise(*replicas).map_err(|error| not_done(error.to_string()))? {
+        match scaler.raise(*replicas).map_err(of_scaling)? {
             Scaled::Raised { from, to } => Ok(done(format!("raised from {from} to {to}"))),
             Scaled::Enough { replicas } => Ok(done(format!("there are {replicas} already"))),
         }
@@ -159,6 +186,11 @@ fn of_traffic(error: TrafficError) -> Ended {
     Ended::Failed { failure, why }
 }
 
+fn of_scaling(error: ScaleError) -> Ended {
+    let failure = if error.may_have_happened() { Failure::Unknown } else { Failure::NotDone };
+    Ended::Failed { failure, why: error.to_string() }
+}
+
 /// The values that take traffic.
 fn serving(state: &RecordState) -> Vec<String> {
     let serves = |at: usize| state.weights.get(at).is_none_or(|weight| *weight > 0);
@@ -173,9 +205,8 @@ mod tests {
 
     use super::*;
     use crate::agent::runbook::TaskId;
-    use crate::agent::scale::ScaleError;
     use crate::agent::signals::{ProbeUrl, Resolver, trust};
-    use crate::metrics::{Vitals, WatchedVital};
+    use crate::metrics::{PeerVital, Vitals, WatchedVital};
 
     /// A record in memory, which its zone shows or not.
     struct Paper {
@@ -267,12 +298,25 @@ mod tests {
 
     /// How a task ends.
     fn ended(hands: Hands, is_drill: bool, work: Work) -> Ended {
-        let (task, tasks) = bounded(1);
+        ended_among(hands, &around(), Task { is_drill, ..task(work) })
+    }
+
+    fn task(work: Work) -> Task {
+        Task { id: TaskId(7), incident: None, attempt: 1, timeout_ms: 1000, is_drill: false, work }
+    }
+
+    /// A node of `eu`, whose peer 2 is of `us`.
+    fn around() -> Surroundings {
+        let peers = vec![PeerPlace { node: 2, region: Region("us".to_owned()) }];
+        Surroundings { own_region: Region("eu".to_owned()), peers, brake: Arc::default() }
+    }
+
+    fn ended_among(hands: Hands, around: &Surroundings, task: Task) -> Ended {
+        let (job, jobs) = bounded(1);
         let (done, finished) = bounded::<Finished>(1);
-        task.send(Task { id: TaskId(7), incident: None, attempt: 1, timeout_ms: 1000, is_drill, work })
-            .unwrap();
-        drop(task);
-        hands.run(&tasks, &done);
+        job.send(Job::of(task)).unwrap();
+        drop(job);
+        hands.run(around, &jobs, &done);
         let Finished { task, ended } = finished.recv().unwrap();
         assert_eq!(task, TaskId(7));
         ended
@@ -309,6 +353,50 @@ mod tests {
         let look = || Work::AwaitVisible { wanted: state(&["192.0.2.1"]) };
         assert!(matches!(ended(hands(&["192.0.2.1"], true), false, look()), Ended::Done { .. }));
         assert_eq!(failure(&ended(hands(&["192.0.2.1"], false), false, look())), &Failure::NotDone);
+    }
+
+    #[test]
+    fn a_write_does_not_begin_once_its_time_is_over_or_it_was_stopped() {
+        let write = || Work::WriteRecord { expected: state(&["192.0.2.1"]), wanted: state(&["192.0.2.2"]) };
+        let stopped = around();
+        stopped.brake.stop_up_to(TaskId(7));
+        let late = Task { timeout_ms: 0, ..task(write()) };
+        for (around, task) in [(stopped.clone(), task(write())), (around(), late)] {
+            let ended = ended_among(hands(&["192.0.2.1"], true), &around, task);
+            assert_eq!(failure(&ended), &Failure::NotDone);
+        }
+        let next = Task { id: TaskId(8), ..task(write()) };
+        let (job, jobs) = bounded(1);
+        let (done, finished) = bounded::<Finished>(1);
+        job.send(Job::of(next)).unwrap();
+        drop(job);
+        hands(&["192.0.2.1"], true).run(&stopped, &jobs, &done);
+        assert!(
+            matches!(finished.recv().unwrap().ended, Ended::Done { .. }),
+            "what is ordered later is done"
+        );
+    }
+
+    #[test]
+    fn a_target_of_another_region_is_judged_by_its_own_nodes_and_not_by_this_one() {
+        let peer = |is_present, is_synced, lag_ms| {
+            let lag = Duration::from_millis(lag_ms);
+            PeerVital { node: 2, is_present, is_synced, phi: 0.0, lag }
+        };
+        let why = |peer: PeerVital| {
+            let hands = hands(&["192.0.2.1"], true);
+            let watched = vec![WatchedVital { key: "api/a".to_owned(), share: 0.1 }];
+            hands.published.vitals.store(Arc::new(Vitals { watched, ..Vitals::default() }));
+            hands.published.peers.store(Arc::new(vec![peer]));
+            let ended = ended(hands, false, Work::Preflight { target: Region("us".to_owned()) });
+            let Ended::Failed { why, .. } = ended else { panic!("{ended:?}") };
+            assert!(!why.contains("tokens"), "{why}");
+            why
+        };
+        assert!(why(peer(false, true, 0)).contains("not heard"));
+        assert!(why(peer(true, false, 0)).contains("not told all"));
+        assert!(why(peer(true, true, 9_000)).contains("behind"));
+        assert!(!why(peer(true, true, 0)).contains("replication"));
     }
 
     #[test]

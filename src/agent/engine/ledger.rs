@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tracing::error;
+
 use crate::agent::journal::{Journal, JournalError, Line, Options, ReadError};
 use crate::agent::types::{Entry, IncidentId, UnixMs};
 
@@ -78,6 +80,11 @@ impl Ledger {
         let Some(journal) = &mut self.journal else { return false };
         match journal.append(now, incident, entry) {
             Ok(_) => true,
+            // The disk has no part in it: the next line may be written.
+            Err(error @ JournalError::TooLong) => {
+                error!("{error}");
+                false
+            }
             Err(error) => {
                 self.fail(error.to_string(), now);
                 false
@@ -142,6 +149,16 @@ mod tests {
         let (ledger, past) = Ledger::open(path);
         assert_eq!(past, [(UnixMs(5), None, started())]);
         assert!(ledger.failing().is_none() && ledger.errors() == 0);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_no_fault_of_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut ledger, _) = Ledger::open(directory.path().join("journal"));
+        let mode = "x".repeat(300 << 10);
+        let long = Entry::Started { version: String::new(), mode };
+        assert!(!ledger.append(UnixMs(5), None, &long) && ledger.failing().is_none());
+        assert!(ledger.append(UnixMs(6), None, &started()));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! What is about to be done is in the journal (`ledger`) before it is handed on.
 
 mod answers;
+mod brake;
 mod caller;
 mod checks;
 mod clock;
@@ -15,6 +16,7 @@ mod hands;
 mod informer;
 mod ledger;
 mod message;
+mod pages;
 mod pilot;
 mod report;
 mod seen;
@@ -30,15 +32,18 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, bounded};
 
+use brake::Brake;
 pub use caller::Caller;
 pub use checks::TargetBars;
 use clock::AgentClock;
 use deeds::Deeds;
 pub use deeds::{DeedParts, Planners};
+use hands::Surroundings;
 pub use hands::{Hands, Record};
 pub use informer::Informer;
-use ledger::{Ledger, Past};
+use ledger::Ledger;
 use message::Message;
+use pages::{Pages, last_paged};
 use pilot::{Flight, Pilot};
 pub use trial::Trial;
 use watch::Watch;
@@ -47,7 +52,7 @@ pub use watch::{PeerPlace, WatchParts};
 use super::orders::OrderRequest;
 use super::runbook::{Runbook, RunbookConfig};
 use super::signals::{Probe, Prober, ProberError, Watched};
-use super::types::{Entry, Step, UnixMs};
+use super::types::UnixMs;
 use crate::metrics::Published;
 
 /// Looks and news that wait for the pilot.
@@ -128,10 +133,10 @@ impl Agent {
         } = parts;
         let (ledger, past) = Ledger::open(journal);
         let clock = AgentClock::start(past.last().map_or(UnixMs(0), |(at, ..)| *at));
-        let paged_at = last_paged(&past);
+        let paged = last_paged(&past);
         let runbook = Runbook::resume(config.clone(), clock.now(), past);
-        let paged =
-            runbook.waiting_page().zip(paged_at).map(|((key, _), at)| (key, at)).into_iter().collect();
+        let mut pages = Pages::default();
+        pages.take_up(&runbook, paged);
         let (message, messages) = bounded::<Message>(MESSAGES_QUEUED);
         let (task, tasks) = bounded(TASKS_QUEUED);
         let (call, calls) = bounded(TASKS_QUEUED);
@@ -144,12 +149,18 @@ impl Agent {
             threads: vec![],
         };
         let finished = message.clone();
-        agent.spawn("agent-hands", move || hands.run(&tasks, &finished))?;
+        let brake = Arc::new(Brake::default());
+        let around = Surroundings {
+            own_region: watch.own_region.clone(),
+            peers: watch.peers.clone(),
+            brake: Arc::clone(&brake),
+        };
+        agent.spawn("agent-hands", move || hands.run(&around, &tasks, &finished))?;
         let heard = message.clone();
         agent.spawn("agent-caller", move || caller.run(&calls, &heard))?;
         let finished = message.clone();
         agent.spawn("agent-informer", move || informer.run(&tells, &finished))?;
-        let deeds = Deeds { parts: deeds, hands: task, caller: call, informer: tell, cut_short };
+        let deeds = Deeds { parts: deeds, hands: task, brake, caller: call, informer: tell, cut_short };
         let watch = Watch::new(watch);
         let pilot = Pilot {
             config,
@@ -162,7 +173,7 @@ impl Agent {
             orders,
             published,
             stop,
-            paged,
+            pages,
             flight: Flight::default(),
         };
         agent.spawn("agent", move || pilot.run())?;
@@ -208,12 +219,4 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.give_up();
     }
-}
-
-/// When the page of the last incident went out, for its acknowledgement to be told from an older one.
-fn last_paged(past: &[Past]) -> Option<UnixMs> {
-    let last = past.iter().rev().find_map(|(_, incident, _)| incident.as_ref())?;
-    let of_last = past.iter().filter(|(_, incident, _)| incident.as_ref() == Some(last));
-    let mut pages = of_last.filter(|(.., entry)| matches!(entry, Entry::Intent { step: Step::Page, .. }));
-    pages.next().map(|(at, ..)| *at)
 }

@@ -13,14 +13,13 @@ use super::caller::{Call, Heard};
 use super::clock::AgentClock;
 use super::deeds::Deeds;
 use super::figures::Counts;
-use super::ledger::{Ledger, Mended};
+use super::ledger::{Ledger, Mended, Past};
 use super::message::{Finished, Message};
+use super::pages::{Pages, last_paged};
 use super::watch::Watch;
 use crate::agent::orders::{OrderRefused, OrderRequest};
 use crate::agent::pager::{PageState, Severity};
-use crate::agent::runbook::{
-    Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Task, TaskId, Work,
-};
+use crate::agent::runbook::{Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Task, TaskId};
 use crate::agent::signals::{OwnSignal, SignalChange};
 use crate::agent::types::{Entry, IncidentId, Step, UnixMs};
 use crate::metrics::Published;
@@ -31,8 +30,6 @@ const TICK: Duration = Duration::from_millis(250);
 const BURST: usize = 64;
 /// A task that says nothing is given up so long after its own time limit.
 const GRACE_MS: u64 = 2000;
-/// An acknowledgement counts when it came after the page, clocks a little apart.
-const CLOCK_SKEW_MS: u64 = 30_000;
 
 /// A task that is under way.
 pub(super) struct Underway {
@@ -53,9 +50,7 @@ pub(super) struct Pilot {
     pub(super) orders: Receiver<OrderRequest>,
     pub(super) published: Arc<Published>,
     pub(super) stop: Arc<AtomicBool>,
-    /// When each page went out, for acknowledgements of earlier ones not to count; at first that of the open
-    /// incident, where an earlier life of the agent sent it.
-    pub(super) paged: BTreeMap<String, UnixMs>,
+    pub(super) pages: Pages,
     pub(super) flight: Flight,
 }
 
@@ -77,6 +72,9 @@ impl Pilot {
     pub(super) fn run(mut self) {
         let now = self.clock.now();
         self.write_started(now);
+        self.take_up_signals();
+        // Whether it can be written is known before the first order is answered.
+        self.tell_journal(now);
         let mut next_tick = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
             // One that has passed was told already; what is due again comes with the next tick.
@@ -102,6 +100,13 @@ impl Pilot {
                 self.tick();
                 next_tick = Instant::now() + TICK;
             }
+        }
+    }
+
+    /// Own signals that are raised by the journal go on being raised.
+    fn take_up_signals(&mut self) {
+        for (name, subject) in self.runbook.notices() {
+            self.watch.take_up(name, subject);
         }
     }
 
@@ -137,7 +142,13 @@ impl Pilot {
 
     /// The runbook's decision on `event`, carried out.
     pub(super) fn tell(&mut self, event: Event) {
+        let was_drill = self.runbook.is_drill();
         let actions = self.runbook.handle(self.clock.now(), event);
+        if was_drill && !self.runbook.is_drill() {
+            // Whatever is left of it must not keep a real incident waiting.
+            self.cut_short();
+            self.stop_what_has_not_begun();
+        }
         self.carry_out(actions);
     }
 
@@ -172,16 +183,14 @@ impl Pilot {
             let is_written =
                 self.ledger.failing().is_none() && self.ledger.append(now, task.incident.as_ref(), &intent);
             if !is_written && !goes_anyway {
-                let why = self.ledger.failing().unwrap_or("it is not open").to_owned();
+                let why = self.ledger.failing().unwrap_or("its line is too long").to_owned();
                 return Some(Ended::Failed {
                     failure: Failure::NotDone,
                     why: format!("not begun, since it cannot be journalled: {why}"),
                 });
             }
         }
-        if let Work::Page(page) = &task.work {
-            self.paged.entry(page.dedup_key.clone()).or_insert(now);
-        }
+        self.pages.note(&task, now);
         let context = self.deeds.context(&task, &self.ledger, self.watch.history());
         match self.deeds.begin(&task, context, now) {
             Ok(()) => {
@@ -209,9 +218,6 @@ impl Pilot {
             if step != Step::AwaitVisible {
                 self.flight.trouble = Some(detail.clone());
             }
-        }
-        if let Work::ResolvePage { dedup_key, .. } = &task.work {
-            self.paged.remove(dedup_key);
         }
         if !is_idle_look && self.ledger.failing().is_none() {
             let outcome = Entry::Outcome { step, attempt: task.attempt, done: is_done, detail };
@@ -271,7 +277,7 @@ impl Pilot {
         let Some((_, region)) = self.runbook.waiting_page().filter(|(waiting, _)| waiting == key) else {
             return Ok(false);
         };
-        if !is_after(self.paged.get(key).copied(), at_ms) {
+        if !self.runbook.incident().is_some_and(|incident| self.pages.is_answered(key, incident, at_ms)) {
             return Ok(false);
         }
         if let Some(why) = self.ledger.failing() {
@@ -297,9 +303,7 @@ impl Pilot {
             Mended::Again => info!("the journal can be written again"),
             Mended::Opened(past) => {
                 info!("the journal could be opened");
-                // Nothing was done meanwhile but paging, so the past is whole.
-                self.runbook = Runbook::resume(self.config.clone(), now, past);
-                self.write_started(now);
+                self.catch_up(now, past);
             }
         }
         let failing = self.ledger.failing().map(str::to_owned);
@@ -314,6 +318,25 @@ impl Pilot {
             }
             None => self.tell(Event::JournalBack),
         }
+    }
+
+    /// Goes on with a past that could not be read until now.
+    fn catch_up(&mut self, now: UnixMs, past: Vec<Past>) {
+        // A journal that is dated ahead goes on from there.
+        self.clock = AgentClock::start(now.max(past.last().map_or(UnixMs(0), |(at, ..)| *at)));
+        let caught_up = self.clock.now();
+        let ahead_ms = caught_up.since_ms(now);
+        let paged = last_paged(&past);
+        self.runbook = self.runbook.catch_up(caught_up, past);
+        self.pages.pass(ahead_ms);
+        self.pages.take_up(&self.runbook, paged);
+        // The runbook knows of no other tasks any more.
+        self.flight.underway.retain(|_, underway| underway.task.work.informs());
+        for underway in self.flight.underway.values_mut() {
+            underway.until = underway.until.after_ms(ahead_ms);
+        }
+        self.take_up_signals();
+        self.write_started(caught_up);
     }
 
     /// Ends tasks of which nothing was heard in time.
@@ -337,12 +360,13 @@ impl Pilot {
     pub(super) fn cut_short(&self) {
         self.deeds.cut_short();
     }
-}
 
-/// Whether something that happened at `at_ms`, by another clock, came after the page.
-fn is_after(paged: Option<UnixMs>, at_ms: Option<i64>) -> bool {
-    let at_ms = at_ms.and_then(|at_ms| u64::try_from(at_ms).ok());
-    paged.zip(at_ms).is_some_and(|(paged, at_ms)| at_ms.saturating_add(CLOCK_SKEW_MS) >= paged.0)
+    /// Changes that were handed out and have not begun do not begin any more.
+    pub(super) fn stop_what_has_not_begun(&self) {
+        if let Some((newest, _)) = self.flight.underway.last_key_value() {
+            self.deeds.brake.stop_up_to(*newest);
+        }
+    }
 }
 
 /// A signal that pages and moves no traffic.
@@ -388,21 +412,6 @@ pub(super) fn hand_over<T>(channel: &Sender<T>, thing: T) -> Result<(), Ended> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_acknowledgement_of_an_earlier_page_does_not_answer_this_one() {
-        let paged = Some(UnixMs(1_000_000));
-        for (paged, at_ms, counts) in [
-            (paged, Some(1_000_500), true),
-            (paged, Some(1_000_000 - 30_000), true),
-            (paged, Some(1_000_000 - 30_001), false),
-            (paged, Some(-5), false),
-            (paged, None, false),
-            (None, Some(1_000_500), false),
-        ] {
-            assert_eq!(is_after(paged, at_ms), counts, "{paged:?} {at_ms:?}");
-        }
-    }
 
     #[test]
     fn only_tokens_that_are_almost_gone_ask_for_more() {

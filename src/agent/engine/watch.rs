@@ -151,6 +151,11 @@ impl Watch {
         (!reasons.is_empty()).then(|| format!("this node is not fit: {}", reasons.join(", ")))
     }
 
+    /// A signal that an earlier life of the agent raised: it is lowered as one of this life would be.
+    pub(super) fn take_up(&mut self, name: &str, subject: &str) {
+        self.signals.take_up(name, subject);
+    }
+
     /// Looks at this server's own figures, once a second; the signals that were raised or lowered by them.
     pub(super) fn look_at_figures(&mut self, now: UnixMs) -> Vec<SignalChange> {
         if now < self.next_figures {

@@ -128,7 +128,9 @@ impl Client {
         let body = answer.body_mut().with_config().limit(self.max_response_bytes).read_to_vec();
         if !(200..300).contains(&status) {
             // The status says enough when the rest does not arrive.
-            let excerpt = request.cover(&excerpt(&body.unwrap_or_default()));
+            // What is cut first may end in the middle of a secret, which is not found then.
+            let body = request.cover(&String::from_utf8_lossy(&body.unwrap_or_default()));
+            let excerpt = excerpt(body.as_bytes());
             let is_throttled =
                 status == 400 && service.throttle_marks.iter().any(|mark| excerpt.contains(mark));
             let code = if is_throttled { 429 } else { status };

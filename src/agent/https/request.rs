@@ -124,7 +124,7 @@ impl Request {
     }
 
     /// `text` without the secrets of this request, which a server may have echoed.
-    pub(super) fn cover(&self, text: &str) -> String {
+    pub(in crate::agent) fn cover(&self, text: &str) -> String {
         self.secrets.iter().fold(text.to_owned(), |text, secret| secret.cover(&text))
     }
 }

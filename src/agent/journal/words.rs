@@ -96,7 +96,7 @@ fn words_of_entry(entry: &Entry) -> String {
             let end = if *done { "done" } else { "failed" };
             with_detail(&format!("{}{}: {end}", step_name(*step), nth(*attempt)), detail)
         }
-        Entry::Planned { region, target, cause, approved_by } => {
+        Entry::Planned { region, target, cause, approved_by, .. } => {
             let verb = if *cause == Cause::Failback { "bring back" } else { "withdraw" };
             let target = match target {
                 Some(target) => format!(", {} takes over", printable(&target.0)),
@@ -199,7 +199,7 @@ mod tests {
         let plan = |target: Option<&str>, cause, approved_by: &str| {
             let target = target.map(|name| Region(name.to_owned()));
             let (region, approved_by) = (Region("eu".to_owned()), approved_by.to_owned());
-            words_of_entry(&Entry::Planned { region, target, cause, approved_by })
+            words_of_entry(&Entry::Planned { region, target, cause, approved_by, asked: false })
         };
         assert_eq!(
             plan(Some("us"), Cause::Signal, "ann: go"),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::threads::Threads;
 use super::{Notifier, NotifyError, Update};
 use crate::agent::https::{BaseUrl, CallError, Client, Method, Repeat, Request, Response, Service};
-use crate::agent::secret::SecretSource;
+use crate::agent::secret::{Secret, SecretSource};
 
 static SLACK: Service = Service {
     name: "Slack",
@@ -17,6 +17,8 @@ static SLACK: Service = Service {
 };
 /// Slack cuts longer texts.
 const MAX_CHARS: usize = 3000;
+/// A shorter part of a webhook's URL is a word that others use too.
+const MIN_SECRET_CHARS: usize = 9;
 /// What `error` says when a credential is at fault, and so a person has to renew it.
 const CREDENTIAL_ERRORS: &[&str] = &[
     "invalid_auth",
@@ -85,7 +87,8 @@ impl Slack {
         let secret = url.read()?;
         BaseUrl::new(secret.expose()).map_err(|_| NotifyError::NotAUrl { path: url.to_string() })?;
         let request = Request::new(Method::Post, secret.expose(), Repeat::OnlyIfWithoutEffect);
-        let request = request.json(&json!({ "text": escape(&update.text(MAX_CHARS)) })).hide(&secret);
+        let request = request.json(&json!({ "text": escape(&update.text(MAX_CHARS)) }));
+        let request = secrets_of(&secret).iter().fold(request, |request, secret| request.hide(secret));
         self.client.call(&SLACK, &request)?;
         Ok(())
     }
@@ -163,6 +166,15 @@ impl SlackBot {
     }
 }
 
+/// A webhook's URL, its path, and the long parts of that: an endpoint that fails may name any of them.
+fn secrets_of(url: &Secret) -> Vec<Secret> {
+    let rest = url.expose().split_once("://").map_or(url.expose(), |(_, rest)| rest);
+    let path = rest.split_once('/').map_or("", |(_, path)| path);
+    let parts = path.split(['/', '?', '&', '=', '#']).filter(|part| part.len() >= MIN_SECRET_CHARS);
+    let whole = [url.expose(), path].into_iter().filter(|text| !text.is_empty());
+    whole.chain(parts).map(Secret::new).collect()
+}
+
 /// Slack refuses with 200 and `ok: false`.
 fn open(response: &Response) -> Result<Answer, CallError> {
     let answer: Answer = response.json()?;
@@ -180,4 +192,22 @@ fn open(response: &Response) -> Result<Answer, CallError> {
 /// The three characters that mean something in Slack's texts.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_in_which_an_endpoint_names_a_webhook_is_covered() {
+        let url = Secret::new("https://hooks.slack.com/services/T0000000000/B0000000000/XXXXXXXXXXXXXXXX");
+        let request = Request::new(Method::Post, url.expose(), Repeat::OnlyIfWithoutEffect);
+        let request = secrets_of(&url).iter().fold(request, |request, secret| request.hide(secret));
+        for echoed in
+            [url.expose(), "/services/T0000000000/B0000000000/XXXXXXXXXXXXXXXX", "no XXXXXXXXXXXXXXXX"]
+        {
+            let text = request.cover(echoed);
+            assert!(!text.contains("XXXX") && !text.contains("T000") && text.contains("[secret]"), "{text}");
+        }
+    }
 }

@@ -36,7 +36,7 @@ fn moved(from: Phase, to: Phase, why: &str) -> Entry {
 
 fn plan(cause: Cause) -> Entry {
     let (region, target) = (Region("eu".to_owned()), Some(Region("us".to_owned())));
-    Entry::Planned { region, target, cause, approved_by: String::new() }
+    Entry::Planned { region, target, cause, approved_by: String::new(), asked: false }
 }
 
 fn intent(step: Step, expected: Option<RecordState>, wanted: Option<RecordState>) -> Entry {

@@ -115,7 +115,7 @@ impl Runbook {
         Ok(format!("acknowledged; it goes on once this is no longer so: {}", objections.join("; ")))
     }
 
-    fn decline(&mut self, who: &str) -> Result<String, OrderRefused> {
+    pub(super) fn decline(&mut self, who: &str) -> Result<String, OrderRefused> {
         let Some(Incident { head, state }) = self.incident.take() else {
             return Err(Self::none_to("decline"));
         };
@@ -235,7 +235,7 @@ impl Runbook {
         }
     }
 
-    fn abort(&mut self, who: &str) -> Result<String, OrderRefused> {
+    pub(super) fn abort(&mut self, who: &str) -> Result<String, OrderRefused> {
         let Some(Incident { mut head, state }) = self.incident.take() else {
             return Err(Self::none_to("abort"));
         };
@@ -300,7 +300,7 @@ impl Runbook {
         }
         let approval = Approval::Hand(who.to_owned());
         let mut head = self.imagined(&owed.region, None);
-        (head.cause, head.undoes) = (Cause::Failback, Some(owed.change.clone()));
+        (head.cause, head.undoes) = (Cause::Failback, Some(owed.clone()));
         let objections = self.objections(&head, &approval);
         if !objections.is_empty() {
             return Err(OrderRefused::Unsafe { why: objections.join("; ") });
@@ -308,7 +308,7 @@ impl Runbook {
         self.owed = None;
         self.open_by_hand(owed.region.clone(), Cause::Failback, None, approval, "");
         if let Some(incident) = &mut self.incident {
-            incident.head.undoes = Some(owed.change);
+            incident.head.undoes = Some(owed.clone());
         }
         Ok(format!("started: {} serves again as soon as it has passed preflight", owed.region.0))
     }

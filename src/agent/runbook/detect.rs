@@ -5,7 +5,7 @@ use super::config::Failback;
 use super::guard::{Intended, before_a_run, choose_target, set_without};
 use super::incident::{Approval, Change, Ending, Head, Incident, Next, Run, State};
 use super::ledger::is_same;
-use super::machine::Runbook;
+use super::machine::{Owed, Runbook};
 use super::record_set::RegionSet;
 use super::tries::Tries;
 use crate::agent::orders::AgentMode;
@@ -57,6 +57,7 @@ impl Runbook {
     /// An incident of its own may begin again, and a page that was left open is over.
     fn is_healthy_again(&mut self, region: &Region) {
         self.spent.remove(region);
+        self.stopped.remove(region);
         let is_under_way = self.incident.as_ref().is_some_and(|incident| incident.head.region == *region);
         if !is_under_way && self.paged.remove(region) {
             self.resolve_page(None, region, "it is healthy again");
@@ -101,18 +102,18 @@ impl Runbook {
 
     fn open_failback_when_due(&mut self) {
         let Failback::AfterMs(after_ms) = self.config.failback else { return };
-        let Some(owed) = self.owed.as_ref().filter(|owed| owed.is_by_signal) else { return };
+        let Some(owed) = self.owed.as_ref().filter(|owed| owed.is_automatic) else { return };
         let is_due = owed.healthy_since.is_some_and(|since| self.now.since_ms(since) >= after_ms);
         if !is_due || self.config.mode == AgentMode::Observe || !self.assessment.elected {
             return;
         }
-        let (region, change) = (owed.region.clone(), owed.change.clone());
+        let (region, owed) = (owed.region.clone(), owed.clone());
         let why = format!("{} has been healthy for {} s: traffic goes back", region.0, after_ms / 1000);
         self.owed = None;
         let state = self.paged_state();
         self.open(region, Cause::Failback, state, why, String::new());
         if let Some(incident) = &mut self.incident {
-            incident.head.undoes = Some(change);
+            incident.head.undoes = Some(owed);
         }
     }
 
@@ -208,6 +209,9 @@ impl Runbook {
     }
 
     pub(super) fn acknowledged(&mut self, head: &mut Head, approval: Approval, until: UnixMs) -> Next {
+        if let Some(next) = self.goes_on_late(head, &approval) {
+            return next;
+        }
         if let Some(why) = self.comes_to_nothing(head) {
             return Next::Close(why);
         }
@@ -222,6 +226,9 @@ impl Runbook {
     }
 
     pub(super) fn auto_approved(&mut self, head: &mut Head, until: UnixMs) -> Next {
+        if let Some(next) = self.goes_on_late(head, &Approval::Policy) {
+            return next;
+        }
         if let Some(why) = self.comes_to_nothing(head) {
             return Next::Close(why);
         }
@@ -247,6 +254,16 @@ impl Runbook {
             ));
         }
         Next::Stay(State::Declined { until })
+    }
+
+    /// A run that gave way, or was approved anew, wrote after all.
+    fn goes_on_late(&mut self, head: &mut Head, approval: &Approval) -> Option<Next> {
+        let change = self.shows_late(head)?;
+        let target = change.after.difference(&change.before).chain(&change.after).next()?.clone();
+        self.journal_plan(head, Some(&target), approval.text());
+        let until = self.now.after_ms(self.config.timing.run_ms);
+        let run = Run { target, approval: approval.clone(), until };
+        Some(self.go_on_with(head, run, change))
     }
 
     fn begin_run(&mut self, head: &Head, approval: Approval, until: UnixMs) -> Next {
@@ -286,7 +303,7 @@ impl Runbook {
             Cause::Drill => None,
             Cause::Failback => {
                 let undoes =
-                    |change: &Change| record.is_some_and(|(_, found)| !is_same(&change.wanted, found));
+                    |owed: &Owed| record.is_some_and(|(_, found)| !is_same(&owed.change.wanted, found));
                 if !self.assessment.is_healthy(&head.region) {
                     Some(format!("{name} is not healthy after all; traffic stays where it is"))
                 } else if self.new_trouble().is_some() {
@@ -314,7 +331,7 @@ impl Runbook {
             let target = self.config.own_region.clone();
             return Ok(Scope { before: only(&head.region), after: only(&target), target });
         }
-        if let Some(change) = &head.undoes {
+        if let Some(Owed { change, .. }) = &head.undoes {
             let after = set_with(&head.region, change);
             return Ok(Scope { target: head.region.clone(), before: change.after.clone(), after });
         }

@@ -30,12 +30,21 @@ impl Errand {
         self.tries.deadline()
     }
 
+    /// The same when all times of it are so much later.
+    pub(super) fn later(&self, ms: u64) -> Self {
+        Self { tries: self.tries.later(ms), until: self.until.after_ms(ms), ..self.clone() }
+    }
+
     const fn wakes(&self) -> bool {
         matches!(self.work, Work::Page(_) | Work::ResolvePage { .. })
     }
 
+    const fn changes_the_world(&self) -> bool {
+        matches!(self.work, Work::Scale | Work::CommitRegion { .. })
+    }
+
     /// Whether `self` makes `other` superfluous.
-    fn replaces(&self, other: &Self) -> bool {
+    pub(super) fn replaces(&self, other: &Self) -> bool {
         let key = |work: &Work| match work {
             Work::Page(Page { dedup_key, .. }) | Work::ResolvePage { dedup_key, .. } => {
                 Some(dedup_key.clone())
@@ -80,7 +89,8 @@ impl Runbook {
         match errand.tries {
             Tries::Pausing { until, .. } if self.now < until => Some(errand),
             Tries::Pausing { attempt, .. } => {
-                if self.journal_fails.is_none() || errand.wakes() {
+                let is_held = self.frozen.is_some() && errand.changes_the_world();
+                if (self.journal_fails.is_none() && !is_held) || errand.wakes() {
                     errand.tries = self.hand_out(&errand, attempt);
                 }
                 (self.now < errand.until).then_some(errand)

@@ -81,12 +81,23 @@ pub(super) fn before_a_write(
 pub(super) fn before_a_restore(facts: &Facts<'_>, change: &Change, cause: Cause) -> Vec<String> {
     let rules = [
         mode_lets_act(facts),
+        is_no_dry_run(facts),
         is_not_frozen(facts),
         journal_is_written(facts),
         assessment_is_fresh(facts),
         what_comes_back_is_healthy(facts, change, cause),
     ];
     rules.into_iter().filter_map(Result::err).collect()
+}
+
+/// Whether nothing but a fresh look at the regions is missing for putting the record back, as after a restart.
+pub(super) fn only_lacks_a_look(facts: &Facts<'_>, change: &Change) -> bool {
+    let others =
+        [mode_lets_act(facts), is_no_dry_run(facts), is_not_frozen(facts), journal_is_written(facts)];
+    let mut comes_back = change.before.difference(&change.after);
+    let is_stale = assessment_is_fresh(facts).is_err();
+    let is_seen_down = !is_stale && comes_back.any(|region| facts.assessment.standing(region).is_down());
+    others.iter().all(Result::is_ok) && !is_seen_down
 }
 
 /// MUST: an empty or unknown own region refuses to act.
@@ -107,6 +118,14 @@ fn mode_lets_act(facts: &Facts<'_>) -> Verdict {
         return Err(
             "the mode is observe: set mode = \"manual\" in [agent], or change the record by hand".into()
         );
+    }
+    Ok(())
+}
+
+/// MUST: a dry run writes nothing; a run that wrote may have been before it.
+fn is_no_dry_run(facts: &Facts<'_>) -> Verdict {
+    if facts.config.dry_run {
+        return Err("it is a dry run: take dry_run out of [agent], or set the record by hand".into());
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! An incident and the state it is in: each state has what it needs and nothing else.
 
 use super::event::Ended;
+use super::machine::Owed;
 use super::record_set::RegionSet;
 use super::tries::Tries;
 use crate::agent::pager::Severity;
@@ -28,7 +29,7 @@ pub(super) struct Head {
     /// The target that a person named.
     pub(super) asked: Option<Region>,
     /// In a failback, the change that is undone.
-    pub(super) undoes: Option<Change>,
+    pub(super) undoes: Option<Owed>,
     /// A person wants it stopped after the call that is on its way.
     pub(super) stop: Option<Stop>,
 }

@@ -40,6 +40,8 @@ pub struct Runbook {
     pub(super) down: BTreeSet<Region>,
     /// Regions whose incident has ended while they are down: no other begins before they are healthy.
     pub(super) spent: BTreeSet<Region>,
+    /// Those among them that were handed over while the journal could not be written.
+    pub(super) stopped: BTreeSet<Region>,
     /// Whether the own region was told to go and has not been healthy since.
     pub(super) leaving: bool,
     /// Regions whose page is still open.
@@ -60,8 +62,9 @@ pub struct Runbook {
 pub(super) struct Owed {
     pub(super) region: Region,
     pub(super) change: Change,
-    /// Whether a signal made the switch: what a person moved away, a person moves back.
-    pub(super) is_by_signal: bool,
+    /// Whether the agent takes it back by itself: a signal made the switch, and no attempt was handed over. What a
+    /// person moved away, a person moves back.
+    pub(super) is_automatic: bool,
     pub(super) healthy_since: Option<UnixMs>,
 }
 
@@ -84,6 +87,7 @@ impl Runbook {
             incident: None,
             down: BTreeSet::new(),
             spent: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             leaving: false,
             paged: BTreeSet::new(),
             owed: None,
@@ -131,6 +135,18 @@ impl Runbook {
         let all = errands.chain(incident).chain([self.refresh.deadline()]);
         // What is due and has not happened waits for something else than time.
         all.filter(|deadline| *deadline > self.now).min()
+    }
+
+    /// The incident that is under way.
+    #[must_use]
+    pub fn incident(&self) -> Option<&IncidentId> {
+        self.incident.as_ref().map(|incident| &incident.head.id)
+    }
+
+    /// Whether a drill is under way.
+    #[must_use]
+    pub fn is_drill(&self) -> bool {
+        self.incident.as_ref().is_some_and(|incident| incident.head.is_drill())
     }
 
     /// Where the incident stands.
@@ -194,8 +210,22 @@ impl Runbook {
         let is_about_health = matches!(head.cause, Cause::Signal | Cause::Person);
         if is_about_health && !self.assessment.is_healthy(&head.region) {
             self.spent.insert(head.region.clone());
+            if from == Phase::Reported && self.journal_fails.is_some() {
+                self.stopped.insert(head.region.clone());
+            }
         }
+        self.owe_again(&head.id, head.undoes.clone(), from == Phase::Reported);
         self.tell_closed(head, from, &why);
+    }
+
+    /// A failback that ended and wrote nothing can be tried again, by a person only once it was handed over.
+    pub(super) fn owe_again(&mut self, id: &IncidentId, undoes: Option<Owed>, is_handed_over: bool) {
+        let Some(owed) = undoes.filter(|_| self.ledger.switch_of(id).is_none()) else { return };
+        let holds = |(_, found): &(UnixMs, RecordState)| is_same(&owed.change.wanted, found);
+        if self.record.as_ref().is_none_or(holds) {
+            let is_automatic = owed.is_automatic && !is_handed_over;
+            self.owed = Some(Owed { is_automatic, healthy_since: None, ..owed });
+        }
     }
 
     pub(super) fn journal(&mut self, incident: Option<&IncidentId>, entry: Entry) {
@@ -209,6 +239,7 @@ impl Runbook {
             target: target.cloned(),
             cause: head.cause,
             approved_by,
+            asked: target.is_some() && head.asked.as_ref() == target,
         };
         self.journal(Some(&head.id), entry);
     }

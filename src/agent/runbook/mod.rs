@@ -3,10 +3,13 @@
 //! [`Runbook`] takes an [`Event`] and says what to do by [`Action`]s. [`Outlook`] makes an [`Assessment`] of
 //! probes and votes. The incident is in one of the states of `incident`; how it goes on from each is in `detect`
 //! (until it is approved), `trial` (Preflight, Validating), `switch`, `restore` and `tell` (its end). `guard` has the rules of safety, one a
-//! function; `resume` gets from the journal's lines to the same state.
+//! function; `resume` gets from the journal's lines to the same state, `catch_up` when they are read late.
 
 mod action;
 mod assessment;
+mod catch_up;
+#[cfg(test)]
+mod catch_up_tests;
 mod command;
 mod config;
 mod detect;
@@ -34,6 +37,8 @@ mod tell;
 mod test_support;
 mod trial;
 mod tries;
+#[cfg(test)]
+mod trouble_tests;
 
 pub use action::{Action, Page, Task, TaskId, Work};
 pub use assessment::{Assessment, RegionView, Standing, Votes};

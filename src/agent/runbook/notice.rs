@@ -14,26 +14,26 @@ const MAX_RAISED: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Raised {
     since: UnixMs,
+    /// It was raised in an earlier life of the agent, and may have gone and come again.
+    is_old: bool,
 }
 
 impl Runbook {
     pub(super) fn notice(&mut self, notice: Notice) {
         let key = (notice.name.clone(), notice.subject.clone());
-        let was_raised = self.raised.contains_key(&key);
-        if was_raised == notice.raised || (notice.raised && self.raised.len() >= MAX_RAISED) {
+        let known = self.raised.get(&key);
+        let is_told = known.is_some_and(|raised| !raised.is_old || !notice.raised);
+        let is_news = if notice.raised { !is_told } else { known.is_some() };
+        if !is_news || (notice.raised && self.raised.len() >= MAX_RAISED) {
             return;
         }
-        let signal = if notice.subject.is_empty() {
-            notice.name.clone()
-        } else {
-            format!("{}/{}", notice.name, notice.subject)
-        };
+        let signal = signal_of(&notice.name, &notice.subject);
         let detail = notice.detail.clone();
         self.journal(None, Entry::Signal { signal: signal.clone(), raised: notice.raised, detail });
         let own = &self.config.own_region.0;
         let dedup_key = format!("openclaw-rating:{}:{own}:{signal}", self.config.cluster);
         if notice.raised {
-            self.raised.insert(key, Raised { since: self.now });
+            self.raised.insert(key, Raised { since: self.now, is_old: false });
             let summary = format!("{} {own}: {}", self.config.cluster, notice.detail);
             let details = vec![("signal".to_owned(), signal), ("region".to_owned(), own.clone())];
             self.send(None, Work::Page(Page { dedup_key, severity: notice.severity, summary, details }));
@@ -44,6 +44,31 @@ impl Runbook {
             let since = self.raised.remove(&key).map_or(self.now, |raised| raised.since);
             let summary = format!("over after {} s: {}", self.now.since_ms(since) / 1000, notice.detail);
             self.send(None, Work::ResolvePage { dedup_key, summary });
+        }
+    }
+
+    /// A notice as it was journalled.
+    pub(super) fn see_notice(&mut self, at: UnixMs, signal: &str, raised: bool) {
+        let (name, subject) = signal.split_once('/').unwrap_or((signal, ""));
+        let key = (name.to_owned(), subject.to_owned());
+        if !raised {
+            self.raised.remove(&key);
+        } else if self.raised.len() < MAX_RAISED {
+            self.raised.insert(key, Raised { since: at, is_old: true });
+        }
+    }
+
+    /// The notices that are raised: name and subject.
+    pub fn notices(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.raised.keys().map(|(name, subject)| (name.as_str(), subject.as_str()))
+    }
+
+    fn journal_notices_again(&mut self) {
+        let raised: Vec<(String, String)> = self.raised.keys().cloned().collect();
+        for (name, subject) in raised {
+            let signal = signal_of(&name, &subject);
+            let detail = "the journal is back".to_owned();
+            self.journal(None, Entry::Signal { signal, raised: true, detail });
         }
     }
 
@@ -108,6 +133,7 @@ impl Runbook {
             let detail = "its incident has ended; another begins once it was healthy".to_owned();
             self.journal(None, Entry::Signal { signal, raised: true, detail });
         }
+        self.journal_notices_again();
         self.journal_incident_again();
     }
 
@@ -134,3 +160,9 @@ impl Runbook {
 
 /// That the record changed a short while ago is journalled again as this signal.
 pub(super) const CHANGED: &str = "record_changed";
+/// The trouble of the journal itself is journalled as this signal once it is over; it is no notice.
+pub(super) const JOURNAL_FAILED: &str = "journal_failed";
+
+fn signal_of(name: &str, subject: &str) -> String {
+    if subject.is_empty() { name.to_owned() } else { format!("{name}/{subject}") }
+}

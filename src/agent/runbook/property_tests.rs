@@ -111,12 +111,17 @@ impl Story {
                 self.record = record(&[["192.0.2.1", "192.0.2.2", "198.51.100.1"][usize::from(number)]]);
             }
             Happening::Edited(_) => {}
-            Happening::Journal(is_back) => {
-                self.journal_fails = !is_back;
-                let why = "no space".to_owned();
-                self.feed(if is_back { Event::JournalBack } else { Event::JournalFailed { why } });
+            Happening::Journal(true) => {
+                let frozen = self.runbook.status(self.now).frozen;
+                self.open_journal();
+                let after = self.runbook.status(self.now);
+                assert!(frozen.is_none() || after.frozen == frozen, "{:#?}", self.journal);
             }
-            Happening::Restart if self.journal_fails => {}
+            Happening::Journal(false) => {
+                self.journal_fails = true;
+                self.feed(Event::JournalFailed { why: "no space".to_owned() });
+            }
+            Happening::Restart if self.journal_fails => self.restart_without_journal(),
             Happening::Restart => {
                 let (before, phase) = (self.runbook.status(self.now), self.runbook.phase());
                 self.restart();
@@ -214,8 +219,7 @@ proptest! {
         for happening in happenings {
             story.happen(happening);
         }
-        story.journal_fails = false;
-        story.feed(Event::JournalBack);
+        story.open_journal();
         let end = story.now.after_ms(1_200_000);
         while story.now < end {
             story.now = story.now.after_ms(1_000);

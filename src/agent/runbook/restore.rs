@@ -2,7 +2,7 @@
 
 use super::action::Work;
 use super::event::{Ended, Failure};
-use super::guard::before_a_restore;
+use super::guard::{before_a_restore, only_lacks_a_look};
 use super::incident::{Arrived, BackStage, Change, Ending, Head, Next, State};
 use super::ledger::is_same;
 use super::machine::Runbook;
@@ -17,7 +17,7 @@ impl Runbook {
     /// Puts the record back for this reason, unless that would be worse.
     pub(super) fn undo(&mut self, head: &Head, change: Change, why: &str) -> Next {
         let objections = before_a_restore(&self.facts(), &change, head.cause);
-        if !objections.is_empty() {
+        if !objections.is_empty() && !only_lacks_a_look(&self.facts(), &change) {
             return self.hand_over(&format!(
                 "{why}; the record was not put back and leads to {}: {}",
                 in_words(&change.after),
@@ -77,7 +77,7 @@ impl Runbook {
                 ))
             }
             Some(Ended::Found(found)) if is_same(&found, &change.wanted) => {
-                self.begin_restore(head, change, until, attempt)
+                self.begin_restore(head, change, (until, attempt), tries)
             }
             Some(Ended::Found(found)) => self.hand_over(&format!(
                 "the record was not put back, since somebody else changed it: it holds {}. Set it by hand",
@@ -104,8 +104,19 @@ impl Runbook {
         announced.is_some_and(|at| self.now.since_ms(at) > self.config.timing.doubt_ms())
     }
 
-    fn begin_restore(&mut self, head: &mut Head, change: Change, until: UnixMs, attempt: u32) -> Next {
+    fn begin_restore(
+        &mut self,
+        head: &mut Head,
+        change: Change,
+        (until, attempt): (UnixMs, u32),
+        tries: Tries,
+    ) -> Next {
         let mut objections = before_a_restore(&self.facts(), &change, head.cause);
+        if !objections.is_empty() && only_lacks_a_look(&self.facts(), &change) {
+            self.last_error = Some(objections.join("; "));
+            let stage = BackStage::Reading { attempt, tries: self.again(tries) };
+            return Next::Stay(State::RollingBack { change, until, stage });
+        }
         if attempt > MAX_WRITES {
             objections.extend(self.last_error.clone());
         }

@@ -7,7 +7,7 @@ use super::config::RunbookConfig;
 use super::incident::{Approval, BackStage, Change, Ending, Head, Incident, Pass, Run, Stage, State, Stop};
 use super::ledger::{Switch, is_same};
 use super::machine::{Owed, Runbook};
-use super::notice::CHANGED;
+use super::notice::{CHANGED, JOURNAL_FAILED};
 use super::tries::Tries;
 use crate::agent::types::{
     Cause, DOWN_PREFIX, Entry, FROZEN, IncidentId, Phase, RecordState, Region, SPENT_PREFIX, Step, UnixMs,
@@ -17,10 +17,7 @@ use crate::agent::types::{
 #[derive(Clone, Debug)]
 struct Open {
     id: IncidentId,
-    region: Region,
-    target: Option<Region>,
-    cause: Cause,
-    approved_by: String,
+    plan: Plan,
     opened_at: UnixMs,
     phase: Phase,
     since: UnixMs,
@@ -28,9 +25,20 @@ struct Open {
     run_since: UnixMs,
     write: Option<Announced>,
     restores: u32,
-    undoes: Option<Change>,
+    undoes: Option<Owed>,
+    is_over: bool,
     is_paged: bool,
     stop: Option<Stop>,
+}
+
+/// What it is about and what is to be done, as it was last written.
+#[derive(Clone, Debug)]
+struct Plan {
+    region: Region,
+    target: Option<Region>,
+    cause: Cause,
+    approved_by: String,
+    is_asked: bool,
 }
 
 /// The last write that was announced.
@@ -70,9 +78,9 @@ impl Replay {
         match entry {
             Entry::Signal { signal, raised, detail } => self.see_signal(at, &signal, raised, detail),
             Entry::Record { state } => self.see_record(at, state),
-            Entry::Planned { region, target, cause, approved_by } => {
+            Entry::Planned { region, target, cause, approved_by, asked } => {
                 let Some(id) = incident else { return };
-                self.see_plan(at, id, (region, target, cause, approved_by));
+                self.see_plan(at, id, Plan { region, target, cause, approved_by, is_asked: asked });
             }
             Entry::Moved { to, .. } => self.see_move(at, incident.as_ref(), to),
             Entry::Intent { step, attempt, expected: Some(expected), wanted: Some(wanted), .. } => {
@@ -119,6 +127,8 @@ impl Replay {
                 self.runbook.down.remove(&region);
                 self.runbook.spent.remove(&region);
             }
+        } else if signal != JOURNAL_FAILED {
+            self.runbook.see_notice(at, signal, raised);
         }
     }
 
@@ -133,26 +143,17 @@ impl Replay {
         self.runbook.record = Some((at, found));
     }
 
-    fn see_plan(
-        &mut self,
-        at: UnixMs,
-        id: IncidentId,
-        (region, target, cause, approved_by): (Region, Option<Region>, Cause, String),
-    ) {
+    fn see_plan(&mut self, at: UnixMs, id: IncidentId, plan: Plan) {
         self.runbook.last_incident = Some(id.clone());
         if let Some(open) = self.open.as_mut().filter(|open| open.id == id) {
-            (open.region, open.target, open.cause, open.approved_by) = (region, target, cause, approved_by);
+            open.plan = plan;
             return;
         }
         self.see_end();
-        let undoes =
-            if cause == Cause::Failback { self.runbook.owed.take().map(|owed| owed.change) } else { None };
+        let undoes = if plan.cause == Cause::Failback { self.runbook.owed.take() } else { None };
         self.open = Some(Open {
             id,
-            region,
-            target,
-            cause,
-            approved_by,
+            plan,
             opened_at: at,
             phase: Phase::Watching,
             since: at,
@@ -160,6 +161,7 @@ impl Replay {
             write: None,
             restores: 0,
             undoes,
+            is_over: false,
             is_paged: false,
             stop: None,
         });
@@ -181,6 +183,7 @@ impl Replay {
         if to != open.phase {
             (open.phase, open.since) = (to, at);
         }
+        open.is_over |= matches!(to, Phase::HandedOver | Phase::RolledBack | Phase::Recovered);
         if matches!(to, Phase::Reported | Phase::Watching) {
             self.see_end();
         } else if to == Phase::Recovered {
@@ -191,32 +194,33 @@ impl Replay {
     /// As [`Runbook::close`] leaves it.
     fn see_end(&mut self) {
         let Some(open) = self.open.take() else { return };
-        let is_about_health = matches!(open.cause, Cause::Signal | Cause::Person);
-        if is_about_health && self.runbook.down.contains(&open.region) {
-            self.runbook.spent.insert(open.region.clone());
+        self.runbook.owe_again(&open.id, open.undoes, open.is_over);
+        let is_about_health = matches!(open.plan.cause, Cause::Signal | Cause::Person);
+        if is_about_health && self.runbook.down.contains(&open.plan.region) {
+            self.runbook.spent.insert(open.plan.region.clone());
             if open.is_paged {
-                self.runbook.paged.insert(open.region);
+                self.runbook.paged.insert(open.plan.region);
             }
         }
     }
 
     fn see_recovered(&mut self) {
         let Some(open) = &self.open else { return };
-        let change = open.write.as_ref().and_then(|write| change_of(&self.runbook, open.cause, write));
-        let region = open.region.clone();
-        let is_switch = matches!(open.cause, Cause::Signal | Cause::Person);
-        let is_by_signal = open.cause == Cause::Signal;
+        let change = open.write.as_ref().and_then(|write| change_of(&self.runbook, open.plan.cause, write));
+        let region = open.plan.region.clone();
+        let is_switch = matches!(open.plan.cause, Cause::Signal | Cause::Person);
+        let is_automatic = open.plan.cause == Cause::Signal;
         self.runbook.owed = change.filter(|_| is_switch).map(|change| Owed {
             region,
             change,
-            is_by_signal,
+            is_automatic,
             healthy_since: None,
         });
     }
 
     fn see_write(&mut self, at: UnixMs, incident: Option<&IncidentId>, step: Step, write: Announced) {
         let Some(open) = self.of(incident) else { return };
-        let (id, is_live) = (open.id.clone(), open.cause != Cause::Drill);
+        let (id, is_live) = (open.id.clone(), open.plan.cause != Cause::Drill);
         if step == Step::RestoreRecord {
             open.restores = write.attempt;
             if is_live {
@@ -242,7 +246,7 @@ impl Replay {
         done: bool,
     ) {
         let Some(open) = self.of(incident).filter(|_| done) else { return };
-        let is_live = open.cause != Cause::Drill;
+        let is_live = open.plan.cause != Cause::Drill;
         let mut record = None;
         match (step, &mut open.write) {
             (Step::Page, _) => open.is_paged = true,
@@ -265,12 +269,12 @@ impl Replay {
         let Some(open) = open else { return runbook };
         let head = Head {
             id: open.id.clone(),
-            region: open.region.clone(),
-            cause: open.cause,
+            region: open.plan.region.clone(),
+            cause: open.plan.cause,
             opened_at: open.opened_at,
             since: open.since,
             paged: None,
-            asked: open.target.clone().filter(|_| open.phase == Phase::Acknowledged),
+            asked: open.plan.target.clone().filter(|_| open.plan.is_asked),
             undoes: open.undoes.clone(),
             stop: open.stop.clone(),
         };
@@ -278,6 +282,8 @@ impl Replay {
             let mut head = head;
             runbook.retell(&mut head, &state, open.is_paged);
             runbook.incident = Some(Incident { head, state });
+        } else {
+            runbook.owe_again(&open.id, open.undoes, open.is_over);
         }
         runbook
     }
@@ -311,22 +317,23 @@ fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
     let (timing, since, now) = (&runbook.config.timing, open.since, runbook.now);
     let waits_until = since.after_ms(timing.ack_timeout_ms);
     let tries = Tries::first(now);
-    let run = open.target.clone().map(|target| Run {
+    let run = open.plan.target.clone().map(|target| Run {
         target,
-        approval: Approval::parse(&open.approved_by),
+        approval: Approval::parse(&open.plan.approved_by),
         until: open.run_since.after_ms(timing.run_ms),
     });
     let ended = |ending| State::Ended { ending, until: now.after_ms(timing.report_ms), tries };
-    let change = open.write.as_ref().and_then(|write| change_of(runbook, open.cause, write));
+    let change = open.write.as_ref().and_then(|write| change_of(runbook, open.plan.cause, write));
     // What was lost of a run that had begun is for a person.
     let lost = || Some(ended(Ending::HandedOver));
     match open.phase {
         Phase::Watching | Phase::Reported => None,
         Phase::Suspect => Some(State::Suspect { page_at: since.after_ms(timing.confirm_ms) }),
         Phase::Paged => Some(State::Paged { until: waits_until, act_at: since.after_ms(timing.hold_off_ms) }),
-        Phase::Acknowledged => {
-            Some(State::Acknowledged { approval: Approval::parse(&open.approved_by), until: waits_until })
-        }
+        Phase::Acknowledged => Some(State::Acknowledged {
+            approval: Approval::parse(&open.plan.approved_by),
+            until: waits_until,
+        }),
         Phase::AutoApproved => Some(State::AutoApproved { until: since.after_ms(timing.run_ms) }),
         Phase::Declined => Some(State::Declined { until: waits_until }),
         Phase::Preflight => run.map(|run| State::Preflight { run, tries }).or_else(lost),

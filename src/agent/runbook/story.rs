@@ -17,6 +17,8 @@ pub(super) struct Story {
     pub(super) record: RecordState,
     pub(super) journal: Vec<Line>,
     pub(super) journal_fails: bool,
+    /// The runbook began without its journal, which cannot be opened yet.
+    pub(super) is_late: bool,
     /// Handed out and not ended.
     pub(super) open: Vec<Task>,
     /// All that was ever handed out.
@@ -66,6 +68,7 @@ impl Story {
             record: record(&["192.0.2.1"]),
             journal: vec![],
             journal_fails: false,
+            is_late: false,
             open: vec![],
             performed: vec![],
             assessment: Assessment::default(),
@@ -124,8 +127,13 @@ impl Story {
 
     /// Every task ends as it should.
     pub(super) fn settle(&mut self) {
-        while let Some(at) = self.open.iter().position(|task| Some(task.work.step()) != self.holds) {
-            let task = self.open.remove(at);
+        while self.settle_one() {}
+    }
+
+    /// One task ends as it should, if there is one.
+    pub(super) fn settle_one(&mut self) -> bool {
+        let at = self.open.iter().position(|task| Some(task.work.step()) != self.holds);
+        if let Some(task) = at.map(|at| self.open.remove(at)) {
             let ended = match &task.work {
                 Work::ReadRecord => Ended::Found(self.record.clone()),
                 Work::WriteRecord { wanted, .. } | Work::RestoreRecord { wanted, .. } => {
@@ -139,6 +147,7 @@ impl Story {
             };
             self.end(&task, ended);
         }
+        at.is_some()
     }
 
     pub(super) fn end(&mut self, task: &Task, ended: Ended) {
@@ -168,6 +177,23 @@ impl Story {
     pub(super) fn restart(&mut self) {
         self.open.clear();
         self.runbook = Runbook::resume(self.config.clone(), self.now, self.journal.clone());
+    }
+
+    /// The agent begins again, and the journal is in the hands of another process.
+    pub(super) fn restart_without_journal(&mut self) {
+        self.open.clear();
+        self.runbook = Runbook::new(self.config.clone(), self.now);
+        (self.journal_fails, self.is_late) = (true, true);
+        self.feed(Event::JournalFailed { why: "in use by another process".to_owned() });
+    }
+
+    /// The journal can be written again, or is opened.
+    pub(super) fn open_journal(&mut self) {
+        if std::mem::take(&mut self.is_late) {
+            self.runbook = self.runbook.catch_up(self.now, self.journal.clone());
+        }
+        self.journal_fails = false;
+        self.feed(Event::JournalBack);
     }
 
     pub(super) fn count(&self, step: Step) -> usize {

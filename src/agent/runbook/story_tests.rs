@@ -406,3 +406,46 @@ fn a_plan_says_what_would_be_written_and_what_stands_against_it() {
     let plan = story.runbook.plan(story.now, Some(region("us")), None).unwrap();
     assert!(!plan.objections.is_empty());
 }
+
+/// A switch by hand whose trial fails, until the record is being put back.
+fn rolling_back() -> Story {
+    let mut story = Story::new(config());
+    story.order(Command::Start { from: region("eu"), to: None, why: String::new() }).unwrap();
+    story.fails = Some(Step::Validate);
+    while story.runbook.phase() != Phase::RollingBack {
+        story.now = story.now.after_ms(250);
+        story.assess(story.assessment.clone());
+        let is_enough = |story: &Story| story.runbook.phase() == Phase::RollingBack;
+        while !story.open.is_empty() && !is_enough(&story) {
+            story.settle_one();
+        }
+    }
+    assert_eq!(story.record, record(&["192.0.2.2"]));
+    story
+}
+
+#[test]
+fn a_dry_run_puts_nothing_back_that_a_run_before_it_wrote() {
+    let mut story = rolling_back();
+    story.config.dry_run = true;
+    story.restart();
+    story.pass_ms(20_000);
+    assert_eq!((story.count(Step::RestoreRecord), story.record.clone()), (0, record(&["192.0.2.2"])));
+    assert!(story.last_why().contains("dry run"), "{}", story.last_why());
+}
+
+#[test]
+fn a_restart_while_the_record_is_put_back_waits_for_a_look_at_the_regions() {
+    let not_yet = || seen(view(Standing::Unknown, 0), view(Standing::Unknown, 0));
+    for (later, goes_back) in [(all_well(), true), (eu_is_dead(), false), (not_yet(), false)] {
+        let mut story = rolling_back();
+        story.restart();
+        story.assess(not_yet());
+        story.pass_ms(5_000);
+        assert_eq!((story.runbook.phase(), story.count(Step::RestoreRecord)), (Phase::RollingBack, 0));
+        story.assess(later);
+        story.pass_ms(320_000);
+        assert_eq!(story.record == record(&["192.0.2.1"]), goes_back);
+        assert_eq!(story.phases().contains(&Phase::HandedOver), !goes_back);
+    }
+}

@@ -6,7 +6,7 @@ use super::event::{Ended, Failure};
 use super::guard::{before_a_write, is_fresh};
 use super::incident::{Arrived, Change, Head, Next, Pass, Run, Stage, State, Stop};
 use super::ledger::{Switch, is_same};
-use super::machine::Runbook;
+use super::machine::{Owed, Runbook};
 use super::record_set::in_words;
 use super::tries::Tries;
 use crate::agent::types::{RecordState, UnixMs};
@@ -78,13 +78,16 @@ impl Runbook {
     /// The change to make of the record as it was found; else what becomes of the incident, or nothing yet.
     fn intend(
         &mut self,
-        head: &Head,
+        head: &mut Head,
         run: &Run,
         pass: &Pass,
         found: RecordState,
     ) -> Result<Change, Option<Box<Next>>> {
         if !head.is_drill() {
             self.saw_record(found.clone());
+            if let Some(change) = self.shows_late(head) {
+                return Err(Some(Box::new(self.written(head, run.clone(), change))));
+            }
             if let Some(why) = self.comes_to_nothing(head) {
                 return Err(Some(Box::new(Next::Close(why))));
             }
@@ -97,7 +100,7 @@ impl Runbook {
             return Err(Some(Box::new(self.hand_over(&not_ours(&found)))));
         };
         let (after, wanted) = match &head.undoes {
-            Some(undoes) => {
+            Some(Owed { change: undoes, .. }) => {
                 let after = set_with(&head.region, undoes);
                 let whole = after == undoes.before;
                 let wanted = if whole { undoes.expected.clone() } else { layout.with(&found, &after) };
@@ -126,6 +129,26 @@ impl Runbook {
         }
         self.last_error = Some(objections.join("; "));
         Err(None)
+    }
+
+    /// What this incident announced and believed undone, when the record shows it after all.
+    pub(super) fn shows_late(&self, head: &Head) -> Option<Change> {
+        let switch = self.ledger.switch_of(&head.id)?;
+        let (at, found) = self.record.as_ref()?;
+        if *at < switch.at || !is_same(found, &switch.wanted) || is_same(&switch.expected, &switch.wanted) {
+            return None;
+        }
+        let (before, after) = (self.live.set_of(&switch.expected)?, self.live.set_of(&switch.wanted)?);
+        Some(Change { expected: switch.expected.clone(), wanted: switch.wanted.clone(), before, after })
+    }
+
+    /// Goes on with such a change as if it had been answered.
+    pub(super) fn go_on_with(&mut self, head: &mut Head, run: Run, change: Change) -> Next {
+        let why = format!("the record leads to {}: the write took effect late", in_words(&change.after));
+        match self.written(head, run, change) {
+            Next::Stay(state) => Next::To(state, why),
+            next => next,
+        }
     }
 
     fn begin_write(&mut self, head: &mut Head, run: Run, change: Change, attempt: u32) -> Next {

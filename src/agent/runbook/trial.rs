@@ -1,14 +1,14 @@
 //! What is tried of the target: Preflight before the switch, Validating after it.
 
 use super::action::Work;
-use super::event::Ended;
+use super::event::{Ended, Failure};
 use super::incident::{Arrived, Change, Ending, Head, Next, Pass, Run, Stage, State};
 use super::machine::{Owed, Runbook};
 use super::record_set::{RegionSet, in_words};
 use super::tries::Tries;
 use crate::agent::types::{Cause, UnixMs};
 
-/// A target that fails more often does not take over.
+/// A target that fails more often does not take over. What nobody answered says nothing of it.
 const MAX_PREFLIGHTS: u32 = 3;
 /// A trial under the public name that fails more often is believed.
 const MAX_TRIALS: u32 = 2;
@@ -21,6 +21,9 @@ impl Runbook {
         mut tries: Tries,
         arrived: &mut Arrived,
     ) -> Next {
+        if let Some(change) = self.shows_late(head) {
+            return self.go_on_with(head, run, change);
+        }
         if let Some(why) = self.comes_to_nothing(head) {
             return Next::Close(why);
         }
@@ -39,6 +42,11 @@ impl Runbook {
         let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::Preflight { target });
         match ended {
             None => Next::Stay(State::Preflight { run, tries }),
+            Some(Ended::Failed { failure: Failure::NotDone | Failure::Unknown, why }) => {
+                self.last_error = Some(format!("preflight of {}: {why}", run.target.0));
+                let tries = tries.uncounted(self.now, &self.config.timing, self.salt);
+                Next::Stay(State::Preflight { run, tries })
+            }
             Some(Ended::Failed { why, .. }) if tries.attempt() >= MAX_PREFLIGHTS => self.hand_over(&format!(
                 "{} did not pass preflight, so traffic stays where it is: {why}. Mend {0}, or choose another \
                  region by `failover start`",
@@ -91,7 +99,7 @@ impl Runbook {
                 self.owed = is_switch.then_some(Owed {
                     region,
                     change,
-                    is_by_signal: head.cause == Cause::Signal,
+                    is_automatic: head.cause == Cause::Signal,
                     healthy_since: None,
                 });
                 Next::To(self.ended_state(Ending::Recovered), why)

@@ -46,6 +46,21 @@ impl Tries {
         Self::Pausing { attempt: attempt.saturating_add(1), until: now.after_ms(pause_ms + spread) }
     }
 
+    /// Once more after the same pause, as if this time had not been.
+    pub(super) fn uncounted(self, now: UnixMs, timing: &Timing, salt: u64) -> Self {
+        Self::Pausing { attempt: self.attempt(), until: self.again(now, timing, salt).deadline() }
+    }
+
+    /// The same when all times of it are so much later.
+    pub(super) const fn later(self, ms: u64) -> Self {
+        match self {
+            Self::Pausing { attempt, until } => Self::Pausing { attempt, until: until.after_ms(ms) },
+            Self::Running { task, attempt, deadline } => {
+                Self::Running { task, attempt, deadline: deadline.after_ms(ms) }
+            }
+        }
+    }
+
     /// When something happens to it by time alone.
     pub(super) const fn deadline(self) -> UnixMs {
         match self {

@@ -10,7 +10,7 @@ pub use command::CommandScaler;
 pub use kubernetes::{KubernetesScaler, Workload};
 
 use crate::agent::command::CommandError;
-use crate::agent::https::CallError;
+use crate::agent::https::{CallError, Effect};
 use crate::agent::secret::SecretError;
 
 /// What a request for more did.
@@ -61,6 +61,19 @@ pub enum ScaleError {
         /// The end of its standard error.
         last_words: String,
     },
+}
+
+impl ScaleError {
+    /// Whether there may be more nevertheless: it is not asked for again then.
+    #[must_use]
+    pub const fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Call(error) => matches!(error.effect(), Effect::Unknown),
+            Self::Command(error) => !matches!(error, CommandError::NotStarted { .. }),
+            Self::Failed { .. } => true,
+            Self::Secret(_) | Self::Contended { .. } => false,
+        }
+    }
 }
 
 /// Something that runs in a number.

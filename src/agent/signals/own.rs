@@ -128,6 +128,15 @@ fn threshold(enter: f64, leave: f64, raise_after: Duration) -> Threshold {
     Threshold::new(ThresholdLimits { enter, leave, raise_after_ms, lower_after_ms })
 }
 
+/// Of one watched bucket.
+fn of_tokens(limits: &OwnLimits) -> [Threshold; 2] {
+    let OwnLimits { tokens_low_percent: low, tokens_critical_percent: critical, .. } = *limits;
+    [
+        threshold(low, low * BACK, limits.tokens_low_for),
+        threshold(critical, critical * BACK, limits.tokens_critical_for),
+    ]
+}
+
 impl OwnSignals {
     /// None raised.
     #[must_use]
@@ -158,6 +167,23 @@ impl OwnSignals {
             [of(OwnSignal::TokensLow, low), of(OwnSignal::TokensCritical, critical)]
         });
         single.into_iter().chain(tokens).flatten()
+    }
+
+    /// Takes a signal as raised, of which only name and subject are known.
+    pub fn take_up(&mut self, name: &str, subject: &str) {
+        let limits = self.limits;
+        let threshold = match name {
+            "errors" => &mut self.errors,
+            "slow" => &mut self.slow,
+            "stalled_core" => &mut self.stalled,
+            "disk_full" => &mut self.disk,
+            "tokens_low" | "tokens_critical" => {
+                let both = self.tokens.entry(subject.to_owned()).or_insert_with(|| of_tokens(&limits));
+                &mut both[usize::from(name == "tokens_critical")]
+            }
+            _ => return,
+        };
+        threshold.raise();
     }
 
     /// Takes the figures of this moment; the signals that were raised or lowered by them.
@@ -195,16 +221,18 @@ impl OwnSignals {
     fn observe_tokens(&mut self, now: UnixMs, tokens: &[TokenShare]) -> Vec<SignalChange> {
         let mut changes = Vec::new();
         // A reload may take a policy away, and its keys with it.
-        self.tokens.retain(|key, _| tokens.iter().any(|share| share.key == *key));
+        let is_watched = |key: &str| tokens.iter().any(|share| share.key == key);
+        let gone = self.raised().filter(|(_, subject)| !subject.is_empty() && !is_watched(subject));
+        changes.extend(gone.map(|(signal, key)| SignalChange {
+            signal,
+            subject: key.to_owned(),
+            is_raised: false,
+            detail: format!("{key} is not watched"),
+        }));
+        self.tokens.retain(|key, _| is_watched(key));
         for TokenShare { key, percent } in tokens {
-            let OwnLimits { tokens_low_percent: low, tokens_critical_percent: critical, .. } = self.limits;
-            let fresh = || {
-                [
-                    threshold(low, low * BACK, self.limits.tokens_low_for),
-                    threshold(critical, critical * BACK, self.limits.tokens_critical_for),
-                ]
-            };
-            let thresholds = self.tokens.entry(key.clone()).or_insert_with(fresh);
+            let limits = self.limits;
+            let thresholds = self.tokens.entry(key.clone()).or_insert_with(|| of_tokens(&limits));
             for (threshold, signal) in
                 thresholds.iter_mut().zip([OwnSignal::TokensLow, OwnSignal::TokensCritical])
             {
@@ -304,7 +332,20 @@ mod tests {
     fn a_key_that_is_watched_no_more_is_forgotten() {
         let mut signals = OwnSignals::new(limits());
         run(&mut signals, 0, 121, &tokens(1.0));
-        signals.observe(UnixMs(200_000), &OwnFigures::default());
+        let changes = signals.observe(UnixMs(200_000), &OwnFigures::default());
+        assert!(changes.len() == 2 && changes.iter().all(|change| !change.is_raised), "{changes:?}");
         assert_eq!(signals.raised().count(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_life_raised_is_lowered_by_this_one() {
+        let mut signals = OwnSignals::new(limits());
+        for (name, subject) in [("disk_full", ""), ("tokens_low", "api/alice"), ("alert", "Slow/ab12")] {
+            signals.take_up(name, subject);
+        }
+        let all_well = OwnFigures { disk_free_percent: Some(50.0), ..tokens(100.0) };
+        let lowered = run(&mut signals, 0, 121, &all_well);
+        let names: Vec<_> = lowered.iter().map(|(_, name, is_raised)| (*name, *is_raised)).collect();
+        assert_eq!(names, [("disk_full", false), ("tokens_low", false)]);
     }
 }

@@ -39,6 +39,11 @@ impl Threshold {
         self.is_raised
     }
 
+    /// Takes it as raised.
+    pub const fn raise(&mut self) {
+        self.is_raised = true;
+    }
+
     /// Takes the figure of this moment; whether the signal was raised or lowered by it. Without a figure
     /// nothing is known, and what was turning begins anew.
     pub fn observe(&mut self, now: UnixMs, value: Option<f64>) -> Option<bool> {

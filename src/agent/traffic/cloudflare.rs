@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::cloudflare_api::{CloudflareAccess, Zone};
 use super::compare::canonical_name;
-use super::{PublicView, TrafficError, TrafficProvider, Visibility};
+use super::{PublicView, TrafficError, TrafficProvider, Visibility, refuse_difference};
 use crate::agent::types::RecordState;
 use crate::percent::percent_encode;
 
@@ -41,6 +41,19 @@ struct Found {
     ttl: u32,
     #[serde(default)]
     proxied: bool,
+}
+
+impl Found {
+    fn into_state(self) -> RecordState {
+        RecordState {
+            name: self.name,
+            kind: self.kind,
+            ttl_s: if self.ttl == AUTOMATIC_TTL { AUTOMATIC_TTL_S } else { self.ttl },
+            values: vec![self.content],
+            proxied: Some(self.proxied),
+            weights: Vec::new(),
+        }
+    }
 }
 
 impl CloudflareRecord {
@@ -93,20 +106,13 @@ impl CloudflareRecord {
 
 impl TrafficProvider for CloudflareRecord {
     fn read(&mut self) -> Result<RecordState, TrafficError> {
-        let (_, found) = self.find()?;
-        Ok(RecordState {
-            name: found.name,
-            kind: found.kind,
-            ttl_s: if found.ttl == AUTOMATIC_TTL { AUTOMATIC_TTL_S } else { found.ttl },
-            values: vec![found.content],
-            proxied: Some(found.proxied),
-            weights: Vec::new(),
-        })
+        Ok(self.find()?.1.into_state())
     }
 
-    fn put(&mut self, _expected: &RecordState, wanted: &RecordState) -> Result<(), TrafficError> {
+    fn put(&mut self, expected: &RecordState, wanted: &RecordState) -> Result<(), TrafficError> {
         let body = self.body(wanted)?;
-        let (path, _) = self.find()?;
+        let (path, found) = self.find()?;
+        refuse_difference(expected, found.into_state())?;
         self.access.patch(&path, &body)
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::cloudflare_api::{CloudflareAccess, Zone};
-use super::{POOLS, TrafficError, TrafficProvider, Visibility};
+use super::{POOLS, TrafficError, TrafficProvider, Visibility, refuse_difference};
 use crate::agent::https::Request;
 use crate::agent::types::RecordState;
 
@@ -109,6 +109,8 @@ impl TrafficProvider for CloudflareLoadBalancer {
     }
 
     fn put(&mut self, expected: &RecordState, wanted: &RecordState) -> Result<(), TrafficError> {
+        // Cloudflare does not compare, so it is looked at as late as can be.
+        refuse_difference(expected, self.read()?)?;
         let zone_path = format!("/zones/{}", self.access.zone_id(&self.zone)?);
         for (done, request) in self.changes(&zone_path, expected, wanted).into_iter().enumerate() {
             match self.access.send_change(request) {
@@ -134,6 +136,8 @@ impl TrafficProvider for CloudflareLoadBalancer {
                 std::iter::once(self.path(&zone_path)).chain(pools.iter().map(|pool| self.pool_path(pool)));
             paths.map(|path| self.access.get_request(&path).shown()).collect::<Vec<_>>()
         };
+        lines.extend(read(&expected.values));
+        lines.extend(lookup.clone());
         lines.extend(read(&expected.values));
         lines.extend(lookup.clone());
         lines.extend(self.changes(&zone_path, expected, wanted).iter().map(Request::shown));

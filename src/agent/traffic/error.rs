@@ -35,6 +35,9 @@ pub enum TrafficError {
         /// The record as it is.
         found: Box<RecordState>,
     },
+    /// It was too late for the change, or it was stopped.
+    #[error("the record was left as it is: {0}")]
+    NotBegun(String),
     /// The write failed, and reading back shows the old record.
     #[error("the record is still the old one: {0}. It can be tried again")]
     NotDone(Box<Self>),
@@ -100,7 +103,11 @@ impl TrafficError {
             Self::CommandFailed { .. } | Self::Unknown(_) | Self::InPart { .. } | Self::NotApplied { .. } => {
                 true
             }
-            Self::Conflict { .. } | Self::NotDone(_) | Self::Secret(_) | Self::Unfit { .. } => false,
+            Self::Conflict { .. }
+            | Self::NotBegun(_)
+            | Self::NotDone(_)
+            | Self::Secret(_)
+            | Self::Unfit { .. } => false,
         }
     }
 }

@@ -87,11 +87,22 @@ pub trait TrafficProvider {
     /// Nothing is written when the record is neither. A write that ended without an answer is settled
     /// by reading: it is repeated never, believed never.
     fn write(&mut self, expected: &RecordState, wanted: &RecordState) -> Result<Written, TrafficError> {
+        self.write_while(&|| Ok(()), expected, wanted)
+    }
+
+    /// As [`Self::write`], unless `may_begin` says no right before the change: the read before it may take long.
+    fn write_while(
+        &mut self,
+        may_begin: &dyn Fn() -> Result<(), String>,
+        expected: &RecordState,
+        wanted: &RecordState,
+    ) -> Result<Written, TrafficError> {
         let before = self.read()?;
         if differences(wanted, &before).is_empty() {
             return Ok(Written::AlreadyThere);
         }
         refuse_difference(expected, before)?;
+        may_begin().map_err(TrafficError::NotBegun)?;
         let put = self.put(expected, wanted);
         if let Err(error) = put.as_ref()
             && !error.may_have_happened()

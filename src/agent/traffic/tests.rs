@@ -94,6 +94,15 @@ fn a_record_that_someone_else_changed_is_not_written_and_a_person_is_asked() {
 }
 
 #[test]
+fn a_change_that_is_stopped_while_the_record_is_read_is_not_made() {
+    let mut provider = fake("192.0.2.1", apply);
+    let stopped = || Err("it was stopped".to_owned());
+    let error = provider.write_while(&stopped, &record("192.0.2.1"), &record("198.51.100.1")).unwrap_err();
+    assert!(matches!(&error, TrafficError::NotBegun(_)) && !error.may_have_happened(), "{error}");
+    assert_eq!(provider.puts, 0);
+}
+
+#[test]
 fn a_lost_answer_is_settled_by_reading() {
     let mut done = fake("192.0.2.1", |held, wanted| apply(held, wanted).and(Err(lost_answer())));
     assert_eq!(write(&mut done).unwrap(), Written::Changed);

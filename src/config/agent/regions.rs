@@ -6,7 +6,7 @@ use super::super::secret::secret;
 use super::super::section::{Section, Text};
 use super::super::value::Value;
 use super::source::probe_url;
-use super::traffic::TrafficConfig;
+use super::traffic::{ProviderConfig, TrafficConfig};
 use crate::agent::secret::SecretSource;
 use crate::agent::signals::ProbeUrl;
 use crate::agent::types::Region;
@@ -176,6 +176,10 @@ fn check_values(record: &TrafficConfig, one: &Written, values: &[(String, Place)
                 "write addresses for A and AAAA, a name for CNAME, pool ids for POOLS",
             );
         }
+    }
+    if matches!(record.provider, ProviderConfig::CloudflareLb { .. }) && one.region.weight != 1 {
+        let what = format!("{:?} has a weight, and a pool is enabled or disabled only", one.region.name.0);
+        findings.wrong(one.place, what, "leave `weight` out, or choose a provider that has weights");
     }
     if (record.is_single() || record.is_weighted()) && values.len() > 1 {
         let name = &one.region.name.0;

@@ -14,7 +14,8 @@ use crate::agent::traffic::{POOLS, is_domain_name, is_value_of};
 
 const TTL_S: RangeInclusive<u64> = 1..=86_400;
 const DEFAULT_TTL_S: u32 = 30;
-const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
+/// Below the time limit of a write, so that a call which hangs ends before its write is given up.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(25);
 const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_SERVERS: usize = 16;

@@ -1,0 +1,100 @@
+//! A journal that is opened late: what was done without its past goes on with it.
+
+use super::errand::Errand;
+use super::event::Command;
+use super::incident::{Incident, State};
+use super::machine::Runbook;
+use crate::agent::types::{Entry, IncidentId, Region, UnixMs};
+
+/// Who held back, as the journal names them: the line that named the person could not be written.
+const SOMEBODY: &str = "somebody, while there was no journal";
+
+impl Runbook {
+    /// The runbook of the journal's `lines`, which could not be read when `self` began. Until now it only paged,
+    /// and took orders that hold back: both stay. `now` may be later than what `self` was told, by the time that
+    /// the journal is ahead.
+    #[must_use]
+    pub fn catch_up(
+        &self,
+        now: UnixMs,
+        lines: impl IntoIterator<Item = (UnixMs, Option<IncidentId>, Entry)>,
+    ) -> Self {
+        let mut whole = Self::resume(self.config.clone(), now, lines);
+        let ahead_ms = now.since_ms(self.now);
+        // An answer to an old task must not be one to a new task.
+        whole.next_task = whole.next_task.max(self.next_task);
+        whole.frozen = self.frozen.clone().or(whole.frozen);
+        // It is told as mended next, and what a restart must know is written then.
+        whole.journal_fails.clone_from(&self.journal_fails);
+        whole.leaving = self.leaving;
+        whole.paged.extend(self.paged.iter().cloned());
+        whole.raised.extend(self.raised.clone());
+        whole.last_error = self.last_error.clone().or(whole.last_error);
+        whole.take_errands(&self.errands, ahead_ms);
+        whole.take_incident(self, ahead_ms);
+        for region in &self.stopped {
+            whole.hold_back(region, &Command::Abort);
+        }
+        whole
+    }
+
+    fn take_errands(&mut self, others: &[Errand], ahead_ms: u64) {
+        let is_new = |other: &&Errand| !self.errands.iter().any(|own| own.replaces(other));
+        let new: Vec<Errand> = others.iter().filter(is_new).map(|other| other.later(ahead_ms)).collect();
+        self.errands.extend(new);
+    }
+
+    /// The incident that `other` has: it goes on, unless the journal knows of one. What a person said of it
+    /// counts in any case.
+    fn take_incident(&mut self, other: &Self, ahead_ms: u64) {
+        let Some(Incident { head, state }) = &other.incident else { return };
+        let is_known = self.incident.is_some() || self.is_left_alone(&head.region);
+        match state {
+            _ if !is_known => {
+                let mut head = head.clone();
+                head.opened_at = head.opened_at.after_ms(ahead_ms);
+                head.since = head.since.after_ms(ahead_ms);
+                self.last_incident = Some(head.id.clone());
+                self.incident = Some(Incident { head, state: state.clone().later(ahead_ms) });
+            }
+            State::Declined { .. } => self.hold_back(&head.region, &Command::Decline),
+            State::Ended { .. } | State::Reported => self.hold_back(&head.region, &Command::Abort),
+            _ => {}
+        }
+    }
+
+    /// A person said no to what is done about `region`, or its time was over.
+    fn hold_back(&mut self, region: &Region, order: &Command) {
+        let is_ours = |incident: &Incident| incident.head.region == *region && !incident.head.is_drill();
+        if !self.incident.as_ref().is_some_and(is_ours) {
+            self.spent.insert(region.clone());
+            return;
+        }
+        let id = self.incident.as_ref().map(|incident| incident.head.id.clone());
+        let is_declined = *order == Command::Decline && self.decline(SOMEBODY).is_ok();
+        let is_stopped = is_declined || self.abort(SOMEBODY).is_ok();
+        if is_stopped {
+            let command = if is_declined { Command::Decline } else { Command::Abort };
+            let (command, who) = (command.name().to_owned(), SOMEBODY.to_owned());
+            self.journal(id.as_ref(), Entry::Command { command, who });
+        }
+    }
+}
+
+impl State {
+    /// The same when all times of it are so much later.
+    fn later(self, ms: u64) -> Self {
+        match self {
+            Self::Suspect { page_at } => Self::Suspect { page_at: page_at.after_ms(ms) },
+            Self::Paged { until, act_at } => {
+                Self::Paged { until: until.after_ms(ms), act_at: act_at.after_ms(ms) }
+            }
+            Self::Declined { until } => Self::Declined { until: until.after_ms(ms) },
+            Self::Ended { ending, until, tries } => {
+                Self::Ended { ending, until: until.after_ms(ms), tries: tries.later(ms) }
+            }
+            // The others are not come to without a journal.
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Stories of answers that come late or not at all, and of attempts that come to nothing.
+
+use super::story::{Story, all_well, dead, eu_is_dead, seen, view};
+use super::test_support::{config, record, region};
+use super::*;
+use crate::agent::pager::Severity;
+use crate::agent::types::{Phase, Step};
+
+const FAILBACK_MS: u64 = 60_000;
+
+impl Story {
+    /// Time passes, and nothing ends by itself but reads of the record and what informs.
+    fn pass_slowly_ms(&mut self, ms: u64) {
+        let end = self.now.after_ms(ms);
+        while self.now < end {
+            self.now = self.now.after_ms(250);
+            self.assess(self.assessment.clone());
+            while let Some(at) =
+                self.open.iter().position(|task| task.work.informs() || task.work == Work::ReadRecord)
+            {
+                let task = self.open.remove(at);
+                let found = Ended::Found(self.record.clone());
+                let done = Ended::Done { detail: "well".to_owned() };
+                self.end(&task, if task.work == Work::ReadRecord { found } else { done });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_write_that_takes_effect_late_is_tried_and_reported() {
+    // While it is read again, and while the target is looked at again.
+    for is_preflight in [false, true] {
+        let mut story = Story::new(config());
+        story.assess(eu_is_dead());
+        story.pass_slowly_ms(1_500);
+        story.end_step(Step::Preflight, Ended::Done { detail: "well".to_owned() });
+        story.pass_slowly_ms(500);
+        if is_preflight {
+            story.holds = Some(Step::Preflight);
+            story.now = story.now.after_ms(31_000);
+        }
+        story.fail_step(Step::WriteRecord, Failure::NotDone);
+        if is_preflight {
+            story.pass_slowly_ms(1_000);
+            assert_eq!(story.runbook.phase(), Phase::Preflight);
+        }
+        story.record = record(&["192.0.2.2"]);
+        story.pass_ms(40_000);
+        assert_eq!(
+            (story.count(Step::WriteRecord), story.count(Step::Validate)),
+            (1, 1),
+            "{:?}",
+            story.phases()
+        );
+        assert!(story.phases().contains(&Phase::Recovered));
+        assert_eq!((story.count(Step::WriteReport), story.record.clone()), (1, record(&["192.0.2.2"])));
+    }
+}
+
+#[test]
+fn a_write_that_takes_effect_while_it_waits_for_approval_anew_is_tried_and_reported() {
+    let mut story = Story::new(config());
+    story.assess(eu_is_dead());
+    story.pass_slowly_ms(1_500);
+    story.end_step(Step::Preflight, Ended::Done { detail: "well".to_owned() });
+    story.pass_slowly_ms(500);
+    story.fail_step(Step::WriteRecord, Failure::NotDone);
+    story.order(Command::Start { from: region("eu"), to: None, why: String::new() }).unwrap();
+    // It is not elected any more, so that it does not go on at once.
+    story.assess(Assessment { elected: false, ..eu_is_dead() });
+    story.record = record(&["192.0.2.2"]);
+    story.pass_ms(20_000);
+    assert_eq!((story.count(Step::WriteRecord), story.count(Step::Validate)), (1, 1), "{:?}", story.phases());
+}
+
+#[test]
+fn a_preflight_that_nobody_answered_does_not_count_against_the_target() {
+    for (failure, is_over) in [(Failure::Unknown, false), (Failure::NotDone, false), (Failure::Refused, true)]
+    {
+        let mut story = Story::new(config());
+        story.assess(eu_is_dead());
+        for _ in 0..5 {
+            story.pass_slowly_ms(3_000);
+            if story.open.iter().any(|task| task.work.step() == Step::Preflight) {
+                story.fail_step(Step::Preflight, failure.clone());
+            }
+        }
+        assert_eq!(story.phases().contains(&Phase::HandedOver), is_over, "{failure:?}");
+    }
+}
+
+#[test]
+fn a_target_that_was_chosen_is_chosen_anew_after_a_restart_and_one_that_was_asked_for_is_not() {
+    for asked in [None, Some(region("ap"))] {
+        let ours = asked.clone().unwrap_or_else(|| region("us"));
+        let mut story = Story::new(RunbookConfig { own_region: ours.clone(), ..config() });
+        story.holds = Some(Step::Preflight);
+        story.order(Command::Start { from: region("eu"), to: asked, why: String::new() }).unwrap();
+        story.pass_ms(500);
+        story.restart();
+        assert_eq!(story.runbook.phase(), Phase::Preflight);
+        // Now the other one is first in line.
+        let us = if ours == region("us") { dead() } else { Standing::Healthy };
+        story.assess(seen(view(Standing::Healthy, 0), view(us, 3)));
+        story.pass_ms(10_000);
+        let is_kept = ours == region("ap");
+        assert_eq!(story.runbook.phase() == Phase::Preflight, is_kept, "{ours:?} {:?}", story.phases());
+    }
+}
+
+/// Until `eu` was withdrawn and its failback is paged.
+fn failing_back() -> Story {
+    let (failback, mode) = (Failback::AfterMs(FAILBACK_MS), crate::agent::orders::AgentMode::Manual);
+    let timing = Timing { cooldown_ms: 1_000, ..Timing::default() };
+    let mut story = Story::new(RunbookConfig { failback, mode, timing, ..config() });
+    story.assess(eu_is_dead());
+    story.pass_ms(400);
+    story.order(Command::Ack).unwrap();
+    story.pass_ms(3_000);
+    story.assess(all_well());
+    story.pass_ms(FAILBACK_MS + 1_000);
+    assert_eq!((story.runbook.phase(), story.record.clone()), (Phase::Paged, record(&["192.0.2.2"])));
+    story
+}
+
+#[test]
+fn a_failback_that_came_to_nothing_is_tried_again() {
+    for is_restarted in [false, true] {
+        let mut story = failing_back();
+        story.assess(eu_is_dead());
+        story.pass_ms(1_000);
+        assert_eq!(story.runbook.phase(), Phase::Watching);
+        if is_restarted {
+            story.restart();
+        }
+        story.assess(all_well());
+        story.pass_ms(FAILBACK_MS + 1_000);
+        assert_eq!(story.runbook.phase(), Phase::Paged);
+        story.order(Command::Ack).unwrap();
+        story.pass_ms(3_000);
+        assert_eq!(story.record, record(&["192.0.2.1"]));
+    }
+}
+
+#[test]
+fn a_failback_that_a_person_stopped_is_for_a_person() {
+    for is_restarted in [false, true] {
+        let mut story = failing_back();
+        story.order(Command::Abort).unwrap();
+        story.pass_ms(10_000);
+        if is_restarted {
+            story.restart();
+        }
+        story.pass_ms(2 * FAILBACK_MS);
+        assert_eq!(story.runbook.phase(), Phase::Watching);
+        story.order(Command::Rollback).unwrap();
+        story.pass_ms(3_000);
+        assert_eq!(story.record, record(&["192.0.2.1"]));
+    }
+}
+
+#[test]
+fn a_failback_that_was_only_named_before_a_crash_is_named_again() {
+    let mut story = failing_back();
+    let planned =
+        story.journal.iter().rposition(|line| matches!(line.2, crate::agent::types::Entry::Planned { .. }));
+    story.journal.truncate(planned.unwrap() + 1);
+    story.restart();
+    assert_eq!(story.runbook.phase(), Phase::Watching);
+    story.pass_ms(FAILBACK_MS + 1_000);
+    assert_eq!(story.runbook.phase(), Phase::Paged);
+}
+
+fn notice(raised: bool, scales: bool) -> Event {
+    Event::Notice(Notice {
+        name: "alert".to_owned(),
+        subject: "Slow/ab12".to_owned(),
+        raised,
+        severity: Severity::Warning,
+        detail: "it is slow".to_owned(),
+        scales,
+    })
+}
+
+#[test]
+fn a_notice_of_before_a_restart_is_resolved_and_may_be_raised_again() {
+    for is_lost in [false, true] {
+        let mut story = Story::new(config());
+        story.feed(notice(true, false));
+        story.settle();
+        if is_lost {
+            story.journal.retain(|line| !format!("{:?}", line.2).contains("Slow/ab12"));
+            story.journal_fails = true;
+            story.feed(Event::JournalFailed { why: "no space".to_owned() });
+            story.journal_fails = false;
+            story.feed(Event::JournalBack);
+            story.settle();
+        }
+        let (pages, resolved) = (story.count(Step::Page), story.count(Step::ResolvePage));
+        story.restart();
+        assert_eq!(story.runbook.notices().collect::<Vec<_>>(), [("alert", "Slow/ab12")]);
+        story.feed(notice(true, false));
+        story.feed(notice(true, false));
+        story.settle();
+        assert_eq!(story.count(Step::Page), pages + 1, "it may have gone and come again");
+        story.restart();
+        story.feed(notice(false, false));
+        story.settle();
+        assert_eq!(story.count(Step::ResolvePage), resolved + 1);
+        story.feed(notice(false, false));
+        story.settle();
+        assert_eq!((story.count(Step::ResolvePage), story.runbook.notices().count()), (resolved + 1, 0));
+    }
+}
+
+#[test]
+fn more_of_the_standby_is_not_asked_for_during_a_freeze() {
+    let mut story = Story::new(config());
+    story.feed(notice(true, true));
+    assert_eq!(story.count(Step::Scale), 1);
+    story.fail_step(Step::Scale, Failure::NotDone);
+    story.order(Command::Freeze { why: "a release".to_owned() }).unwrap();
+    story.pass_ms(20_000);
+    assert_eq!(story.count(Step::Scale), 1);
+    story.order(Command::Thaw).unwrap();
+    story.pass_ms(20_000);
+    assert_eq!(story.count(Step::Scale), 2);
+}
