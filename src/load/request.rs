@@ -1,9 +1,8 @@
 //! Requests: all alike but for the number of the key.
 
-use std::fmt::Write as _;
-
 use super::keys::{MAX_DECIMALS, write_decimal};
 use super::plan::Settings;
+use crate::percent::percent_encode;
 
 /// A request with a hole for the key's number.
 #[derive(Clone, Debug)]
@@ -14,7 +13,11 @@ pub(super) struct RequestTemplate {
 
 impl RequestTemplate {
     pub(super) fn new(settings: &Settings) -> Self {
-        let before = format!("GET /v1/check/{}/{}", encoded(&settings.policy), encoded(&settings.key_prefix));
+        let before = format!(
+            "GET /v1/check/{}/{}",
+            percent_encode(&settings.policy),
+            percent_encode(&settings.key_prefix)
+        );
         let host = settings.host.clone().unwrap_or_else(|| settings.target.authority());
         let cost = settings.cost;
         let after = format!("?cost={cost} HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -36,20 +39,6 @@ impl RequestTemplate {
         out[digits_end..end].copy_from_slice(&self.after);
         end
     }
-}
-
-/// Percent-encodes all but the unreserved characters (RFC 3986, 2.3).
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
