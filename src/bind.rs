@@ -1,7 +1,15 @@
-//! Addresses that a process which was just killed may still have.
+//! Addresses that a process which was just killed may still have, or has left behind.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Most bytes of a Unix socket's path: `sockaddr_un` has 108 for it and its terminating zero.
+pub(crate) const MAX_SOCKET_PATH_BYTES: usize = 107;
 
 /// The kernel takes a ring apart after its process has ended, and lets go of the ring's sockets only then.
 const LET_GO: Duration = Duration::from_secs(2);
@@ -19,6 +27,41 @@ pub(crate) fn patiently<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Resul
             }
             bound => return bound,
         }
+    }
+}
+
+/// Removes a Unix socket that a dead process left.
+///
+/// # Errors
+/// When something is there that is no socket, or a socket that answers; or when it cannot be removed.
+pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(no_socket(&found));
+    }
+    if answers(path) {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    fs::remove_file(path)
+}
+
+fn no_socket(found: &fs::Metadata) -> io::Error {
+    let what = if found.is_dir() { "directory" } else { "file" };
+    let what =
+        format!("there is a {what}, which is no socket; remove it if nobody needs it, or name another path");
+    io::Error::new(io::ErrorKind::AlreadyExists, what)
+}
+
+/// Whether there is a listener, which is also so when it has no room for one more.
+fn answers(path: &Path) -> bool {
+    let connect = || -> io::Result<()> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match connect() {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 

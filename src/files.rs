@@ -5,6 +5,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// Between two looks whether a lock is free.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes beside the file, makes that durable, renames it over the file, and makes the rename durable. `mode`
 /// is for the new file, less the process's umask.
@@ -62,6 +69,24 @@ pub(crate) fn write_durably<T>(
     })
 }
 
+/// Locks a directory, or a file, for as long as it is open here; whether it could be had. A process that is ending may
+/// have it, or have left it for a moment to one that it was starting, and is waited for, up to `patience`.
+///
+/// A directory needs no file for it, so a full disk does not stop it.
+///
+/// # Errors
+/// When it cannot be locked at all.
+pub(crate) fn lock(file: &File, patience: Duration) -> Result<bool, Errno> {
+    let until = Instant::now() + patience;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            locked => return locked.map(|()| true),
+        }
+    }
+}
+
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -83,7 +108,6 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::sync::mpsc::channel;
-    use std::time::Duration;
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 

@@ -11,13 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::bucket::{BucketReport, ResetReport};
 use super::desk::{Drained, Reloaded};
 use crate::agent::orders::OrderAnswer;
+use crate::bind::MAX_SOCKET_PATH_BYTES;
 use crate::bucket::policy::MAX_KEY_BYTES;
 use crate::percent::percent_encode;
 
 /// Longer than the server takes for the slowest answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// `sockaddr_un` has 108 bytes for the path and its terminating zero.
-const MAX_PATH_BYTES: usize = 107;
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
 /// Why there is no answer. The text says what to do.
@@ -35,7 +34,7 @@ pub enum AskError {
     },
     /// No socket can be there.
     #[error(
-        "the path of the admin socket has {0} bytes; the most is {MAX_PATH_BYTES}. Name another by --socket PATH"
+        "the path of the admin socket has {0} bytes; the most is {MAX_SOCKET_PATH_BYTES}. Name another by --socket PATH"
     )]
     PathLength(usize),
     /// No bucket can have that key.
@@ -134,7 +133,7 @@ fn bucket_path(policy: &str, key: &[u8]) -> Result<String, AskError> {
 
 fn ask<T: DeserializeOwned>(socket: &Path, method: &str, target: &str, body: &str) -> Result<T, AskError> {
     let path_bytes = socket.as_os_str().len();
-    if path_bytes > MAX_PATH_BYTES {
+    if path_bytes > MAX_SOCKET_PATH_BYTES {
         return Err(AskError::PathLength(path_bytes));
     }
     let stream = UnixStream::connect(socket)

@@ -163,7 +163,7 @@ fn charge<'p>(
     now: MonotonicNs,
 ) -> BatchOutcome<'p> {
     let ids: ArrayVec<_, MAX_CHECKS> = checks.iter().map(|check| check.id).collect();
-    table.locate(&ids, |_| ());
+    table.prefetch_batch(&ids);
     let killed = checks.iter().any(|check| check.policy.mode() == Mode::DenyAll);
     // A cost of zero only looks: a batch that is denied anyway charges nothing.
     let mut items: ArrayVec<BatchItem<'p>, MAX_CHECKS> =

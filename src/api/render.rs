@@ -37,6 +37,14 @@ pub(super) struct Envelope {
     pub(super) head_only: bool,
 }
 
+impl Envelope {
+    /// Of the last answer of a connection, to the request that `input` begins with: what cannot be read whole may
+    /// still say by its method that its client takes no content for an answer.
+    fn last(input: &[u8]) -> Self {
+        Self { close: true, head_only: input.starts_with(b"HEAD "), ..Self::default() }
+    }
+}
+
 /// The `Date` header line, made once a second.
 #[derive(Clone, Debug)]
 pub(super) struct DateLine([u8; DATE_BYTES]);
@@ -162,18 +170,13 @@ impl Renderer {
         self.error(out, problem.status(), problem, problem.allow(), envelope);
     }
 
-    /// The last answer of a connection, to the request that `input` begins with. What cannot be read
-    /// whole may still say by its method that its client takes no content for an answer.
+    /// The last answer of a connection, to the request that `input` begins with.
     pub(super) fn reject(&self, out: &mut OutputBuffer<'_>, reject: Reject, input: &[u8]) {
-        let head_only = input.starts_with(b"HEAD ");
-        let envelope = Envelope { close: true, head_only, ..Envelope::default() };
-        self.error(out, reject.status(), &reject, None, envelope);
+        self.error(out, reject.status(), &reject, None, Envelope::last(input));
     }
 
     /// The last answer of a client there is no room for.
     pub(super) fn refuse(&self, out: &mut OutputBuffer<'_>, refusal: Refusal, input: &[u8]) {
-        let head_only = input.starts_with(b"HEAD ");
-        let envelope = Envelope { close: true, head_only, ..Envelope::default() };
         let text = match refusal {
             Refusal::Connections => {
                 "this server has as many connections as it may; try again, or keep connections open"
@@ -183,7 +186,7 @@ impl Renderer {
             }
             Refusal::Metrics => "the metrics page cannot be made now; try again",
         };
-        self.error(out, Status::ServiceUnavailable, &text, None, envelope);
+        self.error(out, Status::ServiceUnavailable, &text, None, Envelope::last(input));
     }
 
     fn error(

@@ -65,9 +65,6 @@ fn describe_cluster(config: &Config, line: &mut impl FnMut(&str, String)) {
     for peer in &cluster.peers {
         line("peer", format!("node {} ({}) at {}", peer.id, peer.name, peer.address));
     }
-    for warning in cluster.warnings() {
-        line("warning", warning);
-    }
 }
 
 fn describe_admin(admin: &AdminConfig, line: &mut impl FnMut(&str, String)) {

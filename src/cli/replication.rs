@@ -34,7 +34,6 @@ pub(super) fn join(
     health: &Arc<Health>,
     clock: SystemClock,
 ) -> Result<ReplicationParts, PrepareError> {
-    cluster.warnings().iter().for_each(|warning| warn!("{warning}"));
     let mut parts = prepare(cluster, table, policies, health, clock.now())?;
     if parts.join(clock) == Joined::InPart {
         warn!("some peers have not told all they know in time; what comes late is charged when it comes");

@@ -10,13 +10,12 @@ use super::state::StateConfig;
 use super::value::Kind;
 use crate::admin::MIN_TOKEN_BYTES;
 use crate::agent::secret::SecretSource;
+use crate::bind::MAX_SOCKET_PATH_BYTES;
 use crate::data_plane::ListenAddr;
 
 /// Set by systemd for `RuntimeDirectory=`.
 const SYSTEMD_VARIABLE: &str = "RUNTIME_DIRECTORY";
 const SOCKET_NAME: &str = "admin.sock";
-/// `sockaddr_un` has 108 bytes for the path and its terminating zero.
-const MAX_PATH_BYTES: usize = 107;
 /// PagerDuty signs by each secret of a rotation.
 const MAX_PAGERDUTY_SECRETS: usize = 8;
 const TOKEN_HELP: &str = "write token_file = \"/etc/openclaw-rating/admin.token\", and a token into that file: \
@@ -98,7 +97,7 @@ pub(super) fn read_admin(
     let socket = named
         .or_else(|| runtime.map(|directory| PathBuf::from(directory).join(SOCKET_NAME)))
         .or_else(|| state.map(|state| state.directory.join(SOCKET_NAME)))
-        .filter(|path| path.as_os_str().len() <= MAX_PATH_BYTES);
+        .filter(|path| path.as_os_str().len() <= MAX_SOCKET_PATH_BYTES);
     AdminConfig {
         socket,
         listen,
@@ -112,9 +111,9 @@ pub(super) fn read_admin(
 
 fn read_path(section: &mut Section<'_>, taken: &[ListenAddr], findings: &mut Findings) -> Option<PathBuf> {
     let Text { text, place } = section.text("socket", "/run/openclaw-rating/admin.sock", findings)?;
-    if !(1..=MAX_PATH_BYTES).contains(&text.len()) {
+    if !(1..=MAX_SOCKET_PATH_BYTES).contains(&text.len()) {
         let what = format!("the path of the admin socket has {} bytes", text.len());
-        findings.wrong(place, what, format!("a socket's path has 1 to {MAX_PATH_BYTES} bytes"));
+        findings.wrong(place, what, format!("a socket's path has 1 to {MAX_SOCKET_PATH_BYTES} bytes"));
     }
     let path = PathBuf::from(text);
     if taken.iter().any(|listen| matches!(listen, ListenAddr::Unix(other) if *other == path)) {

@@ -114,12 +114,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// What somebody should look at, though the settings can be served. Reads the admin secrets.
+    /// What somebody should look at, though the settings can be served. Reads the admin secrets, and the modes of
+    /// files.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let clock_alone = self.cluster.is_some() && self.state.is_none();
         let clock_alone = clock_alone.then(|| state::CLOCK_ALONE.to_owned());
-        self.admin.warnings().into_iter().chain(clock_alone).collect()
+        let cluster = self.cluster.iter().flat_map(ClusterConfig::warnings);
+        self.admin.warnings().into_iter().chain(cluster).chain(clock_alone).collect()
     }
 
     /// The sections in which `new` differs and that a reload cannot change: it replaces policies only.

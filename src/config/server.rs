@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::problem::{Findings, Place};
 use super::section::{Section, Text};
 use super::value::{Kind, Value};
+use crate::bind::MAX_SOCKET_PATH_BYTES;
 use crate::data_plane::ListenAddr;
 
 const MAX_LISTENERS: usize = 16;
@@ -15,8 +16,6 @@ const MAX_THREADS: u64 = 512;
 const MAX_CONNECTIONS: u64 = 1 << 20;
 const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
-/// `sockaddr_un` has 108 bytes for the path and its terminating zero.
-const MAX_UNIX_PATH_BYTES: usize = 107;
 const LISTEN_HELP: &str = "write listen = [\"127.0.0.1:8080\", \"unix:/run/openclaw-rating/check.sock\"]";
 
 /// The data plane's settings.
@@ -123,11 +122,11 @@ fn read_address(address: Text<'_>, findings: &mut Findings) -> Option<ListenAddr
 }
 
 fn read_unix_path(path: &str, place: Place, findings: &mut Findings) -> Option<ListenAddr> {
-    if path.is_empty() || path.len() > MAX_UNIX_PATH_BYTES || path.contains('\0') {
+    if path.is_empty() || path.len() > MAX_SOCKET_PATH_BYTES || path.contains('\0') {
         findings.wrong(
             place,
             format!("{path:?} cannot be the path of a Unix socket"),
-            format!("a path has 1 to {MAX_UNIX_PATH_BYTES} bytes and no NUL"),
+            format!("a path has 1 to {MAX_SOCKET_PATH_BYTES} bytes and no NUL"),
         );
         return None;
     }

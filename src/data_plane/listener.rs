@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -47,7 +47,6 @@ impl ListenError {
                 "; ports below 1024 need CAP_NET_BIND_SERVICE, a socket path needs a writable directory"
             }
             io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address",
-            io::ErrorKind::AlreadyExists => "; remove it if nobody needs it, or name another path",
             io::ErrorKind::NotFound => "; the directory of the socket does not exist",
             _ => "",
         };
@@ -224,42 +223,12 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn open_unix(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
-    remove_stale(path)?;
+    bind::remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
     socket.listen(backlog)?;
     Ok(socket.into())
-}
-
-/// Removes a socket that a dead process left; one that answers is in use.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.file_type().is_socket() {
-        return Err(no_socket(&found));
-    }
-    if answers(path) {
-        return Err(io::ErrorKind::AddrInUse.into());
-    }
-    fs::remove_file(path)
-}
-
-fn no_socket(found: &fs::Metadata) -> io::Error {
-    let what = if found.is_dir() { "directory" } else { "file" };
-    io::Error::new(io::ErrorKind::AlreadyExists, format!("there is a {what}, which is no socket"))
-}
-
-/// Whether there is a listener, which is also so when it has no room for one more.
-fn answers(path: &Path) -> bool {
-    let connect = || -> io::Result<()> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.connect(&SockAddr::unix(path)?)
-    };
-    match connect() {
-        Ok(()) => true,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-    }
 }
 
 #[cfg(test)]

@@ -2,15 +2,13 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tracing::warn;
 
 use super::DirectoryError;
-
-const PAUSE: Duration = Duration::from_millis(20);
+use crate::files;
 
 /// Holds the directory as long as it is open.
 #[derive(Debug)]
@@ -24,18 +22,13 @@ impl Lock {
     pub(super) fn take(path: &Path, patience: Duration) -> Result<Self, DirectoryError> {
         let io = |what, source| DirectoryError::Io { what, path: path.to_owned(), source };
         let directory = File::open(path).map_err(|source| io("open the directory", source))?;
-        let until = Instant::now() + patience;
-        loop {
-            match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(PAUSE),
-                Err(Errno::WOULDBLOCK) => return Err(DirectoryError::Held(path.to_owned())),
-                Err(errno) if has_no_locks(errno) => {
-                    warn!("{} is not guarded against a second server: {errno}", path.display());
-                    break;
-                }
-                Err(errno) => return Err(io("lock the directory", errno.into())),
+        match files::lock(&directory, patience) {
+            Ok(true) => {}
+            Ok(false) => return Err(DirectoryError::Held(path.to_owned())),
+            Err(errno) if has_no_locks(errno) => {
+                warn!("{} is not guarded against a second server: {errno}", path.display());
             }
+            Err(errno) => return Err(io("lock the directory", errno.into())),
         }
         Ok(Self { _directory: directory })
     }

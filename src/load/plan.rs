@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::keys::{Distribution, MAX_DECIMALS};
+use crate::bind::MAX_SOCKET_PATH_BYTES;
 
 /// Most connections of a run.
 pub const MAX_CONNECTIONS: u32 = 65_536;
@@ -23,8 +24,6 @@ pub const MAX_DURATION: Duration = Duration::from_secs(7 * 86_400);
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest host name, and a port.
 const MAX_HOST_BYTES: usize = 260;
-/// `sockaddr_un` has 108 bytes for the path and its terminating zero.
-const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// The longest key that the server takes.
 const MAX_KEY_BYTES: usize = 512;
 /// The longest name of a policy that is put in a request.

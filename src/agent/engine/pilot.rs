@@ -175,7 +175,7 @@ impl Pilot {
     fn begin(&mut self, task: Task) -> Option<Ended> {
         let now = self.clock.now();
         let step = task.work.step();
-        let is_idle_look = step == Step::ReadRecord && task.incident.is_none();
+        let is_idle_look = task.is_idle_look();
         // What wakes and tells people goes out though it cannot be written down.
         let goes_anyway = matches!(step, Step::Page | Step::ResolvePage | Step::Notify) || is_idle_look;
         if !is_idle_look {
@@ -211,7 +211,7 @@ impl Pilot {
             Ended::Found(state) => (true, format!("{} is {}", state.name, state.values.join(", "))),
             Ended::Failed { why, .. } => (false, why.clone()),
         };
-        let is_idle_look = step == Step::ReadRecord && task.incident.is_none();
+        let is_idle_look = task.is_idle_look();
         self.flight.counts.count(step, is_idle_look, is_done);
         if !is_done {
             warn!("{}: {detail}", step_words(step));

@@ -7,8 +7,6 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::error::{JournalError, ReadError};
 use super::format::{Chain, Line, Logged, MAX_LINE_BYTES};
 use super::head;
@@ -16,13 +14,13 @@ use super::names::{self, Numbered};
 use super::needed::Needed;
 use super::reader::{Place, Reader, Tail};
 use crate::agent::types::{Entry, IncidentId, UnixMs};
+use crate::files;
 
 const TORN_PREFIX: &str = "torn-";
 /// Pieces that are kept aside; each takes a crash in the middle of a write.
 const MAX_TORN: usize = 64;
-/// Half a second in all.
-const LOCK_TRIES: u32 = 25;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// A lock that another process has is waited for so long.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How large a journal may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,20 +284,15 @@ impl Journal {
 
 const _: () = assert!(MAX_LINE_BYTES < 16 << 20, "a line fits a file");
 
-/// The directory itself is locked: that needs no file, so a full disk does not stop it.
-///
-/// A process that just ended may have left its lock for a moment to one that it was starting.
+/// Makes the directory and locks it.
 fn lock(directory: &Path) -> Result<File, JournalError> {
     fs::create_dir_all(directory).map_err(|source| disk("make the directory", directory, source))?;
     let file = File::open(directory).map_err(|source| disk("open", directory, source))?;
-    for _ in 0..LOCK_TRIES {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
-            Err(errno) => return Err(disk("lock", directory, errno.into())),
-        }
+    match files::lock(&file, LOCK_PATIENCE) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(JournalError::Locked { directory: directory.to_owned() }),
+        Err(errno) => Err(disk("lock", directory, errno.into())),
     }
-    Err(JournalError::Locked { directory: directory.to_owned() })
 }
 
 fn begin_file(directory: &Path, number: u64) -> Result<(Numbered, Current), JournalError> {

@@ -119,6 +119,12 @@ pub struct Page {
 }
 
 impl Task {
+    /// Whether it only looks at the record, for no incident.
+    #[must_use]
+    pub fn is_idle_look(&self) -> bool {
+        self.incident.is_none() && matches!(self.work, Work::ReadRecord)
+    }
+
     /// The line that announces it, with the `calls` that it makes.
     #[must_use]
     pub fn intent(&self, calls: Vec<String>) -> Entry {

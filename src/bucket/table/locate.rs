@@ -18,12 +18,24 @@ impl BucketTable {
     /// cache then.
     ///
     /// Most buckets are in their first line. Tags say where the others may be.
-    pub fn locate(&self, ids: &[BucketId], mut found: impl FnMut(Option<usize>)) {
+    pub(crate) fn locate(&self, ids: &[BucketId], mut found: impl FnMut(Option<usize>)) {
         for ids in ids.chunks(TOGETHER) {
-            let windows: ArrayVec<Window, TOGETHER> = ids.iter().map(|id| self.asked_for(*id)).collect();
-            self.prefetch_windows(ids, &windows);
+            let windows = self.prefetch_together(ids);
             ids.iter().zip(&windows).for_each(|(id, window)| found(self.find_near(*id, window)));
         }
+    }
+
+    /// Asks the cache for all that coming charges will touch.
+    pub(crate) fn prefetch_batch(&self, ids: &[BucketId]) {
+        ids.chunks(TOGETHER).for_each(|ids| _ = self.prefetch_together(ids));
+    }
+
+    /// Asks the cache for the lines of at most [`TOGETHER`] buckets, and says where they may be.
+    #[inline]
+    fn prefetch_together(&self, ids: &[BucketId]) -> ArrayVec<Window, TOGETHER> {
+        let windows: ArrayVec<Window, TOGETHER> = ids.iter().map(|id| self.asked_for(*id)).collect();
+        self.prefetch_windows(ids, &windows);
+        windows
     }
 
     /// The window of a bucket, whose first line is asked for.
