@@ -63,9 +63,20 @@ pub(crate) enum Outcome {
     Lost,
 }
 
-/// A charge that fits a line as it was read, to be made by one exchange.
+/// What one look at a line says of a charge.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Prepared {
+pub(crate) enum Prepared {
+    /// It fits, and is made by this exchange.
+    Fits(Exchange),
+    /// It does not fit at this level before these ticks have passed.
+    Denied { level: u64, wait: u64 },
+    /// The bucket is not here, or there is more to it than a look can say.
+    Unclear,
+}
+
+/// What makes a charge of a line as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange {
     old: Pair,
     new: Pair,
     level: u64,
@@ -220,28 +231,28 @@ impl Line {
         }
     }
 
-    /// The plainest kind of charge, read but not made: the bucket is here, in the slot of `limits`, owes no
-    /// credit, and `cost` fits. Everything else is `None`, and for [`Line::charge`].
+    /// Reads, and does not make, a charge of the plainest kind: the bucket is here, in the slot of `limits`, and owes
+    /// no credit. Everything else is for [`Line::charge`].
     #[inline]
-    pub(crate) fn prepare(&self, id: BucketId, limits: &Limits, cost: u64, now: u64) -> Option<Prepared> {
+    pub(crate) fn prepare(&self, id: BucketId, limits: &Limits, cost: u64, now: u64) -> Prepared {
         let old = self.pair.load();
         let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
-        let plain = old.tat != RESERVED && self.id() == id.get() && slot == limits.slot() && cost != 0;
+        let plain = old.tat != RESERVED && self.may_hold(id) && slot == limits.slot() && cost != 0;
         if !plain || self.credit.load(Ordering::Relaxed) != 0 {
-            return None;
+            return Prepared::Unclear;
         }
         match gcra::decide(old.tat, now, limits.clock().ticks(cost), limits.burst_ticks()) {
-            Verdict::Denied { .. } => None,
+            Verdict::Denied { wait } => Prepared::Denied { level: gcra::level(old.tat, now), wait },
             Verdict::Allowed { tat } => {
-                Some(Prepared { old, new: Pair { tat, count: old.count + cost }, level: tat - now })
+                Prepared::Fits(Exchange { old, new: Pair { tat, count: old.count + cost }, level: tat - now })
             }
         }
     }
 
     /// Makes a charge that was prepared; the level after it, or `None` when the line has changed since.
     #[inline]
-    pub(crate) fn commit(&self, prepared: &Prepared) -> Option<u64> {
-        self.pair.compare_exchange(prepared.old, prepared.new).ok().map(|()| prepared.level)
+    pub(crate) fn commit(&self, exchange: &Exchange) -> Option<u64> {
+        self.pair.compare_exchange(exchange.old, exchange.new).ok().map(|()| exchange.level)
     }
 
     /// Gives `cost` tokens back that a charge took: to the level now, to the count by a credit.

@@ -21,7 +21,7 @@ use super::absent::AbsentFactors;
 use super::changes::ChangeMap;
 use super::hash::BucketId;
 use super::kept::KeptTable;
-use super::line::{Line, Outcome, Seen};
+use super::line::{Line, Outcome, Prepared, Seen};
 use super::memory::PageSlice;
 use super::policy::{self, Limits, PolicySet};
 use super::sync::{AtomicU64, Ordering, fence, nap, spin_loop, yield_now};
@@ -42,6 +42,8 @@ pub const BYTES_PER_LINE: usize = size_of::<Line>() + 1;
 /// Counts begin at the epoch in milliseconds shifted by so many bits.
 const EPOCH_SHIFT: u32 = 20;
 const NS_PER_MS: u64 = 1_000_000;
+/// So many tags, a byte each, find room in the second level of a cache beside what else is there.
+const NEAR_TAGS: usize = if cfg!(loom) { 0 } else { 1 << 18 };
 /// Tries of one check before it is decided as if the table were full.
 const MAX_ATTEMPTS: usize = if cfg!(loom) { 6 } else { 4096 };
 /// From this try on a waiting thread lets others run: who it waits for may have been put off its core.
@@ -146,6 +148,8 @@ pub struct TableStats {
 pub struct BucketTable {
     lines: PageSlice<Line>,
     tags: Tags<GROUP>,
+    /// Whether the tags stay in the cache, so that asking them first costs less than guessing.
+    tags_are_near: bool,
     /// What keeps the lines when the process is gone, and is told what slots mean.
     kept: Option<Arc<KeptTable>>,
     groups: usize,
@@ -202,6 +206,7 @@ impl BucketTable {
         Ok(Self {
             lines,
             tags: Tags::new(config.lines).map_err(|source| no_memory(config, source))?,
+            tags_are_near: config.lines <= NEAR_TAGS,
             kept: None,
             groups: config.lines / GROUP,
             on_full: config.on_full,
@@ -213,6 +218,12 @@ impl BucketTable {
             evictions: AtomicU64::new(0),
             full: AtomicU64::new(0),
         })
+    }
+
+    /// The same, looked into as a table is whose tags are too many for the cache.
+    #[cfg(test)]
+    pub(crate) fn with_far_tags(self) -> Self {
+        Self { tags_are_near: false, ..self }
     }
 
     /// Takes all of the table's memory from the kernel now: no check waits for a page that is touched for the first
@@ -243,12 +254,38 @@ impl BucketTable {
     /// Lines of the window that have the tag of `id`.
     #[inline]
     fn tagged(&self, id: BucketId, window: &Window) -> impl Iterator<Item = usize> {
-        self.tags.candidates(window.first, id).chain(self.tags.candidates(window.second, id))
+        self.tags.candidates(window.first, window.second, id)
     }
 
     /// Charges `cost` tokens to a bucket if they fit, and makes the bucket if there is none. A cost
     /// of zero only looks.
+    #[inline]
     pub fn charge(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
+        let line = self.likely_line(id);
+        let prepared = self.lines[line].prepare(id, limits, cost, limits.clock().at(now));
+        self.conclude(line, prepared, limits)
+            .unwrap_or_else(|| self.charge_step_by_step(id, limits, cost, now))
+    }
+
+    /// What becomes of a charge that was prepared on a line, if that can be said without another look.
+    #[inline]
+    fn conclude(&self, line: usize, prepared: Prepared, limits: &Limits) -> Option<Charge> {
+        match prepared {
+            Prepared::Fits(exchange) if self.absent(limits) == 0 => {
+                let level = self.lines[line].commit(&exchange)?;
+                self.mark_changed(line);
+                Some(Charge { allowed: true, level, ..Charge::default() })
+            }
+            Prepared::Denied { level, wait } => {
+                Some(Charge { allowed: false, level, wait, table_full: false })
+            }
+            _ => None,
+        }
+    }
+
+    /// A charge of any kind. Out of line, so that the plain kind has only its own registers to save.
+    #[inline(never)]
+    fn charge_step_by_step(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
         let now_ticks = limits.clock().at(now);
         let absent = self.absent(limits);
         for attempt in 0..MAX_ATTEMPTS {
@@ -413,6 +450,22 @@ impl BucketTable {
 
     fn used_lines(&self, group: usize) -> usize {
         self.lines[group..group + GROUP].iter().filter(|line| !line.is_empty()).count()
+    }
+
+    /// The line in which a bucket is, but for one in a few dozen, if it is anywhere.
+    ///
+    /// Which of its lines holds a bucket no processor foretells: where tags cost no miss, no branch asks.
+    #[inline]
+    fn likely_line(&self, id: BucketId) -> usize {
+        let window = self.window(id);
+        if !self.tags_are_near {
+            self.prefetch_tags(&window);
+            let first = window.at(0);
+            if self.lines[first].may_hold(id) {
+                return first;
+            }
+        }
+        self.tags.likely(window.first, window.second, id)
     }
 
     /// The line that holds `id`, as far as one pass over the window can tell.

@@ -297,7 +297,8 @@ proptest! {
         ),
     ) {
         // So few lines that buckets are everywhere in their windows, and some find no room.
-        let (together, one_by_one) = (table(32, OnTableFull::Deny), table(32, OnTableFull::Deny));
+        let together = table(32, OnTableFull::Deny).with_far_tags();
+        let one_by_one = table(32, OnTableFull::Deny);
         let (limits, other) = (limit_in_slot(0, 2, 10), limit_in_slot(1, 2, 5));
         let mut now = MonotonicNs(SECOND);
         for (wanted, wait_s) in rounds {
@@ -327,7 +328,7 @@ proptest! {
 
 #[test]
 fn threads_that_charge_together_admit_the_budget_to_the_token() {
-    let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 50_000));
+    let (table, limits) = (table(64, OnTableFull::Deny).with_far_tags(), limit(1, 50_000));
     let admitted: u64 = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|_| {

@@ -4,6 +4,7 @@
 //! lines, and who finds one looks into the line.
 
 // Not the model's: what is read here only says where to look first.
+use std::hint::select_unpredictable;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,17 +56,44 @@ impl<const GROUP: usize> Tags<GROUP> {
         self.words.prefetch(first / GROUP);
     }
 
-    /// The lines of the group that begins at `first` which may hold `id`.
+    /// The lines that may hold `id`, of the groups that begin at `first` and at `second`.
     #[inline]
-    pub(super) fn candidates(&self, first: usize, id: BucketId) -> impl Iterator<Item = usize> {
-        let word = self.words[first / GROUP].load(Ordering::Relaxed);
-        let mut hits = zero_bytes(word ^ (u64::from(tag(id)) * LOW_BITS));
-        std::iter::from_fn(move || {
-            let at = (hits != 0).then(|| (hits.trailing_zeros() / TAG_BITS) as usize)?;
-            hits &= hits - 1;
-            Some(first + at)
+    pub(super) fn candidates(
+        &self,
+        first: usize,
+        second: usize,
+        id: BucketId,
+    ) -> impl Iterator<Item = usize> {
+        [first, second].into_iter().flat_map(move |group| {
+            let mut hits = self.hits(group, id);
+            std::iter::from_fn(move || {
+                let line = (hits != 0).then(|| line_at(group, hits))?;
+                hits &= hits - 1;
+                Some(line)
+            })
         })
     }
+
+    /// The first of them, or any other line of the groups when there is none.
+    #[inline]
+    pub(super) fn likely(&self, first: usize, second: usize, id: BucketId) -> usize {
+        let (in_first, in_second) = (self.hits(first, id), self.hits(second, id));
+        // Which group it is in no processor foretells.
+        let (group, hits) = select_unpredictable(in_first != 0, (first, in_first), (second, in_second));
+        line_at(group, hits)
+    }
+
+    /// The high bit of the byte of each line of a group that has the tag of `id`.
+    #[inline]
+    fn hits(&self, group: usize, id: BucketId) -> u64 {
+        zero_bytes(self.words[group / GROUP].load(Ordering::Relaxed) ^ (u64::from(tag(id)) * LOW_BITS))
+    }
+}
+
+/// The line that the lowest of `hits` stands for; the group's first when there is none.
+#[inline]
+const fn line_at(group: usize, hits: u64) -> usize {
+    group + (hits.trailing_zeros() / TAG_BITS) as usize % TAGS
 }
 
 /// Bits of the identity that do not choose the place; zero is for lines that were never named.
@@ -93,14 +121,16 @@ mod tests {
             let ids = names.map(BucketId::from_u128);
             ids.iter().enumerate().for_each(|(line, id)| tags.set(line, *id));
             for (line, id) in ids.iter().enumerate() {
-                let found: Vec<usize> = tags.candidates(line / 8 * 8, *id).collect();
+                let group = line / 8 * 8;
+                let found: Vec<usize> = tags.candidates(group, 8 - group, *id).collect();
                 prop_assert!(found.contains(&line));
-                prop_assert!(found.iter().all(|at| at / 8 == line / 8));
+                prop_assert!(found.iter().all(|at| tag(ids[*at]) == tag(*id)));
+                prop_assert_eq!(tags.likely(group, 8 - group, *id), found[0]);
             }
             // Another name in its line is another tag.
             let other = BucketId::from_u128(names[group * 8] ^ 1 << 127);
             tags.set(group * 8, other);
-            prop_assert!(tags.candidates(group * 8, other).any(|line| line == group * 8));
+            prop_assert!(tags.candidates(0, 8, other).any(|line| line == group * 8));
         }
     }
 
@@ -108,9 +138,10 @@ mod tests {
     fn lines_that_were_never_named_are_no_candidates() {
         let tags = Tags::<8>::new(16).unwrap();
         let zero_tag = BucketId::from_u128(7);
-        assert_eq!(tags.candidates(0, zero_tag).count(), 0);
+        assert_eq!(tags.candidates(0, 8, zero_tag).count(), 0);
+        assert!(tags.likely(0, 8, zero_tag) < 16);
         tags.set(3, zero_tag);
-        assert_eq!(tags.candidates(0, zero_tag).collect::<Vec<_>>(), [3]);
-        assert_eq!(tags.candidates(8, zero_tag).count(), 0);
+        assert_eq!(tags.candidates(0, 8, zero_tag).collect::<Vec<_>>(), [3]);
+        assert_eq!(tags.likely(8, 0, zero_tag), 3);
     }
 }

@@ -7,7 +7,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{BatchItem, BucketTable, Charge, Window};
+use super::{BatchItem, BucketTable, Window};
 use crate::bucket::line::Prepared;
 use crate::time::MonotonicNs;
 
@@ -21,7 +21,7 @@ type Sought = ArrayVec<u8, ROUND>;
 struct Found {
     item: u8,
     line: usize,
-    prepared: Option<Prepared>,
+    prepared: Prepared,
 }
 
 impl BucketTable {
@@ -29,8 +29,11 @@ impl BucketTable {
     ///
     /// Items of one bucket are charged in their order, unless another thread makes that bucket meanwhile.
     pub fn charge_each(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
-        if let [item] = items {
-            item.charge = self.charge(item.id, item.limits, item.cost, now);
+        // Where tags are near, so are most lines, and the processor overlaps what is left by itself.
+        if items.len() == 1 || self.tags_are_near {
+            for item in items {
+                item.charge = self.charge(item.id, item.limits, item.cost, now);
+            }
             return;
         }
         for round in items.chunks_mut(ROUND) {
@@ -87,27 +90,11 @@ impl BucketTable {
         // By reference: what was written in words and is moved in wider pieces has to wait for the stores.
         for Found { item, line, prepared } in &found {
             let item = &mut items[usize::from(*item)];
-            item.charge = self.commit(item, *line, prepared.as_ref(), now);
+            item.charge = self
+                .conclude(*line, *prepared, item.limits)
+                .unwrap_or_else(|| self.charge(item.id, item.limits, item.cost, now));
         }
         rest
-    }
-
-    #[inline]
-    fn commit(
-        &self,
-        item: &BatchItem<'_>,
-        line: usize,
-        prepared: Option<&Prepared>,
-        now: MonotonicNs,
-    ) -> Charge {
-        let plain = prepared.filter(|_| self.absent(item.limits) == 0);
-        match plain.and_then(|prepared| self.lines[line].commit(prepared)) {
-            Some(level) => {
-                self.mark_changed(line);
-                Charge { allowed: true, level, ..Charge::default() }
-            }
-            None => self.charge(item.id, item.limits, item.cost, now),
-        }
     }
 }
 
@@ -133,7 +120,7 @@ mod tests {
 
     #[test]
     fn buckets_whose_tags_are_not_set_yet_are_found_all_the_same() {
-        let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 100));
+        let (table, limits) = (table(64, OnTableFull::Deny).with_far_tags(), limit(1, 100));
         let ids: Vec<BucketId> = (1..=40).map(id).collect();
         let charge = || {
             let mut items: Vec<_> = ids.iter().map(|id| BatchItem::new(*id, &limits, 1, true)).collect();
