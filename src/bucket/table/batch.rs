@@ -82,6 +82,11 @@ impl BucketTable {
                 Some(line) => {
                     let now_ticks = item.limits.clock().at(now);
                     let prepared = self.lines[line].prepare(item.id, item.limits, item.cost, now_ticks);
+                    // A denial may be another once the items before have been charged: it is made then.
+                    let prepared = match prepared {
+                        Prepared::Denied { .. } => Prepared::Unclear,
+                        fits_or_unclear => fits_or_unclear,
+                    };
                     found.push(Found { item: *place, line, prepared });
                 }
                 None => rest.push(*place),
