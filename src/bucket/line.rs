@@ -364,7 +364,9 @@ impl Line {
         if self.pair.compare_exchange(pair, reserved).is_ok() {
             // Only the slot: the merging thread may note a peer at the same time.
             self.meta.fetch_xor(u64::from(from ^ to), Ordering::Relaxed);
-            self.publish(reserved, convert(pair.tat));
+            // Another pair in any case: a charge that was prepared in the other ticks loses its exchange.
+            let tat = convert(pair.tat);
+            self.publish(reserved, if tat == pair.tat { tat + 1 } else { tat });
         }
     }
 
