@@ -1,7 +1,7 @@
 //! Promises of the admin socket and of `inspect`, kept by real processes.
 #![allow(clippy::unwrap_used)]
 
-mod program;
+mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,9 +10,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::program::{PATIENCE, Program, answer_to, command};
 use openclaw_rating::admin::bucket::BucketReport;
 use openclaw_rating::admin::status::{AgentReport, StatusReport};
-use program::{PATIENCE, Program, answer_to, command};
 use rustix::process::Signal;
 
 const ALONE: &str = "[admin]\nsocket = \"admin.sock\"\n[server]\nthreads = 1\n\

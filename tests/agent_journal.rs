@@ -2,15 +2,14 @@
 //! passes by itself, and people can read and check what was done.
 #![allow(clippy::unwrap_used)]
 
-mod disk;
-mod program;
+mod common;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::Output;
 
-use disk::Disk;
+use common::disk::Disk;
 use openclaw_rating::agent::journal::{Journal, JournalError, Options, Reader};
 use openclaw_rating::agent::types::{Entry, IncidentId, Phase, UnixMs};
 use tempfile::TempDir;
@@ -115,7 +114,7 @@ fn state() -> TempDir {
 }
 
 fn run(directory: &Path, arguments: &str) -> (Output, String, String) {
-    let output = program::command(directory).args(arguments.split(' ')).output().unwrap();
+    let output = common::program::command(directory).args(arguments.split(' ')).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     (output, out, err)

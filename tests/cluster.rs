@@ -1,18 +1,16 @@
 //! Promises of several real servers that share one limit, over real datagrams.
 #![allow(clippy::unwrap_used)]
 
-mod ports;
-mod program;
-mod relay;
+mod common;
 
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ports::free_port;
-use program::Program;
-use relay::{Faults, Relay};
+use common::ports::free_port;
+use common::program::Program;
+use common::relay::{Faults, Relay};
 use rustix::process::Signal;
 
 /// The configuration of node `id`: it listens on `own`, and its one peer is to be reached at `peer`.
@@ -130,7 +128,7 @@ fn of_a_strict_policy_each_node_has_its_part_and_no_more() {
 fn metrics_with_peers_are_clean() {
     let pair = Pair::start(SLOW);
     let page = pair.node(0).until("/metrics", |_| true);
-    program::promtool_finds_nothing(&page);
+    common::program::promtool_finds_nothing(&page);
 }
 
 /// Both nodes are asked more than the limit gives; over the run they admit what one bucket would.

@@ -1,7 +1,7 @@
 //! Promises of the program around its configuration: start, reload, stop.
 #![allow(clippy::unwrap_used)]
 
-mod program;
+mod common;
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::Instant;
 
-use program::{PATIENCE, Program, answer_to, command};
+use common::program::{PATIENCE, Program, answer_to, command};
 use rustix::process::Signal;
 
 /// A small server with this configuration file or none.

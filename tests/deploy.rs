@@ -1,14 +1,14 @@
 //! What is shipped beside the program is true of it: alerts, dashboard and units.
 #![allow(clippy::unwrap_used)]
 
-mod program;
+mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use program::Program;
+use common::program::Program;
 
 /// Series of the agent, which a server without one does not have.
 const OF_THE_AGENT: &str = "openclaw_agent_";

@@ -1,12 +1,12 @@
 //! Promises of the state directory: a restart refills nothing, and no disk stops the server.
 #![allow(clippy::unwrap_used)]
 
-mod program;
+mod common;
 
 use std::fs;
 use std::path::Path;
 
-use program::Program;
+use common::program::Program;
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 use rustix::process::Signal;
 

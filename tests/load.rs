@@ -2,7 +2,7 @@
 //! a program.
 #![allow(clippy::unwrap_used)]
 
-mod ports;
+mod common;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use common::ports::free_port;
 use openclaw_rating::api::{CoreService, Health, ServiceParts};
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::hash::KeyHasher;
@@ -23,7 +24,6 @@ use openclaw_rating::http::HttpLimits;
 use openclaw_rating::load::{self, Ended, ErrorKind, LoadError, Plan, Settings, Summary, Target};
 use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};
 use openclaw_rating::time::{Clock, SystemClock};
-use ports::free_port;
 
 /// Tokens that a key has; none come back while a test runs.
 const BURST: u64 = 10;

@@ -1,9 +1,9 @@
 //! Promises of `/metrics`, kept by the real program.
 #![allow(clippy::unwrap_used)]
 
-mod program;
+mod common;
 
-use program::Program;
+use common::program::Program;
 
 const CONFIG: &str = r#"
 [server]
@@ -122,5 +122,5 @@ fn promtool_finds_nothing() {
     let program = Program::start(CONFIG);
     program.get("/v1/check/api/k");
     let page = program.until("/metrics", |_| true);
-    program::promtool_finds_nothing(&page);
+    common::program::promtool_finds_nothing(&page);
 }

@@ -1,15 +1,15 @@
 //! Promises of the program's output: a reader may go, and a disk may be full.
 #![allow(clippy::unwrap_used)]
 
-mod program;
+mod common;
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use common::program::{PATIENCE, command};
 use openclaw_rating::agent::journal::{Journal, Options};
 use openclaw_rating::agent::types::{Entry, IncidentId, UnixMs};
-use program::{PATIENCE, command};
 
 const CONFIG: &str = "[state]\ndirectory = \".\"\n[[policy]]\nname = \"api\"\nrate = \"10/s\"\n";
 /// Each prints something in [`state`].
@@ -96,7 +96,7 @@ fn a_server_whose_log_cannot_be_written_serves() {
     let until = std::time::Instant::now() + PATIENCE;
     let answer = loop {
         if let Ok(stream) = std::os::unix::net::UnixStream::connect(&socket) {
-            break program::answer_to(stream, "/health");
+            break common::program::answer_to(stream, "/health");
         }
         assert!(server.try_wait().unwrap().is_none() && std::time::Instant::now() < until);
         std::thread::sleep(std::time::Duration::from_millis(5));

@@ -2,8 +2,7 @@
 //! while they are asked more than the limit gives.
 #![allow(clippy::unwrap_used)]
 
-mod namespace;
-mod program;
+mod common;
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,8 +10,8 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use namespace::Namespace;
-use program::{PATIENCE, Program};
+use common::namespace::Namespace;
+use common::program::{PATIENCE, Program};
 use rustix::process::Signal;
 
 /// So low that clients on a busy machine ask for more all the time.
@@ -201,7 +200,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_cable_that_is_pulled_under_load_costs_and_gives_nothing() {
-    if !namespace::can_be_made() {
+    if !common::namespace::can_be_made() {
         return;
     }
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,7 +220,7 @@ fn a_cable_that_is_pulled_under_load_costs_and_gives_nothing() {
 
 #[test]
 fn of_three_regions_one_is_cut_off_and_killed_and_the_limit_stays_one() {
-    if !namespace::can_be_made() {
+    if !common::namespace::can_be_made() {
         return;
     }
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -241,7 +240,7 @@ fn of_three_regions_one_is_cut_off_and_killed_and_the_limit_stays_one() {
 
 #[test]
 fn a_kill_and_a_restart_under_load_refill_nothing() {
-    if !namespace::can_be_made() {
+    if !common::namespace::can_be_made() {
         return;
     }
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,8 +15,8 @@ use openclaw_rating::agent::traffic::{
 use openclaw_rating::agent::types::RecordState;
 use tempfile::TempDir;
 
-use crate::ports::{free_port, hold_port};
-use crate::support::{assert_says, is_there, record, secret, until};
+use crate::common::ports::{free_port, hold_port};
+use crate::common::support::{assert_says, is_there, record, secret, until};
 
 const NAME: &str = "www.example.com";
 const KEY: &str = "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgYnl0ZXM=";

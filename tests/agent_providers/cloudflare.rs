@@ -12,8 +12,8 @@ use openclaw_rating::agent::types::RecordState;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fake::{Answer, Asked, Fake, Fault, json as answer, status, too_many};
-use crate::support::{assert_says, client, record, secret};
+use crate::common::fake::{Answer, Asked, Fake, Fault, json as answer, status, too_many};
+use crate::common::support::{assert_says, client, record, secret};
 
 const NAME: &str = "www.example.com";
 

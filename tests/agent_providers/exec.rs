@@ -6,7 +6,7 @@ use std::time::Duration;
 use openclaw_rating::agent::command::CommandLine;
 use openclaw_rating::agent::traffic::{ExecProvider, TrafficError, TrafficProvider, Visibility, Written};
 
-use crate::support::{assert_says, record};
+use crate::common::support::{assert_says, record};
 
 const NAME: &str = "www.example.com";
 /// Keeps the record in a file, and compares before it writes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use openclaw_rating::agent::gitops::{Checkout, Committed, GitError, Push};
 use tempfile::TempDir;
 
-use crate::support::{HELM_VALUES, assert_says, git, is_there, repository};
+use crate::common::support::{HELM_VALUES, assert_says, git, is_there, repository};
 
 fn checkout(directory: &TempDir, push: bool) -> Checkout {
     Checkout {

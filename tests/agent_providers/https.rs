@@ -9,8 +9,8 @@ use openclaw_rating::agent::https::{
 };
 use openclaw_rating::agent::secret::Secret;
 
-use crate::fake::{Fake, Fault, status, text, too_many};
-use crate::support::{assert_says, client, options};
+use crate::common::fake::{Fake, Fault, status, text, too_many};
+use crate::common::support::{assert_says, client, options};
 
 static SERVICE: Service = Service {
     name: "Fake",

@@ -6,8 +6,8 @@ use openclaw_rating::agent::scale::{KubernetesScaler, Scaled, Scaler, Workload};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fake::{Answer, Asked, Fake, Fault, json as answer, status, too_many};
-use crate::support::{assert_says, client, secret};
+use crate::common::fake::{Answer, Asked, Fake, Fault, json as answer, status, too_many};
+use crate::common::support::{assert_says, client, secret};
 
 struct World {
     replicas: u32,

@@ -11,8 +11,8 @@ use openclaw_rating::agent::traffic::{AwsKeys, PublicView, Route53, TrafficError
 use openclaw_rating::agent::types::RecordState;
 use tempfile::TempDir;
 
-use crate::ports::free_port;
-use crate::support::{assert_says, is_there, record, secret, until};
+use crate::common::ports::free_port;
+use crate::common::support::{assert_says, is_there, record, secret, until};
 
 const NAME: &str = "www.example.com";
 

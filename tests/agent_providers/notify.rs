@@ -13,8 +13,8 @@ use openclaw_rating::agent::types::IncidentId;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::fake::{Answer, Asked, Fake, Fault, json as answer, status, text, too_many};
-use crate::support::{assert_says, client, options, secret};
+use crate::common::fake::{Answer, Asked, Fake, Fault, json as answer, status, text, too_many};
+use crate::common::support::{assert_says, client, options, secret};
 
 fn update(headline: &str, step: &str, is_last: bool) -> Update {
     let (incident, headline) = (IncidentId("i1".to_owned()), headline.to_owned());

@@ -11,8 +11,8 @@ use openclaw_rating::agent::pager::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fake::{Answer, Asked, Fake, Fault, json as answer, status, text, too_many};
-use crate::support::{assert_says, client, secret};
+use crate::common::fake::{Answer, Asked, Fake, Fault, json as answer, status, text, too_many};
+use crate::common::support::{assert_says, client, secret};
 
 const ROUTING_KEY: &str = "R0123456789abcdef0123456789abcde";
 const REST_KEY: &str = "u+rest-key";

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use openclaw_rating::agent::signals::{Blind, Probe, ProbeUrl, Resolver, Sight, trust};
 
-use crate::fake::{Fake, Fault, status, text};
-use crate::support::assert_says;
+use crate::common::fake::{Fake, Fault, status, text};
+use crate::common::support::assert_says;
 
 /// A look at `https://HOST:PORT/health` by who trusts the authority `pem`, or the built-in ones.
 fn look(host: &str, port: u16, pem: Option<&str>, timeout_ms: u64) -> Sight {

@@ -9,9 +9,9 @@ use openclaw_rating::agent::types::UnixMs;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fake::{Answer, Asked, Fake, Fault, json as answer, status, text, too_many};
-use crate::ports::free_port;
-use crate::support::{assert_says, client, is_there, secret, until};
+use crate::common::fake::{Answer, Asked, Fake, Fault, json as answer, status, text, too_many};
+use crate::common::ports::free_port;
+use crate::common::support::{assert_says, client, is_there, secret, until};
 
 const FROM: UnixMs = UnixMs(1_764_053_000_123);
 

@@ -9,8 +9,8 @@ use openclaw_rating::agent::traffic::{
 use ring::{digest, hmac};
 use tempfile::TempDir;
 
-use crate::fake::{Answer, Asked, Fake, Fault, status, text};
-use crate::support::{assert_says, client, record, secret};
+use crate::common::fake::{Answer, Asked, Fake, Fault, status, text};
+use crate::common::support::{assert_says, client, record, secret};
 
 const NAME: &str = "www.example.com";
 const SECRET: &str = "wJalrXUtnFEMI";

@@ -7,8 +7,8 @@ use openclaw_rating::agent::notify::{Notifier, Telegram, Update};
 use openclaw_rating::agent::traffic::{AwsKeys, PublicView, Route53, TrafficProvider};
 use openclaw_rating::agent::types::IncidentId;
 
-use crate::fake::{Fake, json as answer, status};
-use crate::support::{client, secret};
+use crate::common::fake::{Fake, json as answer, status};
+use crate::common::support::{client, secret};
 
 /// All that this process logs.
 struct Log(Mutex<Vec<u8>>);

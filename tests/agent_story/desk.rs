@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::ports::free_port;
-use crate::program::PATIENCE;
-use crate::story::Story;
+use crate::common::ports::free_port;
+use crate::common::program::PATIENCE;
+use crate::common::story::Story;
 
 const SIGNED_BY: &str = "the secret of the webhook subscription";
 const ALERTMANAGER_TOKEN: &str = "the-alertmanager-token";

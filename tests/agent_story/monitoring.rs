@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::ports::free_port;
-use crate::support::is_there;
+use crate::common::ports::free_port;
+use crate::common::support::is_there;
 
 const ALERTMANAGER: &str = "prometheus-alertmanager";
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::fake::{Answer, Asked, Fake, json as answer};
-use crate::support::{git, is_there, repository};
+use crate::common::fake::{Answer, Asked, Fake, json as answer};
+use crate::common::support::{git, is_there, repository};
 
 /// The `scale` subresource of one Deployment.
 pub(crate) struct Kubernetes {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::dns::NAME;
-use crate::namespace::Namespace;
+use crate::common::dns::NAME;
+use crate::common::namespace::Namespace;
 
 /// So many ask, each on its own: one that waits for a dead server stops no other.
 const ASKING: usize = 4;

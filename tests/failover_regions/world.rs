@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::client::Clients;
-use crate::dns::{Dns, KEY, NAME};
-use crate::namespace::{self, Namespace};
-use crate::pager::Pager;
-use crate::program::{Program, command, sees_healthy};
-use crate::support::until;
+use crate::common::dns::{Dns, KEY, NAME};
+use crate::common::namespace::{self, Namespace};
+use crate::common::pager::Pager;
+use crate::common::program::{Program, command, sees_healthy};
+use crate::common::support::until;
 
 pub(crate) const EU: usize = 0;
 pub(crate) const US: usize = 1;

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+#[path = "../common/mod.rs"]
+mod common;
 mod faults;
 mod fixed;
 mod hands;
@@ -13,14 +15,12 @@ mod person;
 mod promises;
 mod provider;
 mod scenario;
-#[path = "../seeds/mod.rs"]
-mod seeds;
 mod world;
 
 use std::ops::Range;
 
+use common::seeds::{number, unbroken};
 use scenario::Scenario;
-use seeds::{number, unbroken};
 use world::World;
 
 const SEEDS: u64 = 10_000;

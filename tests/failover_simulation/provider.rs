@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use openclaw_rating::agent::runbook::{Ended, Failure};
 use openclaw_rating::agent::types::RecordState;
 
+use crate::common::seeds::Random;
 use crate::faults::{Fault, Faults};
-use crate::seeds::Random;
 
 /// A record and when it last changed.
 #[derive(Clone, Debug)]

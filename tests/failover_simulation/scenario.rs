@@ -3,9 +3,9 @@
 use openclaw_rating::agent::orders::AgentMode;
 use openclaw_rating::agent::runbook::{Command, Failback};
 
+use crate::common::seeds::Random;
 use crate::faults::{Fault, Faults, Timed};
 use crate::person::{Edit, OnCall, Typed, name_of};
-use crate::seeds::Random;
 
 /// Faults begin and end within.
 pub(crate) const FAULTS_MS: u64 = 70_000;

@@ -7,12 +7,12 @@ use openclaw_rating::agent::types::{Entry, IncidentId, Phase, RecordState};
 
 use crate::Totals;
 use crate::agent::Agent;
+use crate::common::seeds::Random;
 use crate::faults::Fault;
 use crate::person::{OnCall, name_of};
 use crate::promises::Promises;
 use crate::provider::{Provider, record_of};
 use crate::scenario::{FAULTS_MS, Scenario};
-use crate::seeds::Random;
 
 const TICK_MS: u64 = 50;
 /// Everything is over by then.

@@ -1,9 +1,9 @@
 //! Promises to a service manager: what it is told, what it keeps, and that a restart loses nothing.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod manager;
-#[path = "../ports/mod.rs"]
-mod ports;
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::ports::free_port;
 use manager::{Manager, exists, socket_unit};
-use ports::free_port;
 use rustix::process::Signal;
 
 const POLICY: &str = "[[policy]]\nname = \"slow\"\nrate = \"1/day\"\nburst = 10\n\

@@ -5,18 +5,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod books;
+#[path = "../common/mod.rs"]
+mod common;
 mod figures;
 mod network;
 mod node;
 mod scenarios;
-#[path = "../seeds/mod.rs"]
-mod seeds;
 mod witness;
 mod world;
 
 use std::ops::Range;
 
-use seeds::{number, unbroken};
+use common::seeds::{number, unbroken};
 use world::World;
 
 const SEEDS: u64 = 2_000;

@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use crate::seeds::Random;
+use crate::common::seeds::Random;
 
 /// A datagram may come again so much later, into another life of those it was for.
 const LATEST_COPY_NS: u64 = 4_000_000_000;

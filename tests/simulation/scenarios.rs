@@ -2,8 +2,8 @@
 
 use openclaw_rating::bucket::sharing::{Consistency, Partition, Share, Sharing};
 
+use crate::common::seeds::Random;
 use crate::network::{Cut, Detour, Faults};
-use crate::seeds::Random;
 use crate::world::{Crash, Demand, Reload, Scenario};
 
 const LENGTH_MS: u64 = 15_000;

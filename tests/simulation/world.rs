@@ -9,9 +9,9 @@ use openclaw_rating::link::Handled;
 use openclaw_rating::replica::Applied;
 
 use crate::books::{Books, Central};
+use crate::common::seeds::Random;
 use crate::network::{Cut, Datagram, Faults, MAX_KEYS, Network};
 use crate::node::{Node, Settings, Snapshot};
-use crate::seeds::Random;
 use crate::witness::Heard;
 
 pub(crate) const MS: u64 = 1_000_000;

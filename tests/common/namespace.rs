@@ -1,7 +1,6 @@
 //! Hosts of a test's own: network namespaces joined by virtual cables that can be pulled.
 //!
 //! Addresses exist inside of them only. Names are unique by process, and all is removed on drop.
-#![allow(dead_code)]
 
 use std::fs::File;
 use std::os::fd::AsFd as _;

@@ -2,32 +2,11 @@
 //! without room, drills, more of the standby, the region in a checkout, Prometheus and its alerts.
 #![allow(clippy::unwrap_used)]
 
-#[path = "agent_story/desk.rs"]
+#[path = "../common/mod.rs"]
+mod common;
 mod desk;
-mod disk;
-#[allow(dead_code)]
-#[path = "agent_failover/dns.rs"]
-mod dns;
-#[allow(dead_code)]
-#[path = "agent_providers/fake.rs"]
-mod fake;
-#[path = "agent_failover/front.rs"]
-mod front;
-#[path = "agent_story/monitoring.rs"]
 mod monitoring;
-#[allow(dead_code)]
-#[path = "agent_failover/pager.rs"]
-mod pager;
-mod ports;
-mod program;
-#[path = "agent_story/services.rs"]
 mod services;
-#[allow(dead_code)]
-#[path = "agent_failover/story.rs"]
-mod story;
-#[allow(dead_code)]
-#[path = "agent_providers/support.rs"]
-mod support;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -36,16 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::disk::Disk;
+use common::fake::{Fake, text};
+use common::program::{Program, command};
+use common::story::{EU, PAGE_KEY, Story, US, audit_is_good, reports};
+use common::support::{HELM_VALUES, assert_says, until};
 use desk::{ALERT_NAME, Alert, Desk, Webhook};
-use disk::Disk;
-use fake::{Fake, text};
 use monitoring::{Monitoring, Places};
-use program::{Program, command};
 use rustix::process::Signal;
 use serde_json::Value;
 use services::{Checkout, Kubernetes, api_of_prometheus};
-use story::{EU, PAGE_KEY, Story, US, audit_is_good, reports};
-use support::{HELM_VALUES, assert_says, until};
 
 /// A start that soon sees everybody healthy. Who is down is seen as late as always.
 const PROBES: &str = "[agent.probe]\ninterval = \"200ms\"\nup_after = 2\n";

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::fake::{Answer, Asked, Fake, json as answer, text};
+use crate::common::fake::{Answer, Asked, Fake, json as answer, text};
 
 #[derive(Default)]
 struct World {

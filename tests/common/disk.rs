@@ -1,5 +1,4 @@
 //! A disk that fills up.
-#![allow(dead_code)]
 
 use std::fs::File;
 use std::io::Write as _;

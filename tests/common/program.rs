@@ -1,5 +1,4 @@
 //! The real program in a directory of its own, killed when dropped.
-#![allow(dead_code)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write};

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::dns::{Dns, KEY, NAME};
-use crate::fake::tls_config;
-use crate::front::Front;
-use crate::pager::Pager;
-use crate::ports::free_port;
-use crate::program::{Program, command, sees_healthy};
+use crate::common::dns::{Dns, KEY, NAME};
+use crate::common::fake::tls_config;
+use crate::common::front::Front;
+use crate::common::pager::Pager;
+use crate::common::ports::free_port;
+use crate::common::program::{Program, command, sees_healthy};
 
 pub(crate) const EU: &str = "127.0.1.1";
 pub(crate) const US: &str = "127.0.1.2";

@@ -5,29 +5,14 @@
 //! machine took away from a thread that only sleeps beside them does not count: two cores run all of it.
 #![allow(clippy::unwrap_used)]
 
-#[path = "failover_regions/client.rs"]
 mod client;
-#[path = "agent_failover/dns.rs"]
-#[allow(dead_code)]
-mod dns;
-#[allow(dead_code)]
-#[path = "agent_providers/fake.rs"]
-mod fake;
-mod namespace;
-#[allow(dead_code)]
-#[path = "agent_failover/pager.rs"]
-mod pager;
-mod ports;
-mod program;
-#[allow(dead_code)]
-#[path = "agent_providers/support.rs"]
-mod support;
-#[path = "failover_regions/world.rs"]
+#[path = "../common/mod.rs"]
+mod common;
 mod world;
 
 use std::time::{Duration, Instant};
 
-use support::until;
+use common::support::until;
 use world::{EU, US, World, address, stays};
 
 const SECOND: Duration = Duration::from_secs(1);

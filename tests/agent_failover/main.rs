@@ -1,34 +1,16 @@
 //! Promises of the agent as a whole: two real servers, real DNS, a stand-in for the pager.
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
-#[path = "agent_failover/dns.rs"]
-mod dns;
-#[allow(dead_code)]
-#[path = "agent_providers/fake.rs"]
-mod fake;
-#[allow(dead_code)]
-#[path = "agent_failover/front.rs"]
-mod front;
-#[allow(dead_code)]
-#[path = "agent_failover/pager.rs"]
-mod pager;
-mod ports;
-mod program;
-#[allow(dead_code)]
-#[path = "agent_failover/story.rs"]
-mod story;
-#[allow(dead_code)]
-#[path = "agent_providers/support.rs"]
-mod support;
+#[path = "../common/mod.rs"]
+mod common;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use program::promtool_finds_nothing;
+use common::program::promtool_finds_nothing;
+use common::story::{EU, PAGE_KEY, Story, US, audit_is_good, reports};
+use common::support::until;
 use rustix::process::Signal;
-use story::{EU, PAGE_KEY, Story, US, audit_is_good, reports};
-use support::until;
 
 const BACK_KEY: &str = "openclaw-rating:rates:failback:eu";
 

@@ -1,5 +1,5 @@
 //! Ports that the kernel gives to nobody by itself, so that one stays free from one use to the next.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
