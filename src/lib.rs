@@ -26,6 +26,7 @@ pub mod memory;
 pub mod metrics;
 pub mod replica;
 pub mod ring;
+mod server;
 pub mod service_manager;
 pub mod time;
 

@@ -1,8 +1,9 @@
-//! Limits that an administrator sets, by the errors of whoever runs into them.
+//! Limits that an administrator sets: raised as far as they may be, and named in the errors they cause.
 
 use std::io;
 
 use rustix::io::Errno;
+use tracing::warn;
 
 /// What to do about a failure to open a file or to start a thread, with a separator before it; may be empty.
 pub(crate) fn remedy(error: &io::Error) -> &'static str {
@@ -14,6 +15,18 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
             "; raise the limit of threads, RLIMIT_NPROC (`ulimit -u`, systemd: LimitNPROC= and TasksMax=)"
         }
         _ => "",
+    }
+}
+
+/// Allows as many open files as the administrator does: the usual soft limit of 1,024 is for `select`.
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        // The ring says so when what there is does not do.
+        warn!("cannot raise the limit of open files: {error}");
     }
 }
 

@@ -1,14 +1,12 @@
 //! Settings in words.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 
-use crate::bucket::policy::{LimitSpec, Matcher, Mode, PolicySpec};
+use crate::bucket::policy::{Matcher, Mode, PolicySpec};
 use crate::bucket::table::{BYTES_PER_LINE, OnTableFull};
 use crate::config::{AdminConfig, Config, ServerConfig, TableSettings};
 use crate::counted::counted;
-use crate::data_plane::ListenAddr;
+use crate::server::greeting::{addresses, limit, origin};
 
 /// More overrides than this are counted, not listed.
 const LISTED_OVERRIDES: usize = 10;
@@ -86,16 +84,6 @@ fn describe_admin(admin: &AdminConfig, line: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// Where the settings come from.
-pub(super) fn origin(file: Option<&Path>) -> String {
-    file.map_or_else(|| "the built-in defaults".to_owned(), |path| path.display().to_string())
-}
-
-/// Addresses in a row.
-pub(super) fn addresses(listen: &[ListenAddr]) -> String {
-    listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
 fn describe_server(server: &ServerConfig, line: &mut impl FnMut(&str, String)) {
     let pinned = if server.pin { ", one a core" } else { "" };
     line("threads", format!("{}{pinned}", server.threads));
@@ -151,32 +139,4 @@ fn describe_policy(policy: &PolicySpec, line: &mut impl FnMut(&str, String)) {
     if policy.overrides.len() > LISTED_OVERRIDES {
         line("", format!("  and {} more overrides", policy.overrides.len() - LISTED_OVERRIDES));
     }
-}
-
-/// `login (10/min, burst 5)`.
-pub(super) fn named_limit(policy: &PolicySpec) -> String {
-    format!("{} ({})", policy.name, limit(policy.limit))
-}
-
-/// A command that makes one check.
-pub(super) fn curl(listen: &ListenAddr, policy: &str) -> String {
-    match listen {
-        ListenAddr::Tcp(address) => {
-            // An address for all interfaces is reached on the loopback one.
-            let host = match address.ip() {
-                IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
-                ip => ip,
-            };
-            format!("curl -i http://{}/v1/check/{policy}/alice", SocketAddr::new(host, address.port()))
-        }
-        ListenAddr::Unix(path) => {
-            format!("curl -i --unix-socket {} http://localhost/v1/check/{policy}/alice", path.display())
-        }
-    }
-}
-
-/// `100/s, burst 200`.
-fn limit(limit: LimitSpec) -> String {
-    format!("{}, burst {}", limit.rate, limit.burst)
 }

@@ -1,14 +1,12 @@
-//! The agent, from the configuration: what it works with, how its settings read, how it starts.
+//! The agent, from the configuration: what it works with, how it starts.
 
-mod explain;
 mod prepare;
-mod providers;
+pub(crate) mod providers;
 
 use std::sync::Arc;
 
 use crossbeam::channel::{Sender, bounded};
 
-pub(super) use explain::explain;
 use prepare::prepare;
 use providers::PartError;
 
@@ -23,7 +21,7 @@ const ORDERS_QUEUED: usize = 16;
 
 /// Why there is no agent.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StartError {
+pub(crate) enum StartError {
     #[error("the agent cannot be set up: {0}")]
     Part(#[from] PartError),
     #[error(transparent)]

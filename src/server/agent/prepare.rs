@@ -35,7 +35,7 @@ const BEYOND_TTL: Duration = Duration::from_secs(5);
 const TRIAL_MARGIN: Duration = Duration::from_secs(15);
 
 /// The agent's parts, apart from threads.
-pub(in crate::cli) fn prepare(
+pub(crate) fn prepare(
     config: &Config,
     agent: &AgentConfig,
     state: &StateConfig,

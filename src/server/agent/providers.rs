@@ -28,7 +28,7 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a part of the agent cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::cli) enum PartError {
+pub(crate) enum PartError {
     #[error(transparent)]
     Client(#[from] SetupError),
     #[error(transparent)]
@@ -42,7 +42,7 @@ pub(in crate::cli) enum PartError {
 }
 
 /// The way out.
-pub(super) fn client(
+pub(crate) fn client(
     http: &OutboundConfig,
     change: impl FnOnce(&mut ClientOptions),
 ) -> Result<Client, PartError> {
@@ -56,7 +56,7 @@ pub(super) fn client(
     Ok(Client::new(&options)?)
 }
 
-pub(super) fn traffic(config: &TrafficConfig, client: &Client) -> Box<dyn TrafficProvider + Send> {
+pub(crate) fn traffic(config: &TrafficConfig, client: &Client) -> Box<dyn TrafficProvider + Send> {
     let view = PublicView { servers: config.servers.clone(), timeout: VIEW_TIMEOUT };
     let (name, kind) = (config.name.clone(), config.kind.clone());
     match &config.provider {
@@ -110,7 +110,7 @@ pub(super) fn traffic(config: &TrafficConfig, client: &Client) -> Box<dyn Traffi
 }
 
 /// The provider in a word, as the configuration has it.
-pub(in crate::cli) const fn provider_name(provider: &ProviderConfig) -> &'static str {
+pub(crate) const fn provider_name(provider: &ProviderConfig) -> &'static str {
     match provider {
         ProviderConfig::Cloudflare(_) => "cloudflare",
         ProviderConfig::CloudflareLb { .. } => "cloudflare_lb",

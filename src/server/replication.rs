@@ -17,7 +17,7 @@ use crate::time::{Clock as _, MonotonicNs, SystemClock};
 
 /// Why this node cannot share its limits.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PrepareError {
+pub(crate) enum PrepareError {
     #[error(transparent)]
     Replica(#[from] ReplicaError),
     #[error(transparent)]

@@ -1,12 +1,12 @@
 //! The agent's settings in words, with what each provider can and cannot do.
 
-use super::providers::{client, provider_name, traffic};
 use crate::agent::secret::SecretSource;
 use crate::config::{AgentConfig, Failback, ProviderConfig, ScaleHow, SlackConfig, TrafficConfig};
 use crate::counted::counted;
+use crate::server::agent::providers::{client, provider_name, traffic};
 
 /// Lines for `check-config`, each with a name or without one.
-pub(in crate::cli) fn explain(agent: &AgentConfig) -> Vec<(&'static str, String)> {
+pub(super) fn explain(agent: &AgentConfig) -> Vec<(&'static str, String)> {
     let names: Vec<&str> = agent.regions.iter().map(|region| region.name.0.as_str()).collect();
     let dry_run = if agent.dry_run { ", dry run: writes nothing" } else { "" };
     let mode = agent.mode.name();

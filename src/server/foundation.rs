@@ -24,7 +24,7 @@ use crate::time::{Clock as _, SystemClock};
 
 /// Why there is nothing to stand on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FoundationError {
+pub(crate) enum FoundationError {
     #[error(transparent)]
     Table(#[from] TableError),
     #[error(transparent)]
