@@ -249,5 +249,4 @@ pub fn json(plan: &Plan, summary: &Summary) -> Result<String, serde_json::Error>
 }
 
 #[cfg(test)]
-#[path = "report_tests.rs"]
 mod tests;

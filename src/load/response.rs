@@ -228,5 +228,4 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "response_tests.rs"]
 mod tests;

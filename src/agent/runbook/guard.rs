@@ -397,5 +397,4 @@ pub(super) fn set_without(
 }
 
 #[cfg(test)]
-#[path = "guard_tests.rs"]
 mod tests;
