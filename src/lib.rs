@@ -19,6 +19,7 @@ pub mod config;
 pub mod control_plane;
 pub mod data_plane;
 pub mod durability;
+pub mod health;
 pub mod http;
 pub mod link;
 pub mod load;

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use openclaw_rating::api::{CoreService, Health, ServiceParts};
+use openclaw_rating::api::{CoreService, ServiceParts};
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::hash::KeyHasher;
 use openclaw_rating::bucket::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
 use openclaw_rating::bucket::sharing::Sharing;
 use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::data_plane::{DataPlane, DataPlaneConfig, ListenAddr};
+use openclaw_rating::health::Health;
 use openclaw_rating::http::HttpLimits;
 use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};
 use openclaw_rating::time::{Clock, SystemClock};

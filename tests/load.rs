@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::ports::free_port;
-use openclaw_rating::api::{CoreService, Health, ServiceParts};
+use openclaw_rating::api::{CoreService, ServiceParts};
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::hash::KeyHasher;
 use openclaw_rating::bucket::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
 use openclaw_rating::bucket::sharing::Sharing;
 use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::data_plane::{DataPlane, DataPlaneConfig, ListenAddr};
+use openclaw_rating::health::Health;
 use openclaw_rating::http::HttpLimits;
 use openclaw_rating::load::{self, Ended, ErrorKind, LoadError, Plan, Settings, Summary, Target};
 use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};

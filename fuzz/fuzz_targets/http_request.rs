@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ground::{specs, table};
 use libfuzzer_sys::fuzz_target;
-use openclaw_rating::api::{CoreService, Health, ServiceParts};
+use openclaw_rating::api::{CoreService, ServiceParts};
+use openclaw_rating::health::Health;
 use openclaw_rating::bucket::hash::KeyHasher;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::data_plane::{Next, Service as _};

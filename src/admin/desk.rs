@@ -21,8 +21,8 @@ use super::status::{self, AgentReport, StatusReport};
 use super::webhooks::Webhooks;
 use crate::agent::orders::{Order, OrderAnswer, OrderRequest};
 use crate::agent::types::Region;
-use crate::api::{Health, Reason};
 use crate::config::AdminConfig;
+use crate::health::{Health, Reason};
 use crate::http::Status;
 
 /// Reading a configuration may ask a metadata service for the region, for two seconds.

@@ -14,12 +14,11 @@ use super::answer::Refusal;
 use super::route::{Access, Route};
 use super::throttle::WrongTokens;
 use crate::agent::secret::{Secret, SecretSource};
+use crate::config::MIN_TOKEN_BYTES;
 use crate::time::{Clock as _, SystemClock};
 
 /// Wrong tokens whose answers are held back at the same time; others are answered 429 at once.
 const MAX_HELD: usize = 8;
-/// A shorter token could be guessed.
-pub(crate) const MIN_TOKEN_BYTES: usize = 16;
 /// Longer credentials are none.
 const MAX_CREDENTIALS_BYTES: usize = 4096;
 const ADMIN_PLACE: &str = "the file that [admin] token_file names";

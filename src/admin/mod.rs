@@ -28,6 +28,5 @@ mod webhooks;
 
 pub use answer::Refusal;
 pub use desk::{Desk, DeskParts, Drained, ReloadRequest, Reloaded};
-pub(crate) use gate::MIN_TOKEN_BYTES;
 pub use inspector::InspectorParts;
 pub use server::{AdminError, AdminServer};

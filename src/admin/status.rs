@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inspector::{self, Inspector};
 use crate::agent::orders::AgentStatus;
-use crate::api::{Health, Reason, Warning};
+use crate::health::{Health, Reason, Warning};
 use crate::time::Clock as _;
 
 /// More policies are counted, not listed.

@@ -6,13 +6,11 @@
 
 mod batch;
 mod check;
-pub(crate) mod health;
 mod problem;
 mod render;
 mod route;
 mod service;
 
-pub use health::{Health, Reason, Warning};
 pub use service::{CoreService, ServiceParts};
 
 #[cfg(test)]

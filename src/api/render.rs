@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use super::batch::BatchOutcome;
 use super::check::Decided;
-use super::health::{Health, Reason, Warning};
 use super::problem::Problem;
 use crate::data_plane::Refusal;
+use crate::health::{Health, Reason, Warning};
 use crate::http::{OutputBuffer, Reject, Status, decimal_digits};
 
 /// Room for the answer of one check.

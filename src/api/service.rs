@@ -6,7 +6,6 @@ use arrayvec::ArrayVec;
 
 use super::batch;
 use super::check::Check;
-use super::health::Health;
 use super::problem::{Problem, kind_of};
 use super::render::{DateLine, Envelope, MAX_ANSWER_BYTES, MAX_CHECK_BYTES, Renderer};
 use super::route::{CheckRequest, NameBuffers, Route};
@@ -14,6 +13,7 @@ use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::data_plane::{Event, Next, Refusal, Service, Step, Turn};
+use crate::health::Health;
 use crate::http::{ConnectionState, Frame, HttpLimits, Method, OutputBuffer, Reject, Request, Status};
 use crate::metrics::core::{CoreHistograms, CoreMetrics};
 use crate::time::MonotonicNs;

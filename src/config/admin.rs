@@ -8,13 +8,14 @@ use super::secret::{secret, secret_credential, secret_file};
 use super::section::{Section, Text};
 use super::state::StateConfig;
 use super::value::Kind;
-use crate::admin::MIN_TOKEN_BYTES;
 use crate::agent::secret::SecretSource;
 use crate::bind::MAX_SOCKET_PATH_BYTES;
 use crate::data_plane::ListenAddr;
 
 /// Set by systemd for `RuntimeDirectory=`.
 const SYSTEMD_VARIABLE: &str = "RUNTIME_DIRECTORY";
+/// A shorter token could be guessed.
+pub(crate) const MIN_TOKEN_BYTES: usize = 16;
 const SOCKET_NAME: &str = "admin.sock";
 /// PagerDuty signs by each secret of a rotation.
 const MAX_PAGERDUTY_SECRETS: usize = 8;

@@ -27,6 +27,7 @@ use crate::bucket::policy::PolicySpec;
 use crate::bucket::table::OnTableFull;
 use crate::hex;
 pub use admin::AdminConfig;
+pub(crate) use admin::MIN_TOKEN_BYTES;
 pub use agent::{
     AgentConfig, CloudflareConfig, DrillConfig, Failback, GitOpsConfig, OutboundConfig, PaceConfig,
     PagerDutyConfig, ProbeConfig, PrometheusConfig, ProviderConfig, PublicConfig, RegionConfig, ScaleConfig,

@@ -9,13 +9,13 @@ use crossbeam::channel::Receiver;
 use tracing::{error, info};
 
 use super::watchdog::{Change, STALLED_AFTER, Watchdog};
-use crate::api::{Health, Reason};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::config::WatchedKey;
 use crate::data_plane::{MetricsReplies, RenderReply, RenderRequest};
 use crate::durability::Kept;
+use crate::health::{Health, Reason};
 use crate::metrics::core::{CoreMetrics, HistogramCollector, Latencies};
 use crate::metrics::{
     Family, FillScan, Page, ProcessStats, Published, Reloads, Vitals, VitalsMeter, WatchedLevel, WatchedVital,

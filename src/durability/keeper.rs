@@ -13,11 +13,11 @@ use tracing::{error, info, warn};
 
 use super::format::{self, Header, Record, SnapshotError, SnapshotWriter};
 use super::{Directory, DirectoryError, Epoch, HostTime, Store};
-use crate::api::{Health, Warning};
 use crate::bucket::kept::{KeptError, KeptTable, Provenance};
 use crate::bucket::named::NamedLimits;
 use crate::bucket::policy::{Limits, Policy, PolicySet, level_at};
 use crate::bucket::table::BucketTable;
+use crate::health::{Health, Warning};
 use crate::metrics::Family;
 use crate::time::{Clock as _, MonotonicNs, SystemClock, host_monotonic_ns};
 

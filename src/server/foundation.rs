@@ -9,7 +9,6 @@ use tracing::warn;
 
 use super::{kept_tables, replication};
 use crate::admin::InspectorParts;
-use crate::api::{Health, Warning};
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::kept::KeptTable;
 use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
@@ -17,6 +16,7 @@ use crate::bucket::table::{BucketTable, TableConfig, TableError};
 use crate::config::{ClusterConfig, Config, StateConfig};
 use crate::control_plane::{CoreHandles, Observed, ObservedParts, ReplicationParts, TellRequest};
 use crate::durability::{self, Epoch, Found, Keeper, KeeperParts, Kept, Store};
+use crate::health::{Health, Warning};
 use crate::link::keys::{Secret, derive_hash_key};
 use crate::metrics::{Published, Reloads};
 use crate::service_manager::{HandedMemory, ServiceManager};

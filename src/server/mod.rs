@@ -27,7 +27,7 @@ pub(crate) use self::signals::survive_full_files;
 use self::supervision::Supervision;
 use crate::admin::{AdminServer, Desk, DeskParts, ReloadRequest};
 use crate::agent::engine::Agent;
-use crate::api::{CoreService, Health, Reason, ServiceParts};
+use crate::api::{CoreService, ServiceParts};
 use crate::bucket::policy::{PolicySet, PolicySpec};
 use crate::bucket::table::BucketTable;
 use crate::config::{Config, ServerConfig, Sources, StateConfig};
@@ -35,6 +35,7 @@ use crate::control_plane::{ControlParts, ControlPlane, ControlPlaneError, CoreHa
 use crate::counted::counted;
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::durability::Keeper;
+use crate::health::{Health, Reason};
 use crate::http::HttpLimits;
 use crate::limits::{raise_open_files, remedy};
 use crate::metrics::core::{CoreMetrics, histogram_exchange};

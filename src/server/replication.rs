@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tracing::warn;
 
-use crate::api::Health;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::config::ClusterConfig;
 use crate::control_plane::{Joined, ReplicationError, ReplicationParts};
+use crate::health::Health;
 use crate::link::keys::Secret;
 use crate::link::{Link, LinkConfig, LinkError, PeerAddress};
 use crate::replica::{Replica, ReplicaConfig, ReplicaError};

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::api::Health;
 use crate::config::ShutdownConfig;
 use crate::data_plane::{DataPlane, ListenAddr};
+use crate::health::Health;
 use crate::metrics::core::CoreMetrics;
 use crate::service_manager::{Feeding, HandedListener, Message, STORED_LISTENER, ServiceManager};
 use crate::time::host_monotonic_ns;
@@ -189,7 +189,7 @@ fn stored_name(address: &ListenAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Reason, Warning};
+    use crate::health::{Reason, Warning};
 
     fn supervision() -> Supervision {
         let mut supervision = Supervision::new(ServiceManager::default(), Arc::new(Health::default()));

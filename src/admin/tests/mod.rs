@@ -26,7 +26,6 @@ use crate::agent::orders::{
 };
 use crate::agent::secret::SecretSource;
 use crate::agent::types::{Phase, RecordState, Region, UnixMs};
-use crate::api::{Health, Reason};
 use crate::bucket::gcra::Rate;
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
@@ -34,6 +33,7 @@ use crate::bucket::sharing::Sharing;
 use crate::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use crate::config::AdminConfig;
 use crate::data_plane::ListenAddr;
+use crate::health::{Health, Reason};
 use crate::hex;
 use crate::time::{Clock as _, MonotonicNs, SystemClock};
 

@@ -12,7 +12,7 @@ use crate::agent::signals::{
     Observation, OwnFigures, OwnLimits, OwnSignal, OwnSignals, SignalChange, TokenShare, Watched,
 };
 use crate::agent::types::{Region, UnixMs};
-use crate::api::{Health, Reason, Warning};
+use crate::health::{Health, Reason, Warning};
 use crate::metrics::Published;
 
 /// An assessment is told at least this often.

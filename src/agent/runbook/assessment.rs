@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::agent::types::Region;
-use crate::api::health::Reason;
+use crate::health::Reason;
 
 /// What a node answers that was told to go.
 const DRAINING: [&str; 2] = [Reason::Draining.label(), Reason::DrainOrdered.label()];

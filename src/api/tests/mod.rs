@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{CoreService, Health, Reason, ServiceParts};
+use super::{CoreService, ServiceParts};
 use crate::bucket::gcra::Rate;
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, PolicySet, PolicySpec};
 use crate::bucket::sharing::Sharing;
 use crate::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use crate::data_plane::{Next, Refusal, Service};
+use crate::health::{Health, Reason};
 use crate::http::{ConnectionState, HttpLimits};
 use crate::metrics::core::{CheckResult, CoreMetrics, ParseErrorKind, histogram_exchange};
 use crate::time::MonotonicNs;

@@ -12,8 +12,8 @@ use providers::PartError;
 
 use crate::agent::engine::{Agent, AgentError};
 use crate::agent::orders::OrderRequest;
-use crate::api::Health;
 use crate::config::Config;
+use crate::health::Health;
 use crate::metrics::Published;
 
 /// Orders that wait for the agent, which answers each at once.

@@ -20,8 +20,8 @@ use crate::agent::orders::OrderRequest;
 use crate::agent::runbook::{Failback, Hysteresis, Outlook, RegionRecord, RunbookConfig, Timing};
 use crate::agent::signals::{OwnLimits, Probe, ProbeUrl, Resolver, Watched, trust};
 use crate::agent::types::Region;
-use crate::api::Health;
 use crate::config::{self, AgentConfig, Config, StateConfig, TrafficConfig, VALIDATION_KEY_PREFIX};
+use crate::health::Health;
 use crate::metrics::Published;
 
 const REPORTS: &str = "reports";
