@@ -44,7 +44,11 @@ impl<S: Service, C: Clock> Core<S, C> {
 
     pub(super) fn turn_away(&mut self, index: u32, refusal: Refusal) {
         self.service.observe(Event::Refused);
-        self.write_last(index, |service, _, input, output| service.refuse(refusal, input, output));
+        self.write_last(index, |service, _, input, output| {
+            // The request for the page is used up; what there is belongs to the next.
+            let input = if refusal == Refusal::Metrics { &[] } else { input };
+            service.refuse(refusal, input, output)
+        });
     }
 
     /// Writes one last answer, to what there is of a request, and ends the connection after it.
@@ -92,6 +96,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             Stage::Open if waits_for_request => {
                 self.write_last(index, S::timed_out);
             }
+            Stage::Open if connection.waiting == Waiting::Metrics => self.turn_away(index, Refusal::Metrics),
             // A close with unread input would reset the connection; this way its client can try again elsewhere.
             Stage::Open if self.draining && connection.is_idle() => {
                 self.finish(index);

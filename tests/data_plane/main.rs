@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::data_plane::{ListenAddr, RenderReply};
-use openclaw_rating::time::MonotonicNs;
+use openclaw_rating::time::{ManualClock, MonotonicNs};
 
 use self::lines::{BIG, Server, ask, read_to_end, stalled_client};
 
@@ -152,6 +152,25 @@ fn a_metrics_page_of_any_size_comes_in_its_turn() {
         let wanted = format!("before\npage of {size}\n{}after\nclose\n", "m".repeat(size));
         assert!(read_to_end(&mut stream) == wanted.as_bytes(), "{size}");
     }
+}
+
+#[test]
+fn a_metrics_page_that_does_not_come_is_refused_in_time() {
+    let clock = Arc::new(ManualClock::default());
+    let server = Server::start_by(Arc::clone(&clock), &Server::config());
+    let requests = server.plane.render_requests();
+    let mut stream = server.connect();
+    // What comes behind the request for the page is not what is refused.
+    stream.write_all(b"before\npage\nbehind").unwrap();
+    requests.recv_timeout(Duration::from_secs(5)).unwrap();
+    stream.read_exact(&mut [0; 7]).unwrap();
+    let answers = std::thread::spawn(move || read_to_end(&mut stream));
+    while !answers.is_finished() {
+        clock.advance(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(answers.join().unwrap(), b"none\n");
+    assert_eq!(server.counts.refused.load(Ordering::Relaxed), 1);
 }
 
 #[test]
