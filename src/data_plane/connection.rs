@@ -77,6 +77,8 @@ pub(super) struct Connection<P> {
     pub(super) sending: Option<SendBuffer>,
     /// The rest of a metrics page, sent in pieces.
     pub(super) page: Bytes,
+    /// The name of that page.
+    pub(super) page_round: u64,
     pub(super) held: HeldList,
     pub(super) partial: Option<Partial>,
 }
