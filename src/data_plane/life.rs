@@ -158,8 +158,8 @@ impl<S: Service, C: Clock> Core<S, C> {
         }
     }
 
-    pub(super) fn closed(&mut self, index: u32) {
-        debug_assert!(self.connections[index as usize].stage == Stage::Free);
+    /// The place may have its next connection already: an accept of the same batch is told of first.
+    pub(super) fn closed(&mut self) {
         self.open -= 1;
         self.service.observe(Event::Closed);
     }
