@@ -17,6 +17,7 @@ mod replication;
 mod report;
 mod running;
 mod serve;
+mod signals;
 mod supervision;
 
 use std::path::PathBuf;

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded, never, select, tick};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use super::foundation::{Foundation, FoundationError, own_parts};
+use super::signals::{Signals, survive_full_files};
 use super::supervision::{self, Supervision};
 use super::{agent, describe, log, output};
 use crate::admin::{AdminServer, Desk, DeskParts, ReloadRequest, Reloaded};
@@ -38,8 +37,6 @@ const BACKLOG: i32 = 4096;
 const WRONG_CONFIGURATION: u8 = 78;
 /// What the agent has under way when the server stops has so long to end.
 const AGENT_PATIENCE: Duration = Duration::from_secs(3);
-/// Signals that wait to be acted on; more of the same say nothing new.
-const SIGNALS_QUEUED: usize = 16;
 /// Reloads that wait; one reads all that was written before it.
 const RELOADS_QUEUED: usize = 1;
 
@@ -120,7 +117,7 @@ struct Server<'s> {
     keeper: Option<Keeper>,
     /// What the service manager is told.
     supervision: Supervision,
-    signals: Receiver<i32>,
+    signals: Signals,
     /// Set when nothing graceful is left to interrupt: the next signal ends the process.
     impatient: Arc<AtomicBool>,
 }
@@ -130,7 +127,7 @@ impl<'s> Server<'s> {
         raise_file_limit();
         let manager = ServiceManager::of_environment(|name| std::env::var(name).ok());
         let impatient = Arc::new(AtomicBool::new(false));
-        let signals = receive_signals(&impatient)?;
+        let signals = Signals::receive(&impatient)?;
         let health = Arc::new(Health::default());
         let mut supervision = Supervision::new(manager, Arc::clone(&health));
         let Handed { listeners, tables, refused } = handed;
@@ -193,9 +190,9 @@ impl<'s> Server<'s> {
         let watch = tick(self.supervision.look_interval());
         loop {
             select! {
-                recv(self.signals) -> signal => match signal {
-                    Ok(SIGHUP) => drop(self.reload()),
-                    _ => break,
+                recv(self.signals.stops) -> _ => break,
+                recv(self.signals.reloads) -> signal => if signal.is_ok() {
+                    drop(self.reload());
                 },
                 recv(self.reloads_ordered) -> request => if let Ok(ReloadRequest { reply }) = request {
                     // Who asked may have stopped waiting.
@@ -283,8 +280,8 @@ impl<'s> Server<'s> {
         self.supervision.stopping(shutdown);
         info!("stopping: lame duck for {:?}, then at most {:?}", shutdown.lame_duck, shutdown.deadline);
         let until = std::time::Instant::now() + shutdown.lame_duck;
-        // A second signal to stop cuts the wait short; there is no point in a reload now.
-        while let Ok(SIGHUP) = self.signals.recv_deadline(until) {}
+        // A second signal to stop cuts the wait short.
+        let _ = self.signals.stops.recv_deadline(until);
     }
 
     fn stop(&mut self) {
@@ -358,26 +355,6 @@ pub(super) fn raise_file_limit() {
         // The ring says so when what there is does not do.
         warn!("cannot raise the limit of open files: {error}");
     }
-}
-
-/// Has a write beyond RLIMIT_FSIZE fail, as on a full disk; without a handler its signal ends the process.
-fn survive_full_files() -> Result<(), std::io::Error> {
-    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
-}
-
-/// Signals as messages, from a thread of their own.
-fn receive_signals(impatient: &Arc<AtomicBool>) -> Result<Receiver<i32>, std::io::Error> {
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(impatient))?;
-    }
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (sender, receiver) = bounded(SIGNALS_QUEUED);
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            let _ = sender.try_send(signal);
-        }
-    })?;
-    Ok(receiver)
 }
 
 fn data_plane_config(server: &ServerConfig) -> DataPlaneConfig {
