@@ -33,15 +33,13 @@ pub(crate) fn patiently<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Resul
 /// Removes a Unix socket that a dead process left.
 ///
 /// # Errors
-/// When something is there that is no socket, or a socket that answers; or when it cannot be removed.
+/// When something is there that is no socket, or a socket that may be in use; or when it cannot be removed.
 pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
         return Err(no_socket(&found));
     }
-    if answers(path) {
-        return Err(io::ErrorKind::AddrInUse.into());
-    }
+    nobody_answers(connect(path))?;
     fs::remove_file(path)
 }
 
@@ -52,24 +50,61 @@ fn no_socket(found: &fs::Metadata) -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, what)
 }
 
-/// Whether there is a listener, which is also so when it has no room for one more.
-fn answers(path: &Path) -> bool {
-    let connect = || -> io::Result<()> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.connect(&SockAddr::unix(path)?)
-    };
-    match connect() {
-        Ok(()) => true,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
+/// That an attempt to connect shows a socket without an owner: only then does the kernel refuse. A listener without
+/// room for one more, a socket of another kind and one of another user say something else, and are in use.
+fn nobody_answers(connected: io::Result<()>) -> io::Result<()> {
+    let Err(error) = connected else { return Err(io::ErrorKind::AddrInUse.into()) };
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Ok(()),
+        io::ErrorKind::WouldBlock => Err(io::ErrorKind::AddrInUse.into()),
+        _ => {
+            let what = format!(
+                "there is a socket of another kind or of another user, which may be in use ({error}); end what has \
+                 it, or name another path"
+            );
+            Err(io::Error::other(what))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{SocketAddr, UdpSocket};
+    use std::os::unix::net::UnixDatagram;
+
+    use rustix::io::Errno;
 
     use super::*;
+
+    #[test]
+    fn a_socket_is_taken_for_left_only_when_the_kernel_refuses_to_connect_to_it() {
+        let told = |errno: Errno| nobody_answers(Err(errno.into()));
+        assert!(told(Errno::CONNREFUSED).is_ok());
+        assert_eq!(told(Errno::AGAIN).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(nobody_answers(Ok(())).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        for errno in [Errno::PROTOTYPE, Errno::ACCESS] {
+            let told = told(errno).unwrap_err().to_string();
+            assert!(told.contains("end what has it") && told.contains(&errno.to_string()), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_socket_of_another_kind_stays_while_its_process_lives_and_is_removed_after() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify.sock");
+        let others = UnixDatagram::bind(&path).unwrap();
+        assert!(remove_stale(&path).unwrap_err().to_string().contains("another kind"));
+        UnixDatagram::unbound().unwrap().send_to(b"still there", &path).unwrap();
+        drop(others);
+        remove_stale(&path).unwrap();
+        assert!(!path.exists());
+    }
 
     #[test]
     fn an_address_that_is_let_go_of_soon_is_had_and_one_that_is_not_is_refused() {

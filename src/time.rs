@@ -1,5 +1,6 @@
 //! Time as the program sees it: monotonic nanoseconds that are passed in, never read in pure code.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,12 @@ impl SystemClock {
 pub fn host_monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::try_from(now).ok().and_then(|now| u64::try_from(now.as_nanos()).ok()).unwrap_or(u64::MAX)
+}
+
+impl<C: Clock> Clock for Arc<C> {
+    fn now(&self) -> MonotonicNs {
+        C::now(self)
+    }
 }
 
 impl Clock for SystemClock {

@@ -61,7 +61,7 @@ pub(super) struct Connection<P> {
     /// The other side has ended.
     pub(super) ended: bool,
     pub(super) awaits_metrics: bool,
-    /// Something has arrived on it.
+    /// Something has arrived on it; while the server ends, since it began to.
     pub(super) has_asked: bool,
     /// A shutdown of our side is under way. The kernel looks the place up when it gets to it, perhaps
     /// after a close, so that the place must not have another connection by then.
@@ -77,6 +77,8 @@ pub(super) struct Connection<P> {
     pub(super) sending: Option<SendBuffer>,
     /// The rest of a metrics page, sent in pieces.
     pub(super) page: Bytes,
+    /// The name of that page.
+    pub(super) page_round: u64,
     pub(super) held: HeldList,
     pub(super) partial: Option<Partial>,
 }

@@ -204,7 +204,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             Operation::Accept => self.accepted(index, completion),
             Operation::Receive => self.received(index, completion),
             Operation::Send => self.sent(index, completion),
-            Operation::Close => self.closed(index),
+            Operation::Close => self.closed(),
             Operation::Wake => self.woken(completion.goes_on()),
             Operation::Shutdown => self.shut_down(index),
             Operation::Cancel => self.cancelled(index, completion),

@@ -11,7 +11,8 @@ use crate::time::Clock;
 
 /// How long a connection that ended on our side waits for the other side to end.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a connection that has not asked yet may take to do so when the server ends.
+/// How long an open connection may take to ask once more when the server ends: a request may be on its way
+/// on any that was not told to close.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 impl<S: Service, C: Clock> Core<S, C> {
@@ -36,9 +37,6 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.service.observe(Event::Opened);
         self.start_receive(index);
         self.wait_for(index, Waiting::Idle);
-        if self.draining {
-            self.await_last_request(index);
-        }
         if self.open > self.limits.connections {
             self.turn_away(index, Refusal::Connections);
         }
@@ -46,7 +44,11 @@ impl<S: Service, C: Clock> Core<S, C> {
 
     pub(super) fn turn_away(&mut self, index: u32, refusal: Refusal) {
         self.service.observe(Event::Refused);
-        self.write_last(index, |service, _, input, output| service.refuse(refusal, input, output));
+        self.write_last(index, |service, _, input, output| {
+            // The request for the page is used up; what there is belongs to the next.
+            let input = if refusal == Refusal::Metrics { &[] } else { input };
+            service.refuse(refusal, input, output)
+        });
     }
 
     /// Writes one last answer, to what there is of a request, and ends the connection after it.
@@ -75,6 +77,7 @@ impl<S: Service, C: Clock> Core<S, C> {
 
     pub(super) fn wait_for(&mut self, index: u32, waiting: Waiting) {
         let limit = match waiting {
+            Waiting::Idle if self.draining => self.limits.idle_timeout.min(LAST_REQUEST),
             Waiting::Idle => self.limits.idle_timeout,
             Waiting::Head => self.limits.header_timeout,
             Waiting::Body => self.limits.body_timeout,
@@ -92,6 +95,12 @@ impl<S: Service, C: Clock> Core<S, C> {
         match connection.stage {
             Stage::Open if waits_for_request => {
                 self.write_last(index, S::timed_out);
+            }
+            Stage::Open if connection.waiting == Waiting::Metrics => self.turn_away(index, Refusal::Metrics),
+            // A close with unread input would reset the connection; this way its client can try again elsewhere.
+            Stage::Open if self.draining && connection.is_idle() => {
+                self.finish(index);
+                self.settle(index);
             }
             // A client that takes its answers slowly, or holds buffers, is waited for no longer.
             _ => self.close(index),
@@ -149,13 +158,14 @@ impl<S: Service, C: Clock> Core<S, C> {
         }
     }
 
-    pub(super) fn closed(&mut self, index: u32) {
-        debug_assert!(self.connections[index as usize].stage == Stage::Free);
+    /// The place may have its next connection already: an accept of the same batch is told of first.
+    pub(super) fn closed(&mut self) {
         self.open -= 1;
         self.service.observe(Event::Closed);
     }
 
-    /// Stops accepting and ends connections that wait for a request; the others end when answered.
+    /// Stops accepting. Every connection may ask once more, at once, and ends with that answer: a request may have
+    /// arrived that is not seen yet, and no answer so far has told its client to send no other.
     pub(super) fn start_draining(&mut self) {
         self.draining = true;
         for listener in 0..self.listeners.len() {
@@ -165,21 +175,14 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.listeners.clear();
         self.stopped_listeners.clear();
         for index in 0..self.connections.len() {
-            let connection = &self.connections[index];
-            if connection.stage != Stage::Open || !connection.is_idle() {
+            let connection = &mut self.connections[index];
+            if connection.stage != Stage::Open || connection.has_input() || connection.awaits_metrics {
                 continue;
             }
-            if !connection.has_asked {
-                self.await_last_request(index as u32);
-                continue;
+            connection.has_asked = false;
+            if connection.is_flushed() {
+                self.wait_for(index as u32, Waiting::Idle);
             }
-            self.finish(index as u32);
-            self.settle(index as u32);
         }
-    }
-
-    /// A client that has just connected gets an answer if it asks at once.
-    fn await_last_request(&mut self, index: u32) {
-        self.deadlines[index as usize] = self.now.after(LAST_REQUEST).0;
     }
 }

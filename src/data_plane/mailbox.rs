@@ -70,7 +70,7 @@ impl Mailbox {
         self.wake();
     }
 
-    /// A reply for which there is no room is dropped; who waits for it is let down in time.
+    /// A reply for which there is no room is dropped; connections that wait for it are refused in time.
     pub(super) fn send_reply(&self, reply: RenderReply) {
         if self.replies.push(reply).is_ok() {
             self.wake();

@@ -29,7 +29,7 @@ use self::listener::Listeners;
 use self::mailbox::{Mailbox, Phase};
 use crate::bucket::policy::PolicySet;
 use crate::ring::RingError;
-use crate::time::SystemClock;
+use crate::time::Clock;
 
 pub use listener::{ListenAddr, ListenError};
 pub use mailbox::{RenderReply, RenderRequest};
@@ -129,9 +129,9 @@ impl DataPlane {
     ///
     /// # Errors
     /// When an address, a ring, memory or a thread cannot be had; nothing runs then.
-    pub fn start<S: Service + Send + 'static>(
+    pub fn start<S: Service + Send + 'static, C: Clock + Clone + Send + 'static>(
         config: &DataPlaneConfig,
-        clock: SystemClock,
+        clock: C,
         service_of: impl FnMut(usize) -> S,
     ) -> Result<Self, DataPlaneError> {
         Self::start_on(Vec::new(), config, clock, service_of)
@@ -142,10 +142,10 @@ impl DataPlane {
     ///
     /// # Errors
     /// As [`DataPlane::start`].
-    pub fn start_on<S: Service + Send + 'static>(
+    pub fn start_on<S: Service + Send + 'static, C: Clock + Clone + Send + 'static>(
         mut handed: Vec<(ListenAddr, OwnedFd)>,
         config: &DataPlaneConfig,
-        clock: SystemClock,
+        clock: C,
         mut service_of: impl FnMut(usize) -> S,
     ) -> Result<Self, DataPlaneError> {
         let mut open = |address: &ListenAddr| {
@@ -163,7 +163,8 @@ impl DataPlane {
         let cores = core_affinity::get_core_ids().filter(|_| config.pin).unwrap_or_default();
         let (ready, started) = bounded(config.threads);
         for number in 0..config.threads {
-            let parts = plane.parts(number, config.threads, service_of(number), clock, render.clone())?;
+            let parts =
+                plane.parts(number, config.threads, service_of(number), clock.clone(), render.clone())?;
             let (limits, ready) = (config.limits_of_core(), ready.clone());
             let core_id = (!cores.is_empty()).then(|| cores[number % cores.len()]);
             let thread = std::thread::Builder::new().name(format!("data-{number}"));
@@ -180,14 +181,14 @@ impl DataPlane {
         Ok(plane)
     }
 
-    fn parts<S: Service>(
+    fn parts<S: Service, C>(
         &mut self,
         number: usize,
         threads: usize,
         service: S,
-        clock: SystemClock,
+        clock: C,
         render: Sender<RenderRequest>,
-    ) -> Result<CoreParts<S, SystemClock>, DataPlaneError> {
+    ) -> Result<CoreParts<S, C>, DataPlaneError> {
         let mailbox = Arc::new(Mailbox::new().map_err(DataPlaneError::Thread)?);
         self.mailboxes.push(Arc::clone(&mailbox));
         let listeners = self.listeners.iter().map(|l| l.of_core(number, threads));
@@ -277,10 +278,10 @@ impl DataPlaneConfig {
     }
 }
 
-fn run_thread<S: Service>(
+fn run_thread<S: Service, C: Clock>(
     core_id: Option<core_affinity::CoreId>,
     limits: CoreLimits,
-    parts: CoreParts<S, SystemClock>,
+    parts: CoreParts<S, C>,
     ready: &Sender<Result<(), DataPlaneError>>,
 ) -> io::Result<()> {
     if let Some(core_id) = core_id {

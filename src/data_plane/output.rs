@@ -1,10 +1,9 @@
 //! What leaves: one send at a time a connection, the next answers written meanwhile.
 
-use bytes::Bytes;
-
 use super::connection::{Stage, Waiting};
 use super::core::{Core, Operation};
 use super::mailbox::RenderReply;
+use super::pages::Holder;
 use super::service::{Event, Service};
 use crate::ring::Completion;
 use crate::time::Clock;
@@ -79,14 +78,32 @@ impl<S: Service, C: Clock> Core<S, C> {
         if !self.pages.arrived(reply.token) {
             return;
         }
+        self.make_room_for_page();
         while let Some(waiter) = self.pages.next_asked() {
             if let Some(index) = self.still_awaits_page(waiter) {
-                self.give_page(index, reply.body.clone());
+                self.give_page(index, reply);
             }
         }
     }
 
-    fn give_page(&mut self, index: u32, page: Bytes) {
+    /// Ends the connections that hold the oldest page when too many are held: a client that takes its page slowly
+    /// keeps all of it in memory.
+    fn make_room_for_page(&mut self) {
+        let mut surplus = std::mem::take(&mut self.hoarders);
+        let connections = &self.connections;
+        let holds = |holder: Holder| {
+            let connection = &connections[holder.index as usize];
+            !connection.page.is_empty() && connection.page_round == holder.round
+        };
+        self.pages.make_room(holds, &mut surplus);
+        for index in surplus.drain(..) {
+            self.service.observe(Event::Refused);
+            self.close(index);
+        }
+        self.hoarders = surplus;
+    }
+
+    fn give_page(&mut self, index: u32, reply: &RenderReply) {
         let connection = &mut self.connections[index as usize];
         connection.output = connection.output.take().or_else(|| self.sends.take());
         let Some(output) = connection.output.as_mut() else { return self.close(index) };
@@ -95,12 +112,16 @@ impl<S: Service, C: Clock> Core<S, C> {
             // A send is under way, or this would have been sent: the client does not read.
             return self.close(index);
         }
-        let (written, last) = self.service.finish_metrics(&mut connection.protocol, page.len(), room);
+        let (written, last) = self.service.finish_metrics(&mut connection.protocol, reply.body.len(), room);
         self.sends.wrote(output, written);
         connection.awaits_metrics = false;
-        connection.page = page;
+        connection.page = reply.body.clone();
+        connection.page_round = reply.token;
         self.answered += 1;
         self.continue_page(index);
+        if !self.connections[index as usize].page.is_empty() {
+            self.pages.hold(index);
+        }
         if last {
             self.finish(index);
         }

@@ -1,7 +1,8 @@
 //! Who waits for the metrics page of a data thread.
 //!
 //! One page is asked for at a time and given to all who asked before it was: however many they are, there
-//! is one request and one reply under way, and nobody gets a page older than the question.
+//! is one request and one reply under way, and nobody gets a page older than the question. What clients take
+//! slowly is kept for them, a bounded number of pages in all.
 
 use std::time::Duration;
 
@@ -9,6 +10,18 @@ use crate::time::MonotonicNs;
 
 /// How long the control plane may take for a metrics page.
 pub(super) const METRICS: Duration = Duration::from_secs(10);
+
+/// Most pages that are kept for connections that have not taken all of theirs.
+const MAX_PAGES_HELD: usize = 16;
+
+/// A connection that has not taken all of its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    /// Its place.
+    pub(super) index: u32,
+    /// The name of its page.
+    pub(super) round: u64,
+}
 
 /// The connections that wait, each by its place and its life.
 #[derive(Debug)]
@@ -20,12 +33,15 @@ pub(super) struct PageQueue {
     /// Until when the page that is under way is waited for.
     until: Option<MonotonicNs>,
     round: u64,
+    /// Those that hold a page, in the order of the pages.
+    holders: Vec<Holder>,
 }
 
 impl PageQueue {
     /// A queue that has room for as many as there are places.
     pub(super) fn new(places: usize) -> Self {
-        Self { asked: Vec::with_capacity(places), waiting: Vec::with_capacity(places), until: None, round: 0 }
+        let (asked, waiting) = (Vec::with_capacity(places), Vec::with_capacity(places));
+        Self { asked, waiting, until: None, round: 0, holders: Vec::with_capacity(places) }
     }
 
     /// Lets a connection wait; `false` when there is no room, which those who are gone may take up.
@@ -62,6 +78,22 @@ impl PageQueue {
     pub(super) fn next_asked(&mut self) -> Option<u64> {
         self.asked.pop()
     }
+
+    /// Takes note that a connection holds the newest page.
+    pub(super) fn hold(&mut self, index: u32) {
+        self.holders.push(Holder { index, round: self.round });
+    }
+
+    /// Makes room for one more page: forgets those that hold theirs no longer, and when there are as many pages as
+    /// may be, puts the connections that hold the oldest into `surplus`, to be closed.
+    pub(super) fn make_room(&mut self, holds: impl Fn(Holder) -> bool, surplus: &mut Vec<u32>) {
+        self.holders.retain(|holder| holds(*holder));
+        let mut pages = self.holders.chunk_by(|one, next| one.round == next.round);
+        let oldest = pages.next().map_or(0, <[Holder]>::len);
+        if pages.count() + 1 >= MAX_PAGES_HELD {
+            surplus.extend(self.holders.drain(..oldest).map(|holder| holder.index));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +127,31 @@ mod tests {
         assert!(!pages.arrived(1) && pages.arrived(2));
         assert_eq!(pages.next_asked(), Some(2));
         assert_eq!(pages.next_asked(), None);
+    }
+
+    #[test]
+    fn the_oldest_page_goes_when_too_many_are_held() {
+        let mut pages = PageQueue::new(64);
+        let mut surplus = Vec::new();
+        let next_page = |pages: &mut PageQueue| {
+            assert!(pages.join(0));
+            let round = pages.begin_round(MonotonicNs(0)).unwrap();
+            assert!(pages.arrived(round));
+        };
+        for first in 1..=MAX_PAGES_HELD as u32 {
+            next_page(&mut pages);
+            pages.make_room(|_| true, &mut surplus);
+            assert!(surplus.is_empty(), "{first}");
+            pages.hold(first);
+            pages.hold(first + 100);
+        }
+        // Those of one page have taken it all.
+        next_page(&mut pages);
+        pages.make_room(|holder| holder.round != 7, &mut surplus);
+        assert!(surplus.is_empty());
+        pages.hold(200);
+        pages.make_room(|_| true, &mut surplus);
+        assert_eq!(surplus, [1, 101]);
     }
 
     #[test]

@@ -105,7 +105,8 @@ pub trait Service {
     /// Writes what a client is told whose request did not arrive in time; `input` is what did arrive.
     fn timed_out(&mut self, connection: &mut Self::Connection, input: &[u8], output: &mut [u8]) -> usize;
 
-    /// Writes what a client is told for whom there is no room; `input` is what arrived of its request.
+    /// Writes what a client is told for whom there is no room; `input` is what arrived of its request, and is
+    /// not used up.
     fn refuse(&mut self, refusal: Refusal, input: &[u8], output: &mut [u8]) -> usize;
 
     /// Puts policies in force.

@@ -64,10 +64,11 @@ impl Summary {
         if all == 0 { 1.0 } else { self.record.errors() as f64 / all as f64 }
     }
 
-    /// Whether something was answered and nothing went wrong.
+    /// Whether something was answered and nothing went wrong, nor was left without an answer.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.record.answers() > 0 && self.record.errors() == 0 && self.ended != Ended::GaveUp
+        let all_answered = self.record.errors() == 0 && self.abandoned == 0;
+        self.record.answers() > 0 && all_answered && self.ended != Ended::GaveUp
     }
 }
 
@@ -86,6 +87,15 @@ mod tests {
         let nothing = summary(Record::new());
         assert!(!nothing.is_clean());
         assert_eq!((nothing.error_ratio(), nothing.answers_per_second()), (1.0, 0.0));
+    }
+
+    #[test]
+    fn a_run_that_leaves_requests_without_an_answer_is_not_clean() {
+        let mut record = Record::new();
+        record.answered(200, 1000);
+        let stopped = Summary { abandoned: 1, ended: Ended::Stopped, ..summary(record) };
+        assert!(!stopped.is_clean());
+        assert!(Summary { abandoned: 0, ..stopped }.is_clean());
     }
 
     #[test]

@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, bounded, never, select, tick};
-use signal_hook::consts::SIGHUP;
 use tracing::{error, info, warn};
 
 use self::foundation::{Foundation, FoundationError};
+use self::signals::Signals;
 pub(crate) use self::signals::survive_full_files;
 use self::supervision::Supervision;
 use crate::admin::{AdminServer, Desk, DeskParts, ReloadRequest};
@@ -98,7 +98,7 @@ struct Server<'s> {
     keeper: Option<Keeper>,
     /// What the service manager is told.
     supervision: Supervision,
-    signals: Receiver<i32>,
+    signals: Signals,
     /// Set when nothing graceful is left to interrupt: the next signal ends the process.
     impatient: Arc<AtomicBool>,
 }
@@ -108,7 +108,7 @@ impl<'s> Server<'s> {
         raise_open_files();
         let manager = ServiceManager::of_environment(|name| std::env::var(name).ok());
         let impatient = Arc::new(AtomicBool::new(false));
-        let signals = signals::receive_signals(&impatient)?;
+        let signals = Signals::receive(&impatient)?;
         let health = Arc::new(Health::default());
         let mut supervision = Supervision::new(manager, Arc::clone(&health));
         let Handed { listeners, tables, refused } = handed;
@@ -171,9 +171,9 @@ impl<'s> Server<'s> {
         let watch = tick(self.supervision.look_interval());
         loop {
             select! {
-                recv(self.signals) -> signal => match signal {
-                    Ok(SIGHUP) => drop(self.reload()),
-                    _ => break,
+                recv(self.signals.stops) -> _ => break,
+                recv(self.signals.reloads) -> signal => if signal.is_ok() {
+                    drop(self.reload());
                 },
                 recv(self.reloads_ordered) -> request => if let Ok(ReloadRequest { reply }) = request {
                     // Who asked may have stopped waiting.
@@ -222,8 +222,8 @@ impl<'s> Server<'s> {
         self.supervision.stopping(shutdown);
         info!("stopping: lame duck for {:?}, then at most {:?}", shutdown.lame_duck, shutdown.deadline);
         let until = std::time::Instant::now() + shutdown.lame_duck;
-        // A second signal to stop cuts the wait short; there is no point in a reload now.
-        while let Ok(SIGHUP) = self.signals.recv_deadline(until) {}
+        // A second signal to stop cuts the wait short.
+        let _ = self.signals.stops.recv_deadline(until);
     }
 
     fn stop(&mut self) {

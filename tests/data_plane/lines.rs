@@ -11,7 +11,7 @@ use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::data_plane::{
     DataPlane, DataPlaneConfig, Event, ListenAddr, Next, Refusal, Service, Step, Turn,
 };
-use openclaw_rating::time::{MonotonicNs, SystemClock};
+use openclaw_rating::time::{Clock, MonotonicNs, SystemClock};
 
 const MAX_LINE: usize = 10_000;
 pub(crate) const BIG: usize = 8192;
@@ -80,9 +80,10 @@ impl Service for Lines {
     }
 
     fn refuse(&mut self, refusal: Refusal, input: &[u8], output: &mut [u8]) -> usize {
-        // Whom there is no place for is refused before anything of him is read.
-        assert!(refusal != Refusal::PartialRequests || !input.is_empty());
-        output[..5].copy_from_slice(b"full\n");
+        // Of a connection too many nothing is read, and a request for the page is used up.
+        assert_eq!(refusal == Refusal::PartialRequests, !input.is_empty());
+        let answer = if refusal == Refusal::Metrics { b"none\n" } else { b"full\n" };
+        output[..5].copy_from_slice(answer);
         5
     }
 
@@ -111,8 +112,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(change: impl FnOnce(&mut DataPlaneConfig)) -> Self {
-        let mut config = DataPlaneConfig {
+    pub(crate) fn config() -> DataPlaneConfig {
+        DataPlaneConfig {
             listen: vec![ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())],
             threads: 1,
             pin: false,
@@ -122,11 +123,19 @@ impl Server {
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
-        };
+        }
+    }
+
+    pub(crate) fn start(change: impl FnOnce(&mut DataPlaneConfig)) -> Self {
+        let mut config = Self::config();
         change(&mut config);
+        Self::start_by(SystemClock::start(), &config)
+    }
+
+    pub(crate) fn start_by(clock: impl Clock + Clone + Send + 'static, config: &DataPlaneConfig) -> Self {
         let counts = Arc::new(Counts::default());
         let service = |_| Lines { counts: Arc::clone(&counts) };
-        let plane = DataPlane::start(&config, SystemClock::start(), service).unwrap();
+        let plane = DataPlane::start(config, clock, service).unwrap();
         let tcp = plane.addresses().find_map(|a| match a {
             ListenAddr::Tcp(address) => Some(*address),
             ListenAddr::Unix(_) => None,

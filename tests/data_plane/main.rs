@@ -5,7 +5,7 @@ mod lines;
 mod pressure;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::data_plane::{ListenAddr, RenderReply};
-use openclaw_rating::time::MonotonicNs;
+use openclaw_rating::time::{ManualClock, MonotonicNs};
 
 use self::lines::{BIG, Server, ask, read_to_end, stalled_client};
 
@@ -155,6 +155,25 @@ fn a_metrics_page_of_any_size_comes_in_its_turn() {
 }
 
 #[test]
+fn a_metrics_page_that_does_not_come_is_refused_in_time() {
+    let clock = Arc::new(ManualClock::default());
+    let server = Server::start_by(Arc::clone(&clock), &Server::config());
+    let requests = server.plane.render_requests();
+    let mut stream = server.connect();
+    // What comes behind the request for the page is not what is refused.
+    stream.write_all(b"before\npage\nbehind").unwrap();
+    requests.recv_timeout(Duration::from_secs(5)).unwrap();
+    stream.read_exact(&mut [0; 7]).unwrap();
+    let answers = std::thread::spawn(move || read_to_end(&mut stream));
+    while !answers.is_finished() {
+        clock.advance(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(answers.join().unwrap(), b"none\n");
+    assert_eq!(server.counts.refused.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn a_metrics_page_for_a_connection_that_is_gone_reaches_nobody_else() {
     let server = Server::start(|config| config.max_connections = 1);
     let (requests, replies) = (server.plane.render_requests(), server.plane.metrics_replies());
@@ -238,6 +257,37 @@ fn a_shutdown_answers_what_is_open_refuses_what_is_new_and_ends_in_time() {
     assert_eq!(answers, b"half a line\nclose\n");
     assert!(refused);
     assert_eq!(read_to_end(&mut idle), b"");
+}
+
+/// Waits until the server takes no connections: from then on it ends.
+fn until_draining(address: SocketAddr) {
+    let until = Instant::now() + Duration::from_secs(5);
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_request_that_reaches_a_connection_kept_alive_while_the_server_ends_is_answered() {
+    let mut server = Server::start(|_| {});
+    let (mut idle, mut reads) = (server.connect(), server.connect_with_little_room());
+    ask(&mut idle, "hello\n");
+    // Its answers are all written when the server begins to end, and most of them are not sent.
+    reads.write_all("big\n".repeat(12).as_bytes()).unwrap();
+    reads.read_exact(&mut [0]).unwrap();
+    let address = server.address;
+    let client = std::thread::spawn(move || {
+        until_draining(address);
+        idle.write_all(b"once more\n").unwrap();
+        reads.read_exact(&mut [0; 12 * BIG - 1]).unwrap();
+        reads.write_all(b"once more\n").unwrap();
+        (read_to_end(&mut idle), read_to_end(&mut reads))
+    });
+    let began = Instant::now();
+    assert!(server.plane.shutdown(Duration::from_secs(10)).is_empty());
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(client.join().unwrap(), (b"once more\n".to_vec(), b"once more\n".to_vec()));
 }
 
 #[test]

@@ -130,6 +130,32 @@ fn a_crowd_that_reads_nothing_and_sends_on_holds_nobody_up() {
 }
 
 #[test]
+fn pages_that_are_taken_slowly_are_kept_up_to_a_bound_and_the_oldest_goes_first() {
+    const PAGE_BYTES: usize = 8_000_000;
+    let server = Server::start(|_| {});
+    let (requests, replies) = (server.plane.render_requests(), server.plane.metrics_replies());
+    let ask_for_page = |last: &[u8]| {
+        let mut stream = server.connect_with_little_room();
+        stream.write_all(&[b"page\n", last].concat()).unwrap();
+        let request = requests.recv_timeout(Duration::from_secs(5)).unwrap();
+        let reply = RenderReply { token: request.token, body: Bytes::from(vec![b'm'; PAGE_BYTES]) };
+        replies.send(request.core, reply);
+        stream.read_exact(&mut [0; 8]).unwrap();
+        stream
+    };
+    let mut slow: Vec<_> = (0..16).map(|_| ask_for_page(b"")).collect();
+    server.until_open(16);
+    let mut last = ask_for_page(b"close\n");
+    server.until_open(16);
+    assert_eq!(server.counts.refused.load(Ordering::Relaxed), 1);
+    assert!(read_to_end(&mut last).len() > PAGE_BYTES);
+    let mut rest = Vec::new();
+    let _ = slow[0].read_to_end(&mut rest);
+    assert!(rest.len() < PAGE_BYTES);
+    slow[1].read_exact(&mut vec![0; PAGE_BYTES]).unwrap();
+}
+
+#[test]
 fn what_was_put_aside_for_want_of_buffers_is_answered_in_its_order() {
     let server = Server::start(|config| config.max_connections = 2000);
     let (requests, replies) = (server.plane.render_requests(), server.plane.metrics_replies());
