@@ -11,6 +11,7 @@ mod line;
 mod memory;
 pub mod named;
 pub(crate) mod notes;
+mod overrides;
 pub mod policy;
 pub mod sharing;
 mod sync;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::gcra::{self, Rate, RateError, TokenClock};
 use super::named::identity_of_override;
+use super::overrides::{Overrides, Twice};
 use super::sharing::{Consistency, Sharing};
 use super::table::Charge;
 use crate::time::MonotonicNs;
@@ -254,9 +255,7 @@ pub struct Policy {
     sharing: Sharing,
     hash_key: u64,
     default: Limits,
-    exact: HashMap<Vec<u8>, Limits>,
-    /// Longest first.
-    prefixes: Vec<(Vec<u8>, Limits)>,
+    overrides: Overrides,
     header: String,
     metadata: BTreeMap<String, String>,
 }
@@ -301,13 +300,10 @@ impl Policy {
     /// The limits of `key`.
     #[must_use]
     pub fn limits_for(&self, key: &[u8]) -> &Limits {
-        if self.exact.is_empty() && self.prefixes.is_empty() {
+        if self.overrides.is_empty() {
             return &self.default;
         }
-        self.exact
-            .get(key)
-            .or_else(|| self.prefixes.iter().find(|(prefix, _)| key.starts_with(prefix)).map(|(_, l)| l))
-            .unwrap_or(&self.default)
+        self.overrides.of_key(key).unwrap_or(&self.default)
     }
 
     /// The limits of keys that no override names.
@@ -322,10 +318,8 @@ impl Policy {
         &self.header
     }
 
-    fn all_limits(&self) -> impl Iterator<Item = (Option<Matcher>, &Limits)> {
-        let exact = self.exact.iter().map(|(key, l)| (Some(Matcher::Exact(key.clone())), l));
-        let prefixes = self.prefixes.iter().map(|(key, l)| (Some(Matcher::Prefix(key.clone())), l));
-        std::iter::once((None, &self.default)).chain(exact).chain(prefixes)
+    fn all_limits(&self) -> impl Iterator<Item = &Limits> {
+        std::iter::once(&self.default).chain(self.overrides.limits())
     }
 }
 
@@ -412,7 +406,7 @@ impl PolicySet {
 
     /// The limits in force, of policies and of their overrides.
     pub fn limits_in_force(&self) -> impl Iterator<Item = &Limits> {
-        self.iter().flat_map(Policy::all_limits).map(|(_, limits)| limits)
+        self.iter().flat_map(Policy::all_limits)
     }
 
     /// The limits that buckets of `slot` are counted in.
@@ -440,29 +434,15 @@ impl Builder {
         check_name(&spec.name)?;
         let identity = fnv1a(spec.name.as_bytes());
         let owner = Owner { index: self.index(&spec.name)?, identity, limits: identity };
-        let old = |matcher: Option<&Matcher>| {
-            before.and_then(|p| p.all_limits().find(|(m, _)| m.as_ref() == matcher).map(|(_, l)| l.clone()))
-        };
-        let default = self.limits(&spec.name, owner, spec.limit, old(None))?;
-        let mut exact = HashMap::new();
-        let mut prefixes: Vec<(Vec<u8>, Limits)> = Vec::new();
-        for other in &spec.overrides {
-            let limits = identity_of_override(identity, &spec.name, &other.matcher);
-            let owner = Owner { limits, ..owner };
-            let limits = self.limits(&spec.name, owner, other.limit, old(Some(&other.matcher)))?;
-            let twice = match &other.matcher {
-                Matcher::Exact(key) => exact.insert(key.clone(), limits).is_some(),
-                Matcher::Prefix(key) => {
-                    let twice = prefixes.iter().any(|(p, _)| p == key);
-                    prefixes.push((key.clone(), limits));
-                    twice
-                }
-            };
-            if twice {
-                return Err(PolicyError::DuplicateOverride(spec.name.clone()));
-            }
+        let default = self.limits(&spec.name, owner, spec.limit, before.map(|policy| &policy.default))?;
+        let mut overrides = Vec::with_capacity(spec.overrides.len());
+        for OverrideSpec { matcher, limit } in &spec.overrides {
+            let owner = Owner { limits: identity_of_override(identity, &spec.name, matcher), ..owner };
+            let old = before.and_then(|policy| policy.overrides.of_matcher(matcher));
+            overrides.push((matcher, self.limits(&spec.name, owner, *limit, old)?));
         }
-        prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        let overrides =
+            Overrides::new(overrides).map_err(|Twice| PolicyError::DuplicateOverride(spec.name.clone()))?;
         let header = format!("\"{}\";q={};w={}", spec.name, default.burst, default.window_seconds());
         Ok(Policy {
             hash_key: owner.identity,
@@ -471,8 +451,7 @@ impl Builder {
             mode: spec.mode,
             sharing: spec.sharing,
             default,
-            exact,
-            prefixes,
+            overrides,
             header,
             metadata: spec.metadata.clone(),
         })
@@ -494,7 +473,7 @@ impl Builder {
         policy: &str,
         owner: Owner,
         spec: LimitSpec,
-        old: Option<Limits>,
+        old: Option<&Limits>,
     ) -> Result<Limits, PolicyError> {
         if spec.burst == 0 || spec.burst > MAX_BURST {
             return Err(PolicyError::BadBurst { policy: policy.to_owned(), burst: spec.burst });
@@ -633,6 +612,24 @@ mod tests {
         for (key, burst) in [("x", 1), ("vip", 2), ("vip:gold:2", 3), ("vip:gold:1", 4)] {
             assert_eq!(policy.limits_for(key.as_bytes()).burst(), burst, "{key}");
         }
+    }
+
+    #[test]
+    fn a_reload_finds_each_of_as_many_overrides_as_there_may_be() {
+        let overrides = (1..MAX_SLOTS).map(|number| {
+            let key = format!("tenant-{number}").into_bytes();
+            let matcher = if number % 2 == 0 { Matcher::Exact(key) } else { Matcher::Prefix(key) };
+            OverrideSpec { matcher, limit: spec("a", 1, 1).limit }
+        });
+        let mut many = spec("a", 1, 1);
+        many.overrides = overrides.collect();
+        let set = PolicySet::new(&[many.clone()], MonotonicNs(0)).unwrap();
+        let next = set.reload(&[many], MonotonicNs(NS_PER_SECOND)).unwrap();
+        assert_eq!(next.slots().len(), MAX_SLOTS, "none has another slot");
+        let key = b"tenant-40001/x";
+        let limits = |set: &PolicySet| set.find(b"a").unwrap().limits_for(key).clone();
+        assert_eq!(limits(&next), limits(&set));
+        assert_eq!(next.owner(limits(&next).slot()), set.owner(40_001));
     }
 
     #[test]
