@@ -52,11 +52,17 @@ pub(crate) enum Seen {
     Other,
 }
 
-/// How a charge on a line ended.
+/// How a charge on a line was decided: the level after it, and the ticks to wait if it was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Decided: whether allowed, the level after it, and the ticks to wait if denied.
-    Decided { allowed: bool, level: u64, wait: u64 },
+pub(crate) struct Decision {
+    pub(crate) allowed: bool,
+    pub(crate) level: u64,
+    pub(crate) wait: u64,
+}
+
+/// Why nothing was done on a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
     /// The line is counted in the ticks of this other slot.
     OtherSlot(u16),
     /// The line has another owner now, or is changing.
@@ -191,24 +197,34 @@ impl Line {
         self.may_be_empty() && self.pair.load().count == 0
     }
 
+    /// Whether `pair`, which was just read, is that of the bucket `id` in the ticks of `limits`.
+    fn expect(&self, pair: Pair, id: BucketId, limits: &Limits) -> Result<(), Miss> {
+        if pair.tat == RESERVED || self.id() != id.get() {
+            return Err(Miss::Lost);
+        }
+        let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
+        if slot == limits.slot() { Ok(()) } else { Err(Miss::OtherSlot(slot)) }
+    }
+
     /// Charges `cost` tokens if they fit, and with them what `absent` (in 1/65536 of the cost) says that
     /// peers use meanwhile who cannot be heard.
-    pub(crate) fn charge(&self, id: BucketId, limits: &Limits, cost: u64, absent: u32, now: u64) -> Outcome {
+    pub(crate) fn charge(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        cost: u64,
+        absent: u32,
+        now: u64,
+    ) -> Result<Decision, Miss> {
         let cost_ticks = limits.clock().ticks(cost);
         let mut pair = self.pair.load();
         loop {
-            if pair.tat == RESERVED || self.id() != id.get() {
-                return Outcome::Lost;
-            }
-            let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
-            if slot != limits.slot() {
-                return Outcome::OtherSlot(slot);
-            }
+            self.expect(pair, id, limits)?;
             let level = gcra::level(pair.tat, now);
             let tat = match gcra::decide(pair.tat, now, cost_ticks, limits.burst_ticks()) {
-                Verdict::Denied { wait } => return Outcome::Decided { allowed: false, level, wait },
+                Verdict::Denied { wait } => return Ok(Decision { allowed: false, level, wait }),
                 Verdict::Allowed { .. } if cost == 0 => {
-                    return Outcome::Decided { allowed: true, level, wait: 0 };
+                    return Ok(Decision { allowed: true, level, wait: 0 });
                 }
                 Verdict::Allowed { tat } if absent == 0 => tat,
                 Verdict::Allowed { tat } => {
@@ -221,12 +237,37 @@ impl Line {
                     if absent != 0 {
                         self.add_phantom(cost * u64::from(absent), pair.tat <= now);
                     }
-                    return Outcome::Decided { allowed: true, level: tat - now, wait: 0 };
+                    return Ok(Decision { allowed: true, level: tat - now, wait: 0 });
                 }
                 Err(newer) => {
                     self.give_credit(credit);
                     pair = newer;
                 }
+            }
+        }
+    }
+
+    /// Charges `fixed`, in 1/65536 of a token, for peers who cannot be heard, beside a charge that was made; the
+    /// level then. `was_full` says that there was no level before that charge.
+    pub(crate) fn charge_for_absent(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        fixed: u64,
+        was_full: bool,
+        now: u64,
+    ) -> Result<u64, Miss> {
+        let ticks = limits.clock().from_fixed(fixed);
+        let mut pair = self.pair.load();
+        loop {
+            self.expect(pair, id, limits)?;
+            let tat = raise(pair.tat.max(now), ticks, now);
+            match self.pair.compare_exchange(pair, Pair { tat, count: pair.count }) {
+                Ok(()) => {
+                    self.add_phantom(fixed, was_full);
+                    return Ok(tat - now);
+                }
+                Err(newer) => pair = newer,
             }
         }
     }
@@ -256,13 +297,17 @@ impl Line {
     }
 
     /// Gives `cost` tokens back that a charge took: to the level now, to the count by a credit.
-    pub(crate) fn refund(&self, id: BucketId, limits: &Limits, cost: u64) {
+    pub(crate) fn refund(&self, id: BucketId, limits: &Limits, cost: u64) -> Result<(), Miss> {
         let cost_ticks = limits.clock().ticks(cost);
         let mut pair = self.pair.load();
-        while pair.tat != RESERVED && self.id() == id.get() {
+        loop {
+            self.expect(pair, id, limits)?;
             let lower = Pair { tat: pair.tat.saturating_sub(cost_ticks), count: pair.count };
             match self.pair.compare_exchange(pair, lower) {
-                Ok(()) => return self.give_credit(cost),
+                Ok(()) => {
+                    self.give_credit(cost);
+                    return Ok(());
+                }
                 Err(newer) => pair = newer,
             }
         }

@@ -8,7 +8,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::changes::ChangeMap;
-use super::gcra::Rate;
+use super::gcra::{FIXED_BITS, Rate};
 use super::hash::BucketId;
 use super::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
 use super::sharing::Sharing;
@@ -26,6 +26,17 @@ struct World {
 impl World {
     /// A table of two groups of two lines.
     fn new(tokens: u64, burst: u64) -> Arc<Self> {
+        Self::of(tokens, burst, |table| table)
+    }
+
+    /// The same, while a peer cannot be heard that is taken to use as much as this node.
+    fn cut_off(tokens: u64, burst: u64) -> Arc<Self> {
+        let world = Self::of(tokens, burst, |table| table.replicated(1));
+        world.table.set_absent_factor(0, 1 << FIXED_BITS);
+        world
+    }
+
+    fn of(tokens: u64, burst: u64, how: impl Fn(BucketTable) -> BucketTable) -> Arc<Self> {
         let limit = LimitSpec { rate: Rate::new(tokens, SECOND).unwrap(), burst };
         let spec = PolicySpec {
             name: "p".into(),
@@ -36,7 +47,7 @@ impl World {
             metadata: BTreeMap::new(),
         };
         let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
-        let table = BucketTable::new(TableConfig { lines: 4, on_full: OnTableFull::Deny }).unwrap();
+        let table = how(BucketTable::new(TableConfig { lines: 4, on_full: OnTableFull::Deny }).unwrap());
         table.publish_limits(&policies);
         Arc::new(Self { table, policies })
     }
@@ -112,22 +123,35 @@ fn a_charge_never_lands_on_the_bucket_that_replaced_its_own() {
     });
 }
 
+/// Charges two buckets together while another thread charges the second; whether both were, and the level of the first.
+fn race_for_the_second(world: &Arc<World>) -> (bool, u64) {
+    world.charge(0, 0, 0);
+    let other = {
+        let world = Arc::clone(world);
+        thread::spawn(move || world.charge(9, 1, 0))
+    };
+    let limits = world.policies.find(b"p").unwrap().default_limits();
+    let mut items = [8, 9].map(|key| BatchItem::new(BucketId::from_u128(key), limits, 1, true));
+    let allowed = world.table.charge_all(&mut items, MonotonicNs(0));
+    let theirs = other.join().unwrap();
+    assert_eq!(u64::from(allowed) + theirs, 1);
+    let level = world.table.level(BucketId::from_u128(8), limits, MonotonicNs(0)).unwrap_or(0);
+    (allowed, limits.clock().tokens(level))
+}
+
 #[test]
 fn a_batch_that_loses_a_race_gives_back_what_it_took() {
     explore(|| {
-        let world = World::new(1, 1);
-        world.charge(0, 0, 0);
-        let other = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.charge(9, 1, 0))
-        };
-        let limits = world.policies.find(b"p").unwrap().default_limits();
-        let mut items = [8, 9].map(|key| BatchItem::new(BucketId::from_u128(key), limits, 1, true));
-        let allowed = world.table.charge_all(&mut items, MonotonicNs(0));
-        let theirs = other.join().unwrap();
-        assert_eq!(u64::from(allowed) + theirs, 1);
-        let level = world.table.level(BucketId::from_u128(8), limits, MonotonicNs(0)).unwrap_or(0);
-        assert_eq!(limits.clock().tokens(level), u64::from(allowed));
+        let (allowed, level) = race_for_the_second(&World::new(1, 1));
+        assert_eq!(level, u64::from(allowed));
+    });
+}
+
+#[test]
+fn a_batch_that_loses_a_race_charges_nothing_for_an_absent_peer() {
+    explore(|| {
+        let (allowed, level) = race_for_the_second(&World::cut_off(1, 1));
+        assert_eq!(level, 2 * u64::from(allowed));
     });
 }
 

@@ -21,7 +21,7 @@ pub(super) fn limit(tokens: u64, burst: u64) -> Limits {
     limit_in_slot(0, tokens, burst)
 }
 
-fn limit_in_slot(slot: u16, tokens: u64, burst: u64) -> Limits {
+pub(super) fn limit_in_slot(slot: u16, tokens: u64, burst: u64) -> Limits {
     let rate = Rate::new(tokens, SECOND).unwrap();
     Limits::new(slot, LimitSpec { rate, burst }, MonotonicNs(0))
 }
