@@ -450,13 +450,15 @@ impl Line {
         if pair.tat == RESERVED {
             return Merged::Again;
         }
-        // Ordered as the identity is: an exchange that succeeds below shows that all is of one owner.
+        // Ordered as the identity is: an exchange that succeeds below, if only of the pair for itself, shows that
+        // all is of one owner.
         let meta = self.meta.load(Ordering::Relaxed);
         let bit = 1 << (PEERS_SHIFT + column);
         let used = pair.count.saturating_sub(self.start.load(Ordering::Relaxed));
         let heard = Heard { slot: (meta & SLOT_MASK) as u16, tat: pair.tat, used, known: meta & bit != 0 };
         let tat = next(heard);
-        if tat != pair.tat && self.pair.compare_exchange(pair, Pair { tat, count: pair.count }).is_err() {
+        let changes = tat != pair.tat || !heard.known;
+        if changes && self.pair.compare_exchange(pair, Pair { tat, count: pair.count }).is_err() {
             return Merged::Again;
         }
         if !heard.known {
@@ -533,5 +535,30 @@ impl Line {
         let live = pair.count != 0 && pair.tat != RESERVED && self.id() != 0;
         let phantom = self.phantom.load(Ordering::Relaxed) & !IDLED;
         live.then(|| Reading { slot, tat: pair.tat, used: pair.count.saturating_sub(start), phantom })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn make(line: &Line, id: u128) -> BucketId {
+        let id = BucketId::from_u128(id);
+        let reserved = line.reserve(1, |_, _| true).unwrap();
+        line.claim(id, 0, reserved);
+        line.publish(reserved, 0);
+        id
+    }
+
+    #[test]
+    fn a_merge_that_moves_no_level_is_none_when_the_line_changes_hands_meanwhile() {
+        let line = Line::default();
+        let id = make(&line, 1);
+        let merged = line.merge(id, 0, |heard| {
+            make(&line, 2);
+            heard.tat
+        });
+        assert_eq!(merged, Merged::Again);
+        assert_eq!(line.merge(id, 0, |heard| heard.tat), Merged::Lost);
     }
 }

@@ -221,7 +221,12 @@ fn merge(world: &World, key: u128, tokens: u64, now_s: u64) -> Option<bool> {
     let mut known = false;
     let merged = world.table.merge(BucketId::from_u128(key), None, limits, 0, now, |_, heard, limits| {
         known = heard.known;
-        heard.tat.max(limits.clock().at(now)) + limits.clock().ticks(tokens)
+        // Nothing moves no level, as the first word of a peer about a strict policy does.
+        if tokens == 0 {
+            heard.tat
+        } else {
+            heard.tat.max(limits.clock().at(now)) + limits.clock().ticks(tokens)
+        }
     });
     merged.map(|_| known)
 }
