@@ -543,11 +543,13 @@ impl NameIndex {
     }
 }
 
-/// A level in another limit's ticks, the same number of tokens.
+/// A level in another limit's ticks, the same number of tokens, or as many as ticks can count.
 #[must_use]
 pub(crate) fn convert_level(level: u64, from: &Limits, to: &Limits) -> u64 {
     let (from, to) = (from.clock.fraction_bits(), to.clock.fraction_bits());
-    if to >= from { level << (to - from) } else { level >> (from - to) }
+    let level = u128::from(level);
+    let converted = if to >= from { level << (to - from) } else { level >> (from - to) };
+    converted.min(u128::from(gcra::MAX_LEVEL_TICKS)) as u64
 }
 
 /// The level of `tat` under `limits`, in ticks.
@@ -612,6 +614,16 @@ mod tests {
         for (key, burst) in [("x", 1), ("vip", 2), ("vip:gold:2", 3), ("vip:gold:1", 4)] {
             assert_eq!(policy.limits_for(key.as_bytes()).burst(), burst, "{key}");
         }
+    }
+
+    #[test]
+    fn a_debt_of_many_tokens_stays_one_in_finer_ticks() {
+        let limits = |tokens| Limits::new(0, spec("a", tokens, MAX_BURST).limit, MonotonicNs(0));
+        let (fast, slow) = (limits(Rate::MAX_PER_SECOND), limits(1));
+        let debt = 16 * MAX_BURST;
+        assert_eq!(convert_level(fast.clock().ticks(debt), &fast, &slow), gcra::MAX_LEVEL_TICKS);
+        assert_eq!(convert_level(fast.clock().ticks(7), &fast, &slow), slow.clock().ticks(7));
+        assert_eq!(convert_level(slow.clock().ticks(7), &slow, &fast), fast.clock().ticks(7));
     }
 
     #[test]
