@@ -106,6 +106,8 @@ struct Server<'s> {
     clock: SystemClock,
     table: Arc<BucketTable>,
     policies: Arc<ArcSwap<PolicySet>>,
+    /// Kept until no data thread can be the last to have them, and so the one that frees them in the middle of a turn.
+    former_policies: Option<Arc<PolicySet>>,
     reloads: Arc<Reloads>,
     health: Arc<Health>,
     data_plane: DataPlane,
@@ -172,6 +174,7 @@ impl<'s> Server<'s> {
             clock,
             table,
             policies,
+            former_policies: None,
             reloads,
             health,
             data_plane,
@@ -270,7 +273,7 @@ impl<'s> Server<'s> {
         }
         // The table must know a limit before a data thread charges by it, and so must who tells the peers of it.
         self.table.publish_limits(&policies);
-        self.policies.store(Arc::clone(&policies));
+        self.former_policies = Some(self.policies.swap(Arc::clone(&policies)));
         self.data_plane.publish_policies(&policies);
         let waiting_for_restart = fixed.into_iter().map(str::to_owned).collect();
         Ok(Loaded { policies: new.policies, waiting_for_restart })
