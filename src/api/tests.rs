@@ -151,14 +151,14 @@ fn a_check_is_answered_in_full() {
     assert_eq!(
         server.get("/v1/check/p/k?cost=2"),
         "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
-         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=3\r\nContent-Length: 88\r\n\r\n\
+         Cache-Control: no-store\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=3\r\nContent-Length: 88\r\n\r\n\
          {\"allowed\":true,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":0}"
     );
     assert_eq!(
         server.get("/v1/check/p/k?cost=4"),
         "HTTP/1.1 429 Too Many Requests\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: application/json\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=1\r\n\
-         Retry-After: 1\r\nContent-Length: 92\r\n\r\n\
+         Content-Type: application/json\r\nCache-Control: no-store\r\n\
+         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=1\r\nRetry-After: 1\r\nContent-Length: 92\r\n\r\n\
          {\"allowed\":false,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":1000}"
     );
     server.now = MonotonicNs(2 * SECOND);
@@ -186,6 +186,15 @@ fn a_peek_costs_nothing() {
     let mut server = Server::new();
     for _ in 0..10 {
         assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":5"));
+    }
+}
+
+#[test]
+fn no_answer_is_one_that_a_cache_may_give_again() {
+    let mut server = Server::new();
+    for target in ["/v1/check/p/k", "/v1/check/one/k?cost=0", "/v1/check/unknown/k", "/health", "/metrics"] {
+        let answer = server.get(target);
+        assert_eq!(answer.matches("\r\nCache-Control: no-store\r\n").count(), 1, "{answer}");
     }
 }
 
