@@ -287,7 +287,7 @@ fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
     let long_target = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(400));
     let long_head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(1100));
     let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(100));
-    let cases: [(&str, u16); 52] = [
+    let cases: [(&str, u16); 53] = [
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
@@ -315,7 +315,8 @@ fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
         ("GET /#f HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
-        ("GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
+        ("GET / HTTP/0.9\r\nHost: h\r\n\r\n", 505),
+        ("GET / HTTP/1.2\r\n\r\n", 400),
         ("GET / http/1.1\r\nHost: h\r\n\r\n", 400),
         ("GET / HTTP/1.10\r\nHost: h\r\n\r\n", 400),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
@@ -378,6 +379,22 @@ fn connections_stay_or_close_as_the_client_and_the_limits_say() {
         Server::with_limits(HttpLimits { max_requests_per_connection: 3, ..HttpLimits::default() });
     let (answers, closed) = limited.ask(&"GET /health HTTP/1.1\r\nHost: h\r\n\r\n".repeat(5));
     assert!(closed && statuses(&answers).len() == 3 && answers.matches("Connection: close").count() == 1);
+}
+
+/// RFC 9110, 2.5 and 9.3.7.
+#[test]
+fn later_minor_versions_are_spoken_with_as_the_last_known_and_the_whole_server_may_be_asked_for_options() {
+    let mut server = Server::new();
+    for (request, status) in [
+        ("GET /v1/check/p/k?cost=0 HTTP/1.2\r\nHost: h\r\n\r\n", 200),
+        ("POST /v1/check/p/k?cost=0 HTTP/1.9\r\nHost: h\r\nContent-Length: 2\r\n\r\nab", 200),
+        ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", 404),
+        ("OPTIONS * HTTP/1.2\r\nHost: h\r\n\r\n", 404),
+        ("OPTIONS /v1/check/p/k HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+    ] {
+        let (answers, closed) = server.ask(&format!("{request}GET /health HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert_eq!((statuses(&answers), closed), (vec![status, 200], false), "{request:?}");
+    }
 }
 
 #[test]
