@@ -155,11 +155,12 @@ impl Page<'_> {
         let opened = self.sum(CoreMetrics::connections_opened);
         let refused = self.sum(CoreMetrics::connections_refused);
         let (received, sent) = (self.sum(CoreMetrics::bytes_received), self.sum(CoreMetrics::bytes_sent));
+        let help = "Clients turned away for want of room: connections over the limit or without a descriptor, requests \
+            in parts, held input, metrics pages.";
         [
             Family::gauge("openclaw_connections", "Connections open now.").with(&[], open),
             Family::counter("openclaw_connections_opened_total", "Connections accepted.").with(&[], opened),
-            Family::counter("openclaw_connections_refused_total", "Connections turned away, over the limit.")
-                .with(&[], refused),
+            Family::counter("openclaw_connections_refused_total", help).with(&[], refused),
             Family::counter("openclaw_received_bytes_total", "Bytes received.").with(&[], received),
             Family::counter("openclaw_sent_bytes_total", "Bytes sent.").with(&[], sent),
         ]
