@@ -1,5 +1,6 @@
 //! Errors that a client reads (RFC 9457, problem details).
 
+use crate::bucket::policy::MAX_KEY_BYTES;
 use crate::http::{Reject, Status};
 use crate::metrics::core::ParseErrorKind;
 
@@ -14,7 +15,7 @@ pub(super) enum Problem {
     NotFound,
     #[error("this path takes {0}")]
     MethodNotAllowed(&'static str),
-    #[error("the key must be 1 to 512 bytes, with every `%` followed by two hexadecimal digits")]
+    #[error("the key must be 1 to {MAX_KEY_BYTES} bytes, with every `%` followed by two hexadecimal digits")]
     BadKey,
     #[error("cost must be a whole number, given once, from 0 to the burst of the policy")]
     BadCost,

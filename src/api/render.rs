@@ -148,7 +148,6 @@ impl Renderer {
         text.put(b"]}");
         let status = if good { Status::Ok } else { Status::ServiceUnavailable };
         self.begin(out, status, "application/json", envelope);
-        out.put(b"Cache-Control: no-store\r\n");
         put_content(out, text.written(), envelope);
     }
 
@@ -215,7 +214,8 @@ impl Renderer {
         put_content(out, text.written(), envelope);
     }
 
-    /// Status line and the headers that every answer has.
+    /// Status line and the headers that every answer has. What was true of one request is not of the next, so that
+    /// a cache must not answer in this server's place (RFC 9111, 5.2.2.5).
     #[inline]
     fn begin(&self, out: &mut OutputBuffer<'_>, status: Status, content_type: &str, envelope: Envelope) {
         out.put(b"HTTP/1.1 ");
@@ -224,7 +224,7 @@ impl Renderer {
         out.put(&self.date.0);
         out.put(b"Content-Type: ");
         out.put(content_type.as_bytes());
-        out.put(b"\r\n");
+        out.put(b"\r\nCache-Control: no-store\r\n");
         if envelope.close {
             out.put(b"Connection: close\r\n");
         } else if envelope.is_http_10 {

@@ -48,7 +48,22 @@ pub struct ServiceParts {
 /// The service of one data thread.
 #[derive(Debug)]
 pub struct CoreService {
-    parts: ServiceParts,
+    /// Apart from what changes in a step, which borrows it: a clone in each would have all threads write to one count.
+    policies: Arc<PolicySet>,
+    answerer: Answerer,
+}
+
+/// What turns requests into answers.
+#[derive(Debug)]
+struct Answerer {
+    table: Arc<BucketTable>,
+    hasher: KeyHasher,
+    limits: HttpLimits,
+    metrics: Arc<CoreMetrics>,
+    histograms: CoreHistograms,
+    health: Arc<Health>,
+    region: String,
+    version: &'static str,
     renderer: Renderer,
     names: NameBuffers,
     /// Bodies that came in chunks are put together here; as large as one may be.
@@ -86,15 +101,31 @@ impl CoreService {
     /// A service; allocates all it will ever need.
     #[must_use]
     pub fn new(parts: ServiceParts) -> Self {
-        let body = Vec::with_capacity(parts.limits.max_body_bytes);
-        Self { parts, renderer: Renderer { date: DateLine::at(0) }, names: NameBuffers::default(), body }
+        let ServiceParts { table, policies, hasher, limits, metrics, histograms, health, region, version } =
+            parts;
+        let answerer = Answerer {
+            table,
+            hasher,
+            limits,
+            metrics,
+            histograms,
+            health,
+            region,
+            version,
+            renderer: Renderer { date: DateLine::at(0) },
+            names: NameBuffers::default(),
+            body: Vec::with_capacity(limits.max_body_bytes),
+        };
+        Self { policies, answerer }
     }
+}
 
+impl Answerer {
     fn envelope(&self, connection: &ConnectionState, request: &Request<'_>) -> Envelope {
-        let most = self.parts.limits.max_requests_per_connection;
+        let most = self.limits.max_requests_per_connection;
         let last = most != 0 && connection.requests() >= most;
         Envelope {
-            close: !request.head.keep_alive || last || self.parts.health.is_draining(),
+            close: !request.head.keep_alive || last || self.health.is_draining(),
             is_http_10: request.head.is_http_10,
             head_only: request.head.method == Method::Head,
         }
@@ -110,7 +141,7 @@ impl CoreService {
         work: &mut Work<'_, 'p>,
     ) -> Option<Next> {
         work.consumed += connection.skip_blank_line(&input[work.consumed..]);
-        let request = match connection.next_request(&input[work.consumed..], &self.parts.limits) {
+        let request = match connection.next_request(&input[work.consumed..], &self.limits) {
             Ok(Frame::Complete(request)) => request,
             Ok(Frame::Partial) => return Some(Next::NeedInput),
             Ok(Frame::AwaitsContinue) => {
@@ -135,7 +166,7 @@ impl CoreService {
             Ok(Routed::Check(pending)) => work.pending.push(pending),
             other => {
                 self.answer(work);
-                if !self.answer_other(other, &request, envelope, work) {
+                if !self.answer_other(other, &request, envelope, policies, work) {
                     connection.wait(envelope.close, envelope.is_http_10);
                     return Some(Next::AwaitMetrics);
                 }
@@ -156,7 +187,7 @@ impl CoreService {
     ) -> Result<Routed<'p>, Problem> {
         Ok(match Route::of(&request.head, &mut self.names)? {
             Route::Check(CheckRequest { policy, key, cost, deny }) => {
-                let check = Check::find(policies, &self.parts.hasher, policy, key, cost)?;
+                let check = Check::find(policies, &self.hasher, policy, key, cost)?;
                 Routed::Check(Pending { check, deny, envelope })
             }
             Route::Batch(deny) => Routed::Batch(deny),
@@ -167,15 +198,14 @@ impl CoreService {
 
     /// Decides the checks that wait, and renders their answers in order.
     fn answer(&self, work: &mut Work<'_, '_>) {
-        let table = &*self.parts.table;
         let charged = work.pending.iter().filter(|pending| pending.check.fixed().is_none());
         let mut items: ArrayVec<_, BATCH> = charged.map(|pending| pending.check.item()).collect();
-        table.charge_each(&mut items, work.now);
+        self.table.charge_each(&mut items, work.now);
         let mut charges = items.iter().map(|item| item.charge);
         for Pending { check, deny, envelope } in work.pending.drain(..) {
             let charge = check.fixed().or_else(|| charges.next()).unwrap_or_default();
             let decided = check.decided(&charge);
-            self.parts.metrics.check(decided.policy.index(), decided.result);
+            self.metrics.check(decided.policy.index(), decided.result);
             self.renderer.check(&mut work.out, &decided, deny, envelope);
         }
     }
@@ -186,26 +216,25 @@ impl CoreService {
         routed: Result<Routed<'_>, Problem>,
         request: &Request<'_>,
         envelope: Envelope,
+        policies: &PolicySet,
         work: &mut Work<'_, '_>,
     ) -> bool {
-        let out = &mut work.out;
         let result = match routed {
-            Ok(Routed::Batch(deny)) => self.answer_batch(request, deny, envelope, out, work.now),
+            Ok(Routed::Batch(deny)) => self.answer_batch(request, deny, envelope, policies, work),
             Ok(Routed::Metrics) if !envelope.head_only => return false,
             Ok(Routed::Metrics) => {
-                self.renderer.metrics_head(out, None, envelope);
+                self.renderer.metrics_head(&mut work.out, None, envelope);
                 Ok(())
             }
             Ok(Routed::Health | Routed::Check(_)) => {
-                let parts = &self.parts;
-                self.renderer.health(out, &parts.health, &parts.region, parts.version, envelope);
+                self.renderer.health(&mut work.out, &self.health, &self.region, self.version, envelope);
                 Ok(())
             }
             Err(problem) => Err(problem),
         };
         if let Err(problem) = result {
-            self.parts.metrics.parse_error(problem.kind());
-            self.renderer.problem(out, &problem, envelope);
+            self.metrics.parse_error(problem.kind());
+            self.renderer.problem(&mut work.out, &problem, envelope);
         }
         true
     }
@@ -215,16 +244,15 @@ impl CoreService {
         request: &Request<'_>,
         deny: Status,
         envelope: Envelope,
-        out: &mut OutputBuffer<'_>,
-        now: MonotonicNs,
+        policies: &PolicySet,
+        work: &mut Work<'_, '_>,
     ) -> Result<(), Problem> {
-        let parts = &self.parts;
         let body = request.body.content(&mut self.body);
-        let outcome = batch::decide(body, &parts.policies, &parts.hasher, &parts.table, now)?;
+        let outcome = batch::decide(body, policies, &self.hasher, &self.table, work.now)?;
         for decided in &outcome.checks {
-            parts.metrics.check(decided.policy.index(), decided.result);
+            self.metrics.check(decided.policy.index(), decided.result);
         }
-        self.renderer.batch(out, &outcome, deny, envelope);
+        self.renderer.batch(&mut work.out, &outcome, deny, envelope);
         Ok(())
     }
 
@@ -235,7 +263,7 @@ impl CoreService {
         input: &[u8],
         out: &mut OutputBuffer<'_>,
     ) {
-        self.parts.metrics.parse_error(kind_of(reject));
+        self.metrics.parse_error(kind_of(reject));
         connection.close();
         self.renderer.reject(out, reject, input);
     }
@@ -247,7 +275,7 @@ impl Service for CoreService {
     const MAX_ANSWER_BYTES: usize = MAX_ANSWER_BYTES;
 
     fn max_request_bytes(&self) -> usize {
-        self.parts.limits.max_request_bytes()
+        self.answerer.limits.max_request_bytes()
     }
 
     fn step(
@@ -257,7 +285,7 @@ impl Service for CoreService {
         output: &mut [u8],
         now: MonotonicNs,
     ) -> Step {
-        let policies = Arc::clone(&self.parts.policies);
+        let Self { policies, answerer } = self;
         let mut work = Work {
             out: OutputBuffer::new(output),
             pending: PendingChecks::new(),
@@ -270,14 +298,14 @@ impl Service for CoreService {
             if work.out.remaining() < room {
                 break Next::NeedOutputSpace;
             }
-            if let Some(next) = self.next_request(connection, input, &policies, &mut work) {
+            if let Some(next) = answerer.next_request(connection, input, policies, &mut work) {
                 break next;
             }
             if work.pending.is_full() {
-                self.answer(&mut work);
+                answerer.answer(&mut work);
             }
         };
-        self.answer(&mut work);
+        answerer.answer(&mut work);
         Step { consumed: work.consumed, written: work.out.len(), answered: work.answered, next }
     }
 
@@ -292,38 +320,38 @@ impl Service for CoreService {
         output: &mut [u8],
     ) -> (usize, bool) {
         let (close, is_http_10) = connection.take_waiting().unwrap_or((true, false));
-        let close = close || self.parts.health.is_draining();
+        let close = close || self.answerer.health.is_draining();
         if close {
             connection.close();
         }
         let mut out = OutputBuffer::new(output);
         let envelope = Envelope { close, is_http_10, head_only: false };
-        self.renderer.metrics_head(&mut out, Some(body_bytes), envelope);
+        self.answerer.renderer.metrics_head(&mut out, Some(body_bytes), envelope);
         (out.len(), close)
     }
 
     fn timed_out(&mut self, connection: &mut ConnectionState, input: &[u8], output: &mut [u8]) -> usize {
         let mut out = OutputBuffer::new(output);
-        self.reject(connection, Reject::Timeout, input, &mut out);
+        self.answerer.reject(connection, Reject::Timeout, input, &mut out);
         out.len()
     }
 
     fn refuse(&mut self, refusal: Refusal, input: &[u8], output: &mut [u8]) -> usize {
         let mut out = OutputBuffer::new(output);
-        self.renderer.refuse(&mut out, refusal, input);
+        self.answerer.renderer.refuse(&mut out, refusal, input);
         out.len()
     }
 
     fn set_policies(&mut self, policies: Arc<PolicySet>) {
-        self.parts.policies = policies;
+        self.policies = policies;
     }
 
     fn set_wall_clock(&mut self, unix_seconds: u64) {
-        self.renderer.date = DateLine::at(unix_seconds);
+        self.answerer.renderer.date = DateLine::at(unix_seconds);
     }
 
     fn observe(&mut self, event: Event) {
-        let metrics = &self.parts.metrics;
+        let metrics = &self.answerer.metrics;
         match event {
             Event::Opened => metrics.connection_opened(),
             Event::Closed => metrics.connection_closed(),
@@ -334,12 +362,12 @@ impl Service for CoreService {
     }
 
     fn turn_ended(&mut self, turn: Turn) {
-        self.parts.metrics.turn();
+        self.answerer.metrics.turn();
         if turn.answered > 0 {
-            let histograms = &mut self.parts.histograms;
+            let histograms = &mut self.answerer.histograms;
             histograms.record_request_ns(turn.ended.since(turn.began), turn.answered);
             histograms.record_decision_ns(turn.deciding_ns / turn.answered, turn.answered);
         }
-        self.parts.histograms.publish_if_asked();
+        self.answerer.histograms.publish_if_asked();
     }
 }

@@ -12,10 +12,15 @@ use crate::time::MonotonicNs;
 
 /// Tick rate aimed at: finer than a nanosecond, and 34 years until 2^62 ticks.
 const TARGET_TICKS_PER_SECOND: u128 = 1 << 32;
+/// By so many bits the ticks of a clock that goes on may be finer than those of a new one at its rate: it lasts four
+/// years still, and a rate that becomes eight times as fast needs no other ticks.
+const MAX_BITS_TOO_FINE: u32 = 3;
+/// And coarser: by 15 ns at most.
+const MAX_BITS_TOO_COARSE: u32 = 6;
 /// Keeps the largest burst (2^31 tokens) below 2^61 ticks.
 const MAX_FRACTION_BITS: u32 = 30;
 const NS_PER_MS: u64 = 1_000_000;
-const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
+pub(super) const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
 /// A level between nodes is in 2^-16 of a token.
 pub const FIXED_BITS: u32 = 16;
 /// The highest level a bucket can be brought to: a clock's reading and this stay below 2^63.
@@ -169,12 +174,14 @@ impl TokenClock {
     }
 
     /// The same clock going on at another rate from `now`, or `None` when the new rate needs another
-    /// fraction of a token (more than 64 times faster or slower): levels must then be carried over.
+    /// fraction of a token, or this clock is at half of its range: levels must then be carried over.
     #[must_use]
     pub fn with_rate(&self, rate: Rate, now: MonotonicNs) -> Option<Self> {
         let wanted = fraction_bits_for(rate);
-        (wanted.abs_diff(self.fraction_bits) <= 6)
-            .then(|| Self::build(rate, now, self.at(now), self.fraction_bits))
+        let suits = self.fraction_bits <= wanted + MAX_BITS_TOO_FINE
+            && wanted <= self.fraction_bits + MAX_BITS_TOO_COARSE;
+        let reading = self.at(now);
+        (suits && reading < MAX_LEVEL_TICKS / 2).then(|| Self::build(rate, now, reading, self.fraction_bits))
     }
 
     fn build(rate: Rate, origin: MonotonicNs, origin_ticks: u64, fraction_bits: u32) -> Self {
@@ -370,6 +377,29 @@ mod tests {
             let reading = clock.at(MonotonicNs(thirty_years));
             assert!(reading + clock.ticks(1 << 31) < 1 << 63);
         }
+    }
+
+    #[test]
+    fn a_clock_lasts_four_years_after_its_rate_was_raised_as_often_as_you_like() {
+        let four_years = 4 * 366 * Rate::DAY_NS;
+        for step in [2, 3, 5, 8, 60] {
+            let mut clock = TokenClock::new(rate(1, Rate::DAY_NS), MonotonicNs(0));
+            let mut tokens = 1;
+            while let Ok(faster) = Rate::new(tokens, Rate::DAY_NS) {
+                let next = clock.with_rate(faster, MonotonicNs(0));
+                clock = next.unwrap_or_else(|| TokenClock::new(faster, MonotonicNs(0)));
+                assert!(clock.at(MonotonicNs(four_years)) < MAX_LEVEL_TICKS, "{tokens} a day");
+                tokens *= step;
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_at_half_of_its_range_does_not_go_on_at_another_rate() {
+        let clock = TokenClock::new(rate(100, NS_PER_SECOND), MonotonicNs(0));
+        let late = MonotonicNs(30 * 366 * Rate::DAY_NS);
+        assert!(clock.at(late) >= MAX_LEVEL_TICKS / 2);
+        assert_eq!(clock.with_rate(rate(200, NS_PER_SECOND), late), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use super::gcra::{self, Verdict};
 use super::hash::BucketId;
-use super::policy::Limits;
+use super::limits::Limits;
 use super::sync::{AtomicPair, AtomicU64, Ordering, Pair, fence};
 
 /// The `tat` of a line that is changing hands.
@@ -52,11 +52,17 @@ pub(crate) enum Seen {
     Other,
 }
 
-/// How a charge on a line ended.
+/// How a charge on a line was decided: the level after it, and the ticks to wait if it was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Decided: whether allowed, the level after it, and the ticks to wait if denied.
-    Decided { allowed: bool, level: u64, wait: u64 },
+pub(crate) struct Decision {
+    pub(crate) allowed: bool,
+    pub(crate) level: u64,
+    pub(crate) wait: u64,
+}
+
+/// Why nothing was done on a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
     /// The line is counted in the ticks of this other slot.
     OtherSlot(u16),
     /// The line has another owner now, or is changing.
@@ -191,24 +197,34 @@ impl Line {
         self.may_be_empty() && self.pair.load().count == 0
     }
 
+    /// Whether `pair`, which was just read, is that of the bucket `id` in the ticks of `limits`.
+    fn expect(&self, pair: Pair, id: BucketId, limits: &Limits) -> Result<(), Miss> {
+        if pair.tat == RESERVED || self.id() != id.get() {
+            return Err(Miss::Lost);
+        }
+        let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
+        if slot == limits.slot() { Ok(()) } else { Err(Miss::OtherSlot(slot)) }
+    }
+
     /// Charges `cost` tokens if they fit, and with them what `absent` (in 1/65536 of the cost) says that
     /// peers use meanwhile who cannot be heard.
-    pub(crate) fn charge(&self, id: BucketId, limits: &Limits, cost: u64, absent: u32, now: u64) -> Outcome {
+    pub(crate) fn charge(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        cost: u64,
+        absent: u32,
+        now: u64,
+    ) -> Result<Decision, Miss> {
         let cost_ticks = limits.clock().ticks(cost);
         let mut pair = self.pair.load();
         loop {
-            if pair.tat == RESERVED || self.id() != id.get() {
-                return Outcome::Lost;
-            }
-            let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
-            if slot != limits.slot() {
-                return Outcome::OtherSlot(slot);
-            }
+            self.expect(pair, id, limits)?;
             let level = gcra::level(pair.tat, now);
             let tat = match gcra::decide(pair.tat, now, cost_ticks, limits.burst_ticks()) {
-                Verdict::Denied { wait } => return Outcome::Decided { allowed: false, level, wait },
+                Verdict::Denied { wait } => return Ok(Decision { allowed: false, level, wait }),
                 Verdict::Allowed { .. } if cost == 0 => {
-                    return Outcome::Decided { allowed: true, level, wait: 0 };
+                    return Ok(Decision { allowed: true, level, wait: 0 });
                 }
                 Verdict::Allowed { tat } if absent == 0 => tat,
                 Verdict::Allowed { tat } => {
@@ -221,12 +237,37 @@ impl Line {
                     if absent != 0 {
                         self.add_phantom(cost * u64::from(absent), pair.tat <= now);
                     }
-                    return Outcome::Decided { allowed: true, level: tat - now, wait: 0 };
+                    return Ok(Decision { allowed: true, level: tat - now, wait: 0 });
                 }
                 Err(newer) => {
                     self.give_credit(credit);
                     pair = newer;
                 }
+            }
+        }
+    }
+
+    /// Charges `fixed`, in 1/65536 of a token, for peers who cannot be heard, beside a charge that was made; the
+    /// level then. `was_full` says that there was no level before that charge.
+    pub(crate) fn charge_for_absent(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        fixed: u64,
+        was_full: bool,
+        now: u64,
+    ) -> Result<u64, Miss> {
+        let ticks = limits.clock().from_fixed(fixed);
+        let mut pair = self.pair.load();
+        loop {
+            self.expect(pair, id, limits)?;
+            let tat = raise(pair.tat.max(now), ticks, now);
+            match self.pair.compare_exchange(pair, Pair { tat, count: pair.count }) {
+                Ok(()) => {
+                    self.add_phantom(fixed, was_full);
+                    return Ok(tat - now);
+                }
+                Err(newer) => pair = newer,
             }
         }
     }
@@ -256,13 +297,17 @@ impl Line {
     }
 
     /// Gives `cost` tokens back that a charge took: to the level now, to the count by a credit.
-    pub(crate) fn refund(&self, id: BucketId, limits: &Limits, cost: u64) {
+    pub(crate) fn refund(&self, id: BucketId, limits: &Limits, cost: u64) -> Result<(), Miss> {
         let cost_ticks = limits.clock().ticks(cost);
         let mut pair = self.pair.load();
-        while pair.tat != RESERVED && self.id() == id.get() {
+        loop {
+            self.expect(pair, id, limits)?;
             let lower = Pair { tat: pair.tat.saturating_sub(cost_ticks), count: pair.count };
             match self.pair.compare_exchange(pair, lower) {
-                Ok(()) => return self.give_credit(cost),
+                Ok(()) => {
+                    self.give_credit(cost);
+                    return Ok(());
+                }
                 Err(newer) => pair = newer,
             }
         }
@@ -405,13 +450,15 @@ impl Line {
         if pair.tat == RESERVED {
             return Merged::Again;
         }
-        // Ordered as the identity is: an exchange that succeeds below shows that all is of one owner.
+        // Ordered as the identity is: an exchange that succeeds below, if only of the pair for itself, shows that
+        // all is of one owner.
         let meta = self.meta.load(Ordering::Relaxed);
         let bit = 1 << (PEERS_SHIFT + column);
         let used = pair.count.saturating_sub(self.start.load(Ordering::Relaxed));
         let heard = Heard { slot: (meta & SLOT_MASK) as u16, tat: pair.tat, used, known: meta & bit != 0 };
         let tat = next(heard);
-        if tat != pair.tat && self.pair.compare_exchange(pair, Pair { tat, count: pair.count }).is_err() {
+        let changes = tat != pair.tat || !heard.known;
+        if changes && self.pair.compare_exchange(pair, Pair { tat, count: pair.count }).is_err() {
             return Merged::Again;
         }
         if !heard.known {
@@ -488,5 +535,30 @@ impl Line {
         let live = pair.count != 0 && pair.tat != RESERVED && self.id() != 0;
         let phantom = self.phantom.load(Ordering::Relaxed) & !IDLED;
         live.then(|| Reading { slot, tat: pair.tat, used: pair.count.saturating_sub(start), phantom })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn make(line: &Line, id: u128) -> BucketId {
+        let id = BucketId::from_u128(id);
+        let reserved = line.reserve(1, |_, _| true).unwrap();
+        line.claim(id, 0, reserved);
+        line.publish(reserved, 0);
+        id
+    }
+
+    #[test]
+    fn a_merge_that_moves_no_level_is_none_when_the_line_changes_hands_meanwhile() {
+        let line = Line::default();
+        let id = make(&line, 1);
+        let merged = line.merge(id, 0, |heard| {
+            make(&line, 2);
+            heard.tat
+        });
+        assert_eq!(merged, Merged::Again);
+        assert_eq!(line.merge(id, 0, |heard| heard.tat), Merged::Lost);
     }
 }

@@ -2,16 +2,14 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-
 use loom::sync::Arc;
 use loom::thread;
 
 use super::changes::ChangeMap;
-use super::gcra::Rate;
+use super::gcra::FIXED_BITS;
 use super::hash::BucketId;
-use super::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
-use super::sharing::Sharing;
+use super::policy::PolicySet;
+use super::spec::{LimitSpec, PolicySpec};
 use super::sync::{AtomicU64, Ordering};
 use super::table::{BatchItem, BucketTable, OnTableFull, TableConfig};
 use crate::time::MonotonicNs;
@@ -26,17 +24,20 @@ struct World {
 impl World {
     /// A table of two groups of two lines.
     fn new(tokens: u64, burst: u64) -> Arc<Self> {
-        let limit = LimitSpec { rate: Rate::new(tokens, SECOND).unwrap(), burst };
-        let spec = PolicySpec {
-            name: "p".into(),
-            limit,
-            overrides: vec![],
-            mode: Mode::Enforce,
-            sharing: Sharing::default(),
-            metadata: BTreeMap::new(),
-        };
+        Self::of(tokens, burst, |table| table)
+    }
+
+    /// The same, while a peer cannot be heard that is taken to use as much as this node.
+    fn cut_off(tokens: u64, burst: u64) -> Arc<Self> {
+        let world = Self::of(tokens, burst, |table| table.replicated(1));
+        world.table.set_absent_factor(0, 1 << FIXED_BITS);
+        world
+    }
+
+    fn of(tokens: u64, burst: u64, how: impl Fn(BucketTable) -> BucketTable) -> Arc<Self> {
+        let spec = PolicySpec::new("p", LimitSpec::per_second(tokens, burst).unwrap());
         let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
-        let table = BucketTable::new(TableConfig { lines: 4, on_full: OnTableFull::Deny }).unwrap();
+        let table = how(BucketTable::new(TableConfig { lines: 4, on_full: OnTableFull::Deny }).unwrap());
         table.publish_limits(&policies);
         Arc::new(Self { table, policies })
     }
@@ -112,22 +113,35 @@ fn a_charge_never_lands_on_the_bucket_that_replaced_its_own() {
     });
 }
 
+/// Charges two buckets together while another thread charges the second; whether both were, and the level of the first.
+fn race_for_the_second(world: &Arc<World>) -> (bool, u64) {
+    world.charge(0, 0, 0);
+    let other = {
+        let world = Arc::clone(world);
+        thread::spawn(move || world.charge(9, 1, 0))
+    };
+    let limits = world.policies.find(b"p").unwrap().default_limits();
+    let mut items = [8, 9].map(|key| BatchItem::new(BucketId::from_u128(key), limits, 1, true));
+    let allowed = world.table.charge_all(&mut items, MonotonicNs(0));
+    let theirs = other.join().unwrap();
+    assert_eq!(u64::from(allowed) + theirs, 1);
+    let level = world.table.level(BucketId::from_u128(8), limits, MonotonicNs(0)).unwrap_or(0);
+    (allowed, limits.clock().tokens(level))
+}
+
 #[test]
 fn a_batch_that_loses_a_race_gives_back_what_it_took() {
     explore(|| {
-        let world = World::new(1, 1);
-        world.charge(0, 0, 0);
-        let other = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.charge(9, 1, 0))
-        };
-        let limits = world.policies.find(b"p").unwrap().default_limits();
-        let mut items = [8, 9].map(|key| BatchItem::new(BucketId::from_u128(key), limits, 1, true));
-        let allowed = world.table.charge_all(&mut items, MonotonicNs(0));
-        let theirs = other.join().unwrap();
-        assert_eq!(u64::from(allowed) + theirs, 1);
-        let level = world.table.level(BucketId::from_u128(8), limits, MonotonicNs(0)).unwrap_or(0);
-        assert_eq!(limits.clock().tokens(level), u64::from(allowed));
+        let (allowed, level) = race_for_the_second(&World::new(1, 1));
+        assert_eq!(level, u64::from(allowed));
+    });
+}
+
+#[test]
+fn a_batch_that_loses_a_race_charges_nothing_for_an_absent_peer() {
+    explore(|| {
+        let (allowed, level) = race_for_the_second(&World::cut_off(1, 1));
+        assert_eq!(level, 2 * u64::from(allowed));
     });
 }
 
@@ -197,7 +211,12 @@ fn merge(world: &World, key: u128, tokens: u64, now_s: u64) -> Option<bool> {
     let mut known = false;
     let merged = world.table.merge(BucketId::from_u128(key), None, limits, 0, now, |_, heard, limits| {
         known = heard.known;
-        heard.tat.max(limits.clock().at(now)) + limits.clock().ticks(tokens)
+        // Nothing moves no level, as the first word of a peer about a strict policy does.
+        if tokens == 0 {
+            heard.tat
+        } else {
+            heard.tat.max(limits.clock().at(now)) + limits.clock().ticks(tokens)
+        }
     });
     merged.map(|_| known)
 }

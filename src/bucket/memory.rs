@@ -71,9 +71,10 @@ impl<T: Atoms> PageSlice<T> {
     /// The `len` values that begin `at` bytes into `pages`.
     #[cfg(not(loom))]
     pub(super) fn within(pages: &std::sync::Arc<crate::memory::SharedPages>, at: usize, len: usize) -> Self {
-        let fits = len.checked_mul(size_of::<T>()).is_some_and(|bytes| bytes <= pages.bytes() - at);
+        let room = pages.bytes().checked_sub(at);
+        let fits = len.checked_mul(size_of::<T>()).zip(room).is_some_and(|(bytes, room)| bytes <= room);
         assert!(fits && at.is_multiple_of(align_of::<T>()), "values outside of their memory");
-        // SAFETY: `at` is inside of the mapping, which begins at no null pointer.
+        // SAFETY: `at` is not past the end of the mapping, which begins at no null pointer.
         let start = unsafe { std::ptr::NonNull::new_unchecked(pages.start().add(at).cast()) };
         Self { start, pages: Backing::Shared(std::sync::Arc::clone(pages)), len }
     }

@@ -4,15 +4,20 @@
 
 mod absent;
 mod changes;
+mod charge;
 pub mod gcra;
 pub mod hash;
+mod identity;
 pub mod kept;
+mod limits;
 mod line;
 mod memory;
 pub mod named;
 pub(crate) mod notes;
+mod overrides;
 pub mod policy;
 pub mod sharing;
+mod spec;
 mod sync;
 pub mod table;
 mod tags;

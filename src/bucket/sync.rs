@@ -48,8 +48,8 @@ impl AtomicPair {
     #[inline]
     pub(crate) fn load(&self) -> Pair {
         #[cfg(target_arch = "x86_64")]
-        if wide::is_native() {
-            return unpack(wide::load(&self.0));
+        if let Some(native) = wide::Native::detect() {
+            return unpack(native.load(&self.0));
         }
         unpack(self.0.load(Ordering::Acquire))
     }
@@ -58,8 +58,8 @@ impl AtomicPair {
     #[inline]
     pub(crate) fn compare_exchange(&self, old: Pair, new: Pair) -> Result<(), Pair> {
         #[cfg(target_arch = "x86_64")]
-        if wide::is_native() {
-            return wide::compare_exchange(&self.0, pack(old), pack(new)).map_err(unpack);
+        if let Some(native) = wide::Native::detect() {
+            return native.compare_exchange(&self.0, pack(old), pack(new)).map_err(unpack);
         }
         self.0
             .compare_exchange(pack(old), pack(new), Ordering::AcqRel, Ordering::Acquire)
@@ -80,59 +80,66 @@ mod wide {
 
     use portable_atomic::AtomicU128;
 
-    /// Whether the processor has `cmpxchg16b`, and `vmovdqa`, which is atomic on aligned words wherever AVX is
-    /// (Intel SDM 3A 9.1.1, AMD APM 2 7.3.2). One byte of its own is read faster than what the
-    /// standard library keeps. It never changes, and `portable_atomic`
-    /// uses `cmpxchg16b` where there is one, so no word is ever under its locks at the same time.
-    #[inline]
-    pub(super) fn is_native() -> bool {
-        const NO: u8 = 1;
-        const YES: u8 = 2;
-        static NATIVE: AtomicU8 = AtomicU8::new(0);
-        // Relaxed: whoever sees nothing here finds the same by himself.
-        match NATIVE.load(Ordering::Relaxed) {
-            YES => true,
-            NO => false,
-            _ => {
-                let native = is_x86_feature_detected!("avx") && is_x86_feature_detected!("cmpxchg16b");
-                NATIVE.store(if native { YES } else { NO }, Ordering::Relaxed);
-                native
+    /// There is one only where the processor has `cmpxchg16b`, and `vmovdqa`, which is atomic on aligned words wherever
+    /// AVX is (Intel SDM 3A 9.1.1, AMD APM 2 7.3.2).
+    #[derive(Clone, Copy)]
+    pub(super) struct Native(());
+
+    impl Native {
+        /// What this processor has. One byte of its own is read faster than what the standard library keeps. It never
+        /// changes, and `portable_atomic` uses `cmpxchg16b` where there is one, so no word is ever under its locks at
+        /// the same time.
+        #[inline]
+        pub(super) fn detect() -> Option<Self> {
+            const NO: u8 = 1;
+            const YES: u8 = 2;
+            static NATIVE: AtomicU8 = AtomicU8::new(0);
+            // Relaxed: whoever sees nothing here finds the same by himself.
+            let native = match NATIVE.load(Ordering::Relaxed) {
+                YES => true,
+                NO => false,
+                _ => {
+                    let native = is_x86_feature_detected!("avx") && is_x86_feature_detected!("cmpxchg16b");
+                    NATIVE.store(if native { YES } else { NO }, Ordering::Relaxed);
+                    native
+                }
+            };
+            native.then_some(Self(()))
+        }
+
+        #[inline]
+        pub(super) fn load(self, word: &AtomicU128) -> u128 {
+            let read: __m128i;
+            // SAFETY: a `Native` exists only where there is AVX; the word is valid and aligned to 16 bytes, and is
+            // only changed by atomic instructions. Neither `nomem` nor `readonly`: nothing is moved across it, and
+            // the processor orders loads, so this one is an acquire.
+            unsafe {
+                asm!("vmovdqa {read}, xmmword ptr [{word}]", word = in(reg) word.as_ptr(),
+                    read = out(xmm_reg) read, options(nostack, preserves_flags));
             }
+            // SAFETY: SSE2 is part of x86-64.
+            let (low, high) =
+                unsafe { (_mm_cvtsi128_si64(read), _mm_cvtsi128_si64(_mm_unpackhi_epi64(read, read))) };
+            (u128::from(high as u64) << 64) | u128::from(low as u64)
         }
-    }
 
-    #[inline]
-    pub(super) fn load(word: &AtomicU128) -> u128 {
-        let read: __m128i;
-        // SAFETY: callers have made sure of AVX; the word is valid and aligned to 16 bytes, and is only
-        // changed by atomic instructions. Neither `nomem` nor `readonly`: nothing is moved across it, and
-        // the processor orders loads, so this one is an acquire.
-        unsafe {
-            asm!("vmovdqa {read}, xmmword ptr [{word}]", word = in(reg) word.as_ptr(),
-                read = out(xmm_reg) read, options(nostack, preserves_flags));
+        /// The word as it was found, when it was not `old`.
+        #[inline]
+        pub(super) fn compare_exchange(self, word: &AtomicU128, old: u128, new: u128) -> Result<(), u128> {
+            let (low, high): (u64, u64);
+            let exchanged: u8;
+            // SAFETY: a `Native` exists only where there is `cmpxchg16b`; the word is valid, writable and aligned to
+            // 16 bytes. `rbx`, which LLVM keeps for itself and may hand out as any `reg`, is put back; so all others
+            // are named.
+            unsafe {
+                asm!("xchg rbx, r8", "lock cmpxchg16b xmmword ptr [rsi]", "sete cl", "mov rbx, r8",
+                    in("rsi") word.as_ptr(), inout("r8") new as u64 => _,
+                    in("rcx") (new >> 64) as u64, lateout("cl") exchanged,
+                    inout("rax") old as u64 => low, inout("rdx") (old >> 64) as u64 => high,
+                    options(nostack));
+            }
+            if exchanged != 0 { Ok(()) } else { Err((u128::from(high) << 64) | u128::from(low)) }
         }
-        // SAFETY: SSE2 is part of x86-64.
-        let (low, high) =
-            unsafe { (_mm_cvtsi128_si64(read), _mm_cvtsi128_si64(_mm_unpackhi_epi64(read, read))) };
-        (u128::from(high as u64) << 64) | u128::from(low as u64)
-    }
-
-    /// The word as it was found, when it was not `old`.
-    #[inline]
-    pub(super) fn compare_exchange(word: &AtomicU128, old: u128, new: u128) -> Result<(), u128> {
-        let (low, high): (u64, u64);
-        let exchanged: u8;
-        // SAFETY: callers have made sure of `cmpxchg16b`; the word is valid, writable and aligned to 16
-        // bytes. `rbx`, which LLVM keeps for itself and may hand out as any `reg`, is put back; so all others
-        // are named.
-        unsafe {
-            asm!("xchg rbx, r8", "lock cmpxchg16b xmmword ptr [rsi]", "sete cl", "mov rbx, r8",
-                in("rsi") word.as_ptr(), inout("r8") new as u64 => _,
-                in("rcx") (new >> 64) as u64, lateout("cl") exchanged,
-                inout("rax") old as u64 => low, inout("rdx") (old >> 64) as u64 => high,
-                options(nostack));
-        }
-        if exchanged != 0 { Ok(()) } else { Err((u128::from(high) << 64) | u128::from(low)) }
     }
 }
 

@@ -63,22 +63,64 @@ impl<'i> Head<'i> {
     pub fn parse(bytes: &'i [u8], limits: &HttpLimits) -> Result<Self, Reject> {
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut []);
-        let status = request
-            .parse_with_uninit_headers(bytes, &mut headers)
-            .map_err(|error| reject_of(error, bytes))?;
-        let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
+        match request.parse_with_uninit_headers(bytes, &mut headers) {
+            Ok(httparse::Status::Complete(read)) if read == bytes.len() => {
+                let (Some(method), Some(target)) = (request.method, request.path) else {
+                    return Err(Reject::BadRequestLine);
+                };
+                let is_http_10 = request.version == Some(0);
+                Self::of(method.as_bytes(), target.as_bytes(), is_http_10, request.headers, limits)
+            }
+            Ok(_) => Err(Reject::BadRequestLine),
+            Err(httparse::Error::Version) => Self::parse_later_minor(bytes, limits),
+            Err(error) => Err(reject_of(error)),
+        }
+    }
+
+    /// Reads what a parser of 1.0 and 1.1 read up to the version: one of a later minor version means what it would
+    /// in 1.1 (RFC 9110, 2.5).
+    #[cold]
+    fn parse_later_minor(bytes: &'i [u8], limits: &HttpLimits) -> Result<Self, Reject> {
+        let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let mut words = line.split(|byte| *byte == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (words.next(), words.next(), words.next(), words.next())
         else {
             return Err(Reject::BadRequestLine);
         };
-        if status != httparse::Status::Complete(bytes.len()) {
-            return Err(Reject::BadRequestLine);
+        match version {
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => {}
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+                return Err(Reject::UnknownVersion);
+            }
+            _ => return Err(Reject::BadRequestLine),
         }
+        let fields = bytes[line.len()..].strip_prefix(b"\r\n").ok_or(Reject::BadLineEnd)?;
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        match httparse::parse_headers(fields, &mut headers).map_err(reject_of)? {
+            httparse::Status::Complete((read, headers)) if read == fields.len() => {
+                Self::of(method, target, false, headers, limits)
+            }
+            _ => Err(Reject::BadRequestLine),
+        }
+    }
+
+    #[inline]
+    fn of(
+        method: &[u8],
+        target: &'i [u8],
+        is_http_10: bool,
+        headers: &[httparse::Header<'_>],
+        limits: &HttpLimits,
+    ) -> Result<Self, Reject> {
         let mut fields = Fields::default();
-        for header in request.headers.iter() {
+        for header in headers {
             fields.take(header.name.as_bytes(), header.value)?;
         }
-        let is_http_10 = minor == 0;
-        let target = Target::parse(target.as_bytes())?;
+        let target = Target::parse(target).or_else(|reject| match (method, target) {
+            (b"OPTIONS", b"*") => Ok(Target::ASTERISK),
+            _ => Err(reject),
+        })?;
         fields.check_host(is_http_10)?;
         Ok(Self {
             method: method_of(method),
@@ -103,34 +145,24 @@ pub fn only_field<'i>(head: &'i [u8], name: &str) -> Option<&'i [u8]> {
     named.next().is_none().then_some(value)
 }
 
-fn method_of(token: &str) -> Method {
+fn method_of(token: &[u8]) -> Method {
     match token {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" => Method::Post,
-        "DELETE" => Method::Delete,
+        b"GET" => Method::Get,
+        b"HEAD" => Method::Head,
+        b"POST" => Method::Post,
+        b"DELETE" => Method::Delete,
         _ => Method::Other,
     }
 }
 
-fn reject_of(error: httparse::Error, bytes: &[u8]) -> Reject {
+fn reject_of(error: httparse::Error) -> Reject {
     match error {
         httparse::Error::HeaderName => Reject::BadHeaderName,
         httparse::Error::HeaderValue => Reject::BadHeaderValue,
         httparse::Error::NewLine => Reject::BadLineEnd,
         httparse::Error::TooManyHeaders => Reject::HeadersTooLarge,
-        httparse::Error::Version if names_another_version(bytes) => Reject::UnknownVersion,
         httparse::Error::Version | httparse::Error::Token | httparse::Error::Status => Reject::BadRequestLine,
     }
-}
-
-/// Whether the request line ends in a well-formed version (RFC 9112, 2.3).
-fn names_another_version(bytes: &[u8]) -> bool {
-    let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
-    let version = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
-    !matches!(version, b"HTTP/1.0" | b"HTTP/1.1")
-        && matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-        if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
 /// The fields that decide how a request is framed, as they come in.

@@ -118,7 +118,7 @@ pub enum Reject {
     /// An expectation other than 100-continue.
     #[error("the only expectation understood is `100-continue`")]
     UnknownExpectation,
-    /// A version other than 1.0 and 1.1.
+    /// A version of another major number than 1.
     #[error("this server speaks HTTP/1.1 and HTTP/1.0")]
     UnknownVersion,
     /// The header section passed its limit.

@@ -7,7 +7,7 @@ use super::reject::Reject;
 /// Path and query of a request target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'i> {
-    /// The path, not decoded, beginning with a slash.
+    /// The path, not decoded, beginning with a slash; `*` for the server as a whole.
     pub path: &'i [u8],
     /// What follows the question mark.
     pub query: Option<&'i [u8]>,
@@ -62,6 +62,9 @@ static HOST_CHARACTERS: [bool; 256] = {
 };
 
 impl<'i> Target<'i> {
+    /// The server as a whole (RFC 9112, 3.2.4), which only OPTIONS may ask about.
+    pub(super) const ASTERISK: Target<'static> = Target { path: b"*", query: None };
+
     /// Reads a target in origin form (`/path?query`) or absolute form (`http://host/path?query`).
     ///
     /// # Errors

@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use hdrhistogram::Histogram;
 
-/// Rows of the table of checks: the largest number of policies a configuration may name.
-const POLICY_ROWS: usize = 1024;
+use crate::bucket::policy::MAX_POLICIES;
 
 /// The longest latency told apart; whatever takes longer is counted as this long.
 pub const MAX_LATENCY_NS: u64 = 60 * 1_000_000_000;
@@ -168,7 +167,7 @@ impl CoreMetrics {
             bytes_received: Counter::default(),
             bytes_sent: Counter::default(),
             parse_errors: Default::default(),
-            checks: (0..POLICY_ROWS).map(|_| PolicyRow::default()).collect(),
+            checks: (0..MAX_POLICIES).map(|_| PolicyRow::default()).collect(),
         }
     }
 

@@ -155,11 +155,12 @@ impl Page<'_> {
         let opened = self.sum(CoreMetrics::connections_opened);
         let refused = self.sum(CoreMetrics::connections_refused);
         let (received, sent) = (self.sum(CoreMetrics::bytes_received), self.sum(CoreMetrics::bytes_sent));
+        let help = "Clients turned away for want of room: connections over the limit or without a descriptor, requests \
+            in parts, held input, metrics pages.";
         [
             Family::gauge("openclaw_connections", "Connections open now.").with(&[], open),
             Family::counter("openclaw_connections_opened_total", "Connections accepted.").with(&[], opened),
-            Family::counter("openclaw_connections_refused_total", "Connections turned away, over the limit.")
-                .with(&[], refused),
+            Family::counter("openclaw_connections_refused_total", help).with(&[], refused),
             Family::counter("openclaw_received_bytes_total", "Bytes received.").with(&[], received),
             Family::counter("openclaw_sent_bytes_total", "Bytes sent.").with(&[], sent),
         ]
@@ -241,15 +242,11 @@ fn latency(name: &str, help: &str, histogram: &LatencyHistogram, bounds_ns: &[u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bucket::gcra::Rate;
-    use crate::bucket::policy::{LimitSpec, Mode, PolicySpec};
+    use crate::bucket::policy::{LimitSpec, PolicySpec};
     use crate::time::MonotonicNs;
 
     fn render(watched: &[WatchedLevel], cores: &[Arc<CoreMetrics>]) -> String {
-        let limit = LimitSpec { rate: Rate::new(1, 1_000_000_000).unwrap(), burst: 5 };
-        let (overrides, sharing, metadata) = (vec![], Default::default(), Default::default());
-        let (name, mode) = ("api".to_owned(), Mode::Enforce);
-        let spec = PolicySpec { name, limit, overrides, mode, sharing, metadata };
+        let spec = PolicySpec::new("api", LimitSpec::per_second(1, 5).unwrap());
         let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
         let mut latencies = Latencies::default();
         latencies.request.record(40_000, 3);

@@ -84,6 +84,8 @@ struct Server<'s> {
     clock: SystemClock,
     table: Arc<BucketTable>,
     policies: Arc<ArcSwap<PolicySet>>,
+    /// Kept until no data thread can be the last to have them, and so the one that frees them in the middle of a turn.
+    former_policies: Option<Arc<PolicySet>>,
     reloads: Arc<Reloads>,
     health: Arc<Health>,
     data_plane: DataPlane,
@@ -150,6 +152,7 @@ impl<'s> Server<'s> {
             clock,
             table,
             policies,
+            former_policies: None,
             reloads,
             health,
             data_plane,

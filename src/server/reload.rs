@@ -61,7 +61,7 @@ impl Server<'_> {
         }
         // The table must know a limit before a data thread charges by it, and so must who tells the peers of it.
         self.table.publish_limits(&policies);
-        self.policies.store(Arc::clone(&policies));
+        self.former_policies = Some(self.policies.swap(Arc::clone(&policies)));
         self.data_plane.publish_policies(&policies);
         let waiting_for_restart = fixed.into_iter().map(str::to_owned).collect();
         Ok(Loaded { policies: new.policies, waiting_for_restart })

@@ -3,7 +3,6 @@
 
 mod batches;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -12,7 +11,6 @@ use super::{CoreService, ServiceParts};
 use crate::bucket::gcra::Rate;
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, PolicySet, PolicySpec};
-use crate::bucket::sharing::Sharing;
 use crate::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use crate::data_plane::{Next, Refusal, Service};
 use crate::health::{Health, Reason};
@@ -31,17 +29,9 @@ struct Server {
 }
 
 fn spec(name: &str, burst: u64, mode: Mode) -> PolicySpec {
-    PolicySpec {
-        name: name.to_owned(),
-        limit: LimitSpec { rate: Rate::new(1, SECOND).unwrap(), burst },
-        overrides: vec![OverrideSpec {
-            matcher: Matcher::Exact(b"vip".to_vec()),
-            limit: LimitSpec { rate: Rate::new(1, SECOND).unwrap(), burst: burst * 10 },
-        }],
-        mode,
-        sharing: Sharing::default(),
-        metadata: BTreeMap::new(),
-    }
+    let limit = |burst| LimitSpec::per_second(1, burst).unwrap();
+    let vip = OverrideSpec { matcher: Matcher::Exact(b"vip".to_vec()), limit: limit(burst * 10) };
+    PolicySpec { overrides: vec![vip], mode, ..PolicySpec::new(name, limit(burst)) }
 }
 
 impl Server {
@@ -152,14 +142,14 @@ fn a_check_is_answered_in_full() {
     assert_eq!(
         server.get("/v1/check/p/k?cost=2"),
         "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
-         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=3\r\nContent-Length: 88\r\n\r\n\
+         Cache-Control: no-store\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=3\r\nContent-Length: 88\r\n\r\n\
          {\"allowed\":true,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":0}"
     );
     assert_eq!(
         server.get("/v1/check/p/k?cost=4"),
         "HTTP/1.1 429 Too Many Requests\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: application/json\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=1\r\n\
-         Retry-After: 1\r\nContent-Length: 92\r\n\r\n\
+         Content-Type: application/json\r\nCache-Control: no-store\r\n\
+         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=1\r\nRetry-After: 1\r\nContent-Length: 92\r\n\r\n\
          {\"allowed\":false,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":1000}"
     );
     server.now = MonotonicNs(2 * SECOND);
@@ -187,6 +177,15 @@ fn a_peek_costs_nothing() {
     let mut server = Server::new();
     for _ in 0..10 {
         assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":5"));
+    }
+}
+
+#[test]
+fn no_answer_is_one_that_a_cache_may_give_again() {
+    let mut server = Server::new();
+    for target in ["/v1/check/p/k", "/v1/check/one/k?cost=0", "/v1/check/unknown/k", "/health", "/metrics"] {
+        let answer = server.get(target);
+        assert_eq!(answer.matches("\r\nCache-Control: no-store\r\n").count(), 1, "{answer}");
     }
 }
 
@@ -279,7 +278,7 @@ fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
     let long_target = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(400));
     let long_head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(1100));
     let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(100));
-    let cases: [(&str, u16); 52] = [
+    let cases: [(&str, u16); 53] = [
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
@@ -307,7 +306,8 @@ fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
         ("GET /#f HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
         ("GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
-        ("GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
+        ("GET / HTTP/0.9\r\nHost: h\r\n\r\n", 505),
+        ("GET / HTTP/1.2\r\n\r\n", 400),
         ("GET / http/1.1\r\nHost: h\r\n\r\n", 400),
         ("GET / HTTP/1.10\r\nHost: h\r\n\r\n", 400),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
@@ -370,6 +370,22 @@ fn connections_stay_or_close_as_the_client_and_the_limits_say() {
         Server::with_limits(HttpLimits { max_requests_per_connection: 3, ..HttpLimits::default() });
     let (answers, closed) = limited.ask(&"GET /health HTTP/1.1\r\nHost: h\r\n\r\n".repeat(5));
     assert!(closed && statuses(&answers).len() == 3 && answers.matches("Connection: close").count() == 1);
+}
+
+/// RFC 9110, 2.5 and 9.3.7.
+#[test]
+fn later_minor_versions_are_spoken_with_as_the_last_known_and_the_whole_server_may_be_asked_for_options() {
+    let mut server = Server::new();
+    for (request, status) in [
+        ("GET /v1/check/p/k?cost=0 HTTP/1.2\r\nHost: h\r\n\r\n", 200),
+        ("POST /v1/check/p/k?cost=0 HTTP/1.9\r\nHost: h\r\nContent-Length: 2\r\n\r\nab", 200),
+        ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", 404),
+        ("OPTIONS * HTTP/1.2\r\nHost: h\r\n\r\n", 404),
+        ("OPTIONS /v1/check/p/k HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+    ] {
+        let (answers, closed) = server.ask(&format!("{request}GET /health HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert_eq!((statuses(&answers), closed), (vec![status, 200], false), "{request:?}");
+    }
 }
 
 #[test]

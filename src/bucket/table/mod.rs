@@ -21,9 +21,10 @@ use super::absent::AbsentFactors;
 use super::changes::ChangeMap;
 use super::hash::BucketId;
 use super::kept::KeptTable;
-use super::line::{Line, Outcome, Prepared, Seen};
+use super::limits::{self, Limits};
+use super::line::{Decision, Line, Miss, Prepared, Seen};
 use super::memory::PageSlice;
-use super::policy::{self, Limits, PolicySet};
+use super::policy::PolicySet;
 use super::sync::{AtomicU64, Ordering, fence, nap, spin_loop, yield_now};
 use super::tags::Tags;
 use crate::time::MonotonicNs;
@@ -32,6 +33,7 @@ mod batch;
 mod locate;
 mod merge;
 
+pub use super::charge::Charge;
 pub(crate) use super::line::Heard;
 pub use super::line::{Reading, View};
 
@@ -90,19 +92,6 @@ pub enum TableError {
     },
 }
 
-/// What a charge did, in ticks of the limits it was charged under.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charge {
-    /// Whether the tokens may be spent.
-    pub allowed: bool,
-    /// The level after the charge.
-    pub level: u64,
-    /// Ticks until the same charge fits; zero when allowed.
-    pub wait: u64,
-    /// Decided without a bucket, for want of room.
-    pub table_full: bool,
-}
-
 /// One of several charges that are made together or not at all.
 #[derive(Debug)]
 pub struct BatchItem<'l> {
@@ -125,6 +114,11 @@ impl<'l> BatchItem<'l> {
     /// Whether it is charged when its batch is: all that are enforced are, since they all fit then.
     const fn would_charge(&self) -> bool {
         self.enforced || self.charge.allowed
+    }
+
+    /// Whether its tokens were taken from a bucket.
+    const fn has_charged(&self) -> bool {
+        self.charge.allowed && !self.charge.table_full && self.cost != 0
     }
 }
 
@@ -159,6 +153,14 @@ pub struct BucketTable {
     /// The epoch at monotonic zero, in milliseconds.
     epoch_ms: u64,
     replication: Option<Box<Replication>>,
+    counts: Counts,
+}
+
+/// What happened to the table. Apart from all that checks read, which a flood of new keys would take from the other
+/// cores with each count; in two cache lines, which the prefetcher fetches together.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Counts {
     occupied: AtomicU64,
     inserts: AtomicU64,
     evictions: AtomicU64,
@@ -213,10 +215,7 @@ impl BucketTable {
             slots: ArcSwap::default(),
             epoch_ms: 0,
             replication: None,
-            occupied: AtomicU64::new(0),
-            inserts: AtomicU64::new(0),
-            evictions: AtomicU64::new(0),
-            full: AtomicU64::new(0),
+            counts: Counts::default(),
         })
     }
 
@@ -261,17 +260,30 @@ impl BucketTable {
     /// of zero only looks.
     #[inline]
     pub fn charge(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
+        self.charge_with(id, limits, cost, || self.absent(limits), now)
+    }
+
+    /// The same, and with it what `absent` says of peers that cannot be heard.
+    #[inline]
+    fn charge_with(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        cost: u64,
+        absent: impl Fn() -> u32,
+        now: MonotonicNs,
+    ) -> Charge {
         let line = self.likely_line(id);
         let prepared = self.lines[line].prepare(id, limits, cost, limits.clock().at(now));
-        self.conclude(line, prepared, limits)
-            .unwrap_or_else(|| self.charge_step_by_step(id, limits, cost, now))
+        self.conclude(line, prepared, &absent)
+            .unwrap_or_else(|| self.charge_step_by_step(id, limits, cost, absent(), now))
     }
 
     /// What becomes of a charge that was prepared on a line, if that can be said without another look.
     #[inline]
-    fn conclude(&self, line: usize, prepared: Prepared, limits: &Limits) -> Option<Charge> {
+    fn conclude(&self, line: usize, prepared: Prepared, absent: impl Fn() -> u32) -> Option<Charge> {
         match prepared {
-            Prepared::Fits(exchange) if self.absent(limits) == 0 => {
+            Prepared::Fits(exchange) if absent() == 0 => {
                 let level = self.lines[line].commit(&exchange)?;
                 self.mark_changed(line);
                 Some(Charge { allowed: true, level, ..Charge::default() })
@@ -285,20 +297,25 @@ impl BucketTable {
 
     /// A charge of any kind. Out of line, so that the plain kind has only its own registers to save.
     #[inline(never)]
-    fn charge_step_by_step(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
+    fn charge_step_by_step(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        cost: u64,
+        absent: u32,
+        now: MonotonicNs,
+    ) -> Charge {
         let now_ticks = limits.clock().at(now);
-        let absent = self.absent(limits);
         for attempt in 0..MAX_ATTEMPTS {
             match self.find(id) {
                 Some(index) => match self.lines[index].charge(id, limits, cost, absent, now_ticks) {
-                    Outcome::Decided { allowed, level, wait } => {
+                    Ok(Decision { allowed, level, wait }) => {
                         if allowed && cost != 0 {
                             self.mark_changed(index);
                         }
                         return Charge { allowed, level, wait, table_full: false };
                     }
-                    Outcome::OtherSlot(slot) => self.change_slot(&self.lines[index], id, slot, limits, now),
-                    Outcome::Lost => pause(attempt),
+                    Err(miss) => self.mend(miss, &self.lines[index], id, limits, now, attempt),
                 },
                 None if cost == 0 => return Charge { allowed: true, ..Charge::default() },
                 None => match self.insert(id, limits, now) {
@@ -309,6 +326,32 @@ impl BucketTable {
             }
         }
         self.decide_without_bucket(limits, cost)
+    }
+
+    /// Does something on the line of a bucket, in the ticks of `limits`; `None` when there is no such bucket.
+    fn on_line<T>(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        now: MonotonicNs,
+        act: impl Fn(&Line) -> Result<T, Miss>,
+    ) -> Option<T> {
+        for attempt in 0..MAX_ATTEMPTS {
+            let line = &self.lines[self.find(id)?];
+            match act(line) {
+                Ok(done) => return Some(done),
+                Err(miss) => self.mend(miss, line, id, limits, now, attempt),
+            }
+        }
+        None
+    }
+
+    /// Does what another attempt on a line waits for.
+    fn mend(&self, miss: Miss, line: &Line, id: BucketId, limits: &Limits, now: MonotonicNs, attempt: usize) {
+        match miss {
+            Miss::OtherSlot(slot) => self.change_slot(line, id, slot, limits, now),
+            Miss::Lost => pause(attempt),
+        }
     }
 
     /// What charges under `limits` also charge for absent peers.
@@ -328,19 +371,20 @@ impl BucketTable {
     /// Charges all items or none, and says which: `true` when every enforced item fitted.
     ///
     /// All are looked at first; when another thread takes the tokens in between, what was charged is
-    /// given back.
+    /// given back. What absent peers use besides is charged last, as of one charge: it may be a debt.
     pub fn charge_all(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) -> bool {
         if !self.look_all(items, now) {
             return false;
         }
         for position in 0..items.len() {
             let item = &mut items[position];
-            item.charge = self.charge(item.id, item.limits, item.cost, now);
+            item.charge = self.charge_with(item.id, item.limits, item.cost, || 0, now);
             if item.enforced && !item.charge.allowed {
                 self.give_back(&mut items[..position], now);
                 return false;
             }
         }
+        items.iter_mut().for_each(|item| self.charge_for_absent(item, now));
         true
     }
 
@@ -365,29 +409,33 @@ impl BucketTable {
     }
 
     fn give_back(&self, charged: &mut [BatchItem<'_>], now: MonotonicNs) {
-        for item in charged {
-            if item.charge.allowed && !item.charge.table_full && item.cost != 0 {
-                if let Some(index) = self.find(item.id) {
-                    self.lines[index].refund(item.id, item.limits, item.cost);
-                }
-                item.charge.level = self.level(item.id, item.limits, now).unwrap_or(0);
-            }
+        for item in charged.iter_mut().filter(|item| item.has_charged()) {
+            let (id, limits, cost) = (item.id, item.limits, item.cost);
+            // Who finds no bucket has nothing to give back: only one that is full again gives way.
+            let _ = self.on_line(id, limits, now, |line| line.refund(id, limits, cost));
+            item.charge.level = self.level(id, limits, now).unwrap_or(0);
         }
+    }
+
+    /// Charges besides an item what absent peers use meanwhile.
+    fn charge_for_absent(&self, item: &mut BatchItem<'_>, now: MonotonicNs) {
+        let absent = self.absent(item.limits);
+        if absent == 0 || !item.has_charged() {
+            return;
+        }
+        let (id, limits) = (item.id, item.limits);
+        let (share, now_ticks) = (item.cost * u64::from(absent), limits.clock().at(now));
+        let was_full = item.charge.level == limits.clock().ticks(item.cost);
+        let level = self
+            .on_line(id, limits, now, |line| line.charge_for_absent(id, limits, share, was_full, now_ticks));
+        item.charge.level = level.unwrap_or(item.charge.level);
     }
 
     /// The level of a bucket in ticks of `limits`, if it is there.
     pub fn level(&self, id: BucketId, limits: &Limits, now: MonotonicNs) -> Option<u64> {
-        for attempt in 0..MAX_ATTEMPTS {
-            match self.find(id) {
-                None => return None,
-                Some(index) => match self.lines[index].charge(id, limits, 0, 0, limits.clock().at(now)) {
-                    Outcome::Decided { level, .. } => return Some(level),
-                    Outcome::OtherSlot(slot) => self.change_slot(&self.lines[index], id, slot, limits, now),
-                    Outcome::Lost => pause(attempt),
-                },
-            }
-        }
-        None
+        let now_ticks = limits.clock().at(now);
+        let decided = self.on_line(id, limits, now, |line| line.charge(id, limits, 0, 0, now_ticks))?;
+        Some(decided.level)
     }
 
     /// Forgets the level of a bucket, which is full then; `false` when there is no such bucket.
@@ -409,12 +457,13 @@ impl BucketTable {
     /// Counts so far.
     pub fn stats(&self) -> TableStats {
         // Relaxed: sums for people, read one by one.
+        let Counts { occupied, inserts, evictions, full } = &self.counts;
         TableStats {
             lines: self.lines.len() as u64,
-            occupied: self.occupied.load(Ordering::Relaxed),
-            inserts: self.inserts.load(Ordering::Relaxed),
-            evictions: self.evictions.load(Ordering::Relaxed),
-            full: self.full.load(Ordering::Relaxed),
+            occupied: occupied.load(Ordering::Relaxed),
+            inserts: inserts.load(Ordering::Relaxed),
+            evictions: evictions.load(Ordering::Relaxed),
+            full: full.load(Ordering::Relaxed),
         }
     }
 
@@ -530,13 +579,13 @@ impl BucketTable {
         let twin = (0..2 * GROUP).map(|step| window.at(step)).any(|other| {
             other != index && matches!(self.lines[other].look(id), Seen::Mine | Seen::MineReserved)
         });
-        let counter = if was_empty { &self.occupied } else { &self.evictions };
+        let counter = if was_empty { &self.counts.occupied } else { &self.counts.evictions };
         counter.fetch_add(1, Ordering::Relaxed);
         if twin {
             line.abandon(reserved);
             return Inserted::Again;
         }
-        self.inserts.fetch_add(1, Ordering::Relaxed);
+        self.counts.inserts.fetch_add(1, Ordering::Relaxed);
         line.publish(reserved, 0);
         Inserted::Done
     }
@@ -575,12 +624,12 @@ impl BucketTable {
         line.change_slot(id, slot, limits.slot(), |tat| {
             slots
                 .get(usize::from(slot))
-                .map_or(0, |old| base + policy::convert_level(policy::level_at(tat, old, now), old, limits))
+                .map_or(0, |old| base + limits::convert_level(limits::level_at(tat, old, now), old, limits))
         });
     }
 
     fn decide_without_bucket(&self, limits: &Limits, cost: u64) -> Charge {
-        self.full.fetch_add(1, Ordering::Relaxed);
+        self.counts.full.fetch_add(1, Ordering::Relaxed);
         let allowed = self.on_full == OnTableFull::Allow || cost == 0;
         let wait = if allowed { 0 } else { limits.clock().ticks(cost) };
         Charge { allowed, level: 0, wait, table_full: true }
