@@ -23,19 +23,22 @@ fn read(path: &str) -> String {
     fs::read_to_string(shipped(path)).unwrap()
 }
 
-/// A server that has something of everything: a peer, a state directory, a watched key.
-fn series_of_a_server() -> BTreeSet<String> {
+/// The metrics of a server that has something of everything: a peer, a state directory, a watched key.
+fn page_of_a_server() -> String {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("cluster.secret"), "5a".repeat(32)).unwrap();
     // Nobody is given a port from here by the kernel; another test that has it can only be one of these.
     let port = 14_000 + std::process::id() % 2_000;
     let config = "[server]\nthreads = 1\n[table]\ncapacity = 1000\n[state]\ndirectory = \"state\"\n\
-        [node]\nid = 1\nregion = \"eu\"\n[cluster]\nsecret_file = \"cluster.secret\"\nlisten = \"127.0.0.1:PORT\"\n\
-        [[peer]]\nid = 2\naddress = \"127.0.0.1:9\"\n\
+        [node]\nid = 1\nregion = \"eu\"\n[cluster]\nsecret_file = \"cluster.secret\"\n\
+        listen = \"127.0.0.1:PORT\"\n[[peer]]\nid = 2\naddress = \"127.0.0.1:9\"\nregion = \"us\"\n\
         [metrics]\nwatch = [{ policy = \"api\", key = \"a\" }]\n\
         [[policy]]\nname = \"api\"\nrate = \"1/s\"\n";
     let program = Program::start_in(directory, &config.replace("PORT", &port.to_string()));
-    let page = program.until("/metrics", |page| !page.is_empty());
+    program.until("/metrics", |page| !page.is_empty())
+}
+
+fn series_in(page: &str) -> BTreeSet<String> {
     page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).flat_map(names_of_family).collect()
 }
 
@@ -72,7 +75,8 @@ fn succeeds(program: &str, arguments: &[&str], directory: &Path) {
 
 #[test]
 fn alerts_and_dashboard_name_only_series_that_there_are() {
-    let there = series_of_a_server();
+    let page = page_of_a_server();
+    let there = series_in(&page);
     assert!(there.contains("openclaw_peer_present") && there.contains("openclaw_snapshots_total"));
     for file in [
         "deploy/prometheus/rules.yml",
@@ -85,6 +89,8 @@ fn alerts_and_dashboard_name_only_series_that_there_are() {
             named.iter().filter(|name| !name.starts_with(OF_THE_AGENT) && !there.contains(*name)).collect();
         assert!(missing.is_empty(), "{file} names series that no server has: {missing:?}");
     }
+    // What `inhibit_rules` of deploy/alertmanager compare.
+    assert!(page.contains("openclaw_peer_present{peer=\"2\",peer_region=\"us\"} "), "{page}");
 }
 
 #[test]
