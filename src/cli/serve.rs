@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::foundation::{Foundation, FoundationError, own_parts};
 use super::supervision::{self, Supervision};
-use super::{agent, describe, log, output};
+use super::{WRONG_CONFIGURATION, agent, describe, log, output};
 use crate::admin::{AdminServer, Desk, DeskParts, ReloadRequest, Reloaded};
 use crate::agent::engine::Agent;
 use crate::api::{CoreService, Health, Reason, ServiceParts};
@@ -34,8 +34,6 @@ use crate::time::{Clock as _, SystemClock};
 
 /// Connections that the kernel keeps until they are accepted; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// The exit code for settings that cannot be served, after `sysexits.h`: to try again does not help.
-const WRONG_CONFIGURATION: u8 = 78;
 /// What the agent has under way when the server stops has so long to end.
 const AGENT_PATIENCE: Duration = Duration::from_secs(3);
 /// Signals that wait to be acted on; more of the same say nothing new.

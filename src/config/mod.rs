@@ -191,17 +191,37 @@ impl fmt::Debug for HashSecret {
 /// Everything that is wrong in any of the sources.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
     let mut findings = Findings::default();
-    if is_nameless(sources, &mut findings) {
-        return Err(findings.into_problems());
-    }
-    let Some(mut root) = read_document(sources.file.as_deref(), &mut findings) else {
-        return Err(findings.into_problems());
-    };
-    overrides::check_names(&sources.environment, &mut findings);
-    overrides::apply_environment(&mut root, &sources.environment, &mut findings);
-    overrides::apply_sets(&mut root, &sources.sets, &mut findings);
+    let Some(root) = read_tree(sources, &mut findings) else { return Err(findings.into_problems()) };
     let config = read_config(&root, sources, &mut findings);
     if findings.is_empty() { Ok(config) } else { Err(findings.into_problems()) }
+}
+
+/// Where a server with these sources listens for people on the host; `None` when it does not. A mistake outside of
+/// `[state]` and `[admin]` does not matter, nor a secret that only the server may read: a server that runs is
+/// steered also while its file is being changed.
+///
+/// # Errors
+/// What keeps the path from being known.
+pub fn admin_socket(sources: &Sources) -> Result<Option<PathBuf>, Problems> {
+    let mut findings = Findings::default();
+    let Some(root) = read_tree(sources, &mut findings) else { return Err(findings.into_problems()) };
+    let mut root = Section::of("the configuration", &root, &mut findings);
+    let state = state::read_state(&mut root, &sources.environment, &mut findings);
+    let around = admin::Around { listen: &[], state: state.as_ref(), environment: &sources.environment };
+    let admin = admin::read_admin(&mut root, &around, &mut findings);
+    if findings.is_empty() { Ok(admin.socket) } else { Err(findings.into_problems()) }
+}
+
+/// All sources laid over one another; `None` when the file cannot be read.
+fn read_tree(sources: &Sources, findings: &mut Findings) -> Option<Value> {
+    if is_nameless(sources, findings) {
+        return None;
+    }
+    let mut root = read_document(sources.file.as_deref(), findings)?;
+    overrides::check_names(&sources.environment, findings);
+    overrides::apply_environment(&mut root, &sources.environment, findings);
+    overrides::apply_sets(&mut root, &sources.sets, findings);
+    Some(root)
 }
 
 /// Whether the file was to be named and was not; reports it.
