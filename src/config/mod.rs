@@ -20,6 +20,7 @@ mod units;
 mod value;
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -267,7 +268,7 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let message = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
 }
@@ -393,6 +394,18 @@ fn read_hash_secret(
     read_secret_file(file?, "a secret", help, findings).map(HashSecret)
 }
 
+/// What to do about a secret that cannot be read. One that is there has to stay: another would part this node from the
+/// others.
+fn help_for_unreadable(kind: ErrorKind, path: &str, when_missing: &str) -> String {
+    if kind != ErrorKind::PermissionDenied {
+        return when_missing.to_owned();
+    }
+    format!(
+        "let the user of the server read it, and nobody else: chgrp openclaw-rating {path} && chmod 640 \
+         {path}; or have systemd hand it over (LoadCredential=)"
+    )
+}
+
 /// The bytes that a secret file holds as hexadecimal digits, and nothing else; `what` it should hold.
 fn read_secret_file<const N: usize>(
     file: Text<'_>,
@@ -404,6 +417,7 @@ fn read_secret_file<const N: usize>(
     let digits = match read_bounded(Path::new(path)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
+            let help = help_for_unreadable(error.kind(), path, help);
             findings.wrong(place, format!("cannot read the secret file {path}: {error}"), help);
             return None;
         }
@@ -421,4 +435,20 @@ fn read_secret_file<const N: usize>(
         findings.wrong(place, what, help);
     }
     secret
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_replace_a_secret_that_is_there() {
+        let help = |kind| help_for_unreadable(kind, "/etc/c.secret", "make one with keygen");
+        assert_eq!(help(ErrorKind::NotFound), "make one with keygen");
+        let denied = help(ErrorKind::PermissionDenied);
+        assert!(
+            denied.contains("chgrp openclaw-rating /etc/c.secret") && !denied.contains("make one"),
+            "{denied}"
+        );
+    }
 }
