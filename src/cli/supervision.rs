@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::api::Health;
+use crate::api::{Health, Reason};
 use crate::config::ShutdownConfig;
 use crate::data_plane::{DataPlane, ListenAddr};
 use crate::metrics::core::CoreMetrics;
@@ -82,6 +82,15 @@ impl Supervision {
     pub(super) fn stopping(&self, shutdown: ShutdownConfig) {
         let longest = shutdown.lame_duck + shutdown.deadline + LAST_SNAPSHOT;
         let status = format!("stopping: lame duck for {:?}", shutdown.lame_duck);
+        self.manager.tell(&Message::default().stopping().wait_for(longest).status(&status));
+    }
+
+    /// A data thread has ended, and the server stops for that. Nobody feeds the watchdog from now on: a service
+    /// manager that is not told would cut off the last snapshot.
+    pub(super) fn thread_ended(&self, shutdown: ShutdownConfig) {
+        self.health.set(Reason::DeadCore, true);
+        let longest = shutdown.deadline + LAST_SNAPSHOT;
+        let status = format!("stopping: {}", Reason::DeadCore.label());
         self.manager.tell(&Message::default().stopping().wait_for(longest).status(&status));
     }
 
@@ -189,7 +198,8 @@ fn stored_name(address: &ListenAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Reason, Warning};
+    use crate::api::Warning;
+    use std::os::unix::net::UnixDatagram;
 
     fn supervision() -> Supervision {
         let mut supervision = Supervision::new(ServiceManager::default(), Arc::new(Health::default()));
@@ -209,6 +219,27 @@ mod tests {
         let end =
             "; warning: a peer cannot be heard, the last reload was refused, the old policies are in force";
         assert!(status.ends_with(end), "{status}");
+    }
+
+    #[test]
+    fn a_thread_that_ends_is_in_health_and_the_service_manager_waits_for_the_last_snapshot() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        let environment = |name: &str| (name == "NOTIFY_SOCKET").then(|| path.to_str().unwrap().to_owned());
+        let manager = ServiceManager::of_environment(environment);
+        let supervision = Supervision::new(manager, Arc::new(Health::default()));
+        let second = Duration::from_secs(1);
+        supervision.thread_ended(ShutdownConfig { lame_duck: 99 * second, deadline: 10 * second });
+        let reasons: Vec<Reason> = supervision.health.reasons().collect();
+        assert_eq!(reasons, [Reason::DeadCore]);
+        let mut bytes = [0; 512];
+        let length = heard.recv(&mut bytes).unwrap();
+        let said = std::str::from_utf8(&bytes[..length]).unwrap();
+        for line in ["STOPPING=1", "EXTEND_TIMEOUT_USEC=70000000", "STATUS=stopping: a data thread has ended"]
+        {
+            assert!(said.lines().any(|said| said == line), "{said}");
+        }
     }
 
     #[test]
