@@ -22,6 +22,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// What the last snapshot may take, after the deadline of open requests.
 const LAST_SNAPSHOT: Duration = Duration::from_secs(60);
+/// Descriptors that are kept beside the sockets.
+const KEPT_TABLES: usize = 1;
 
 /// Speaks with the service manager, if there is one.
 #[derive(Debug)]
@@ -153,7 +155,10 @@ impl Supervision {
         if !self.manager.is_there() {
             return;
         }
-        let mut all = true;
+        let needed = data_plane.sockets().count() + KEPT_TABLES;
+        let beyond = beyond_store(needed, self.manager.store());
+        beyond.iter().for_each(|warning| warn!("{warning}"));
+        let mut all = beyond.is_none();
         for (address, socket) in data_plane.sockets() {
             match handed.get_mut(address) {
                 Some(left) if *left > 0 => *left -= 1,
@@ -173,6 +178,17 @@ pub(super) fn count(sockets: &[(ListenAddr, OwnedFd)]) -> HashMap<ListenAddr, us
         *counts.entry(address.clone()).or_default() += 1;
     }
     counts
+}
+
+/// Said when the service manager drops some of what it is given to keep.
+fn beyond_store(needed: usize, store: usize) -> Option<String> {
+    (needed > store).then(|| {
+        format!(
+            "a restart loses the connections that wait in some listening sockets: {needed} descriptors are \
+             to be kept, one a thread and address of [server] and the table, and FileDescriptorStoreMax= is \
+             {store}; raise it in the unit"
+        )
+    })
 }
 
 fn usable(listener: &HandedListener, listen: &[ListenAddr]) -> Result<(), &'static str> {
@@ -266,6 +282,13 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert_eq!(usable(&handed(&address), &listen), Ok(()));
         assert!(usable(&handed(&address), &[]).unwrap_err().contains("does not name it"));
+    }
+
+    #[test]
+    fn more_sockets_than_are_kept_are_warned_of() {
+        assert_eq!(beyond_store(1024, 1024), None);
+        let warning = beyond_store(1025, 1024).unwrap();
+        assert!(warning.contains("1025 descriptors") && warning.contains("FileDescriptorStoreMax= is 1024"));
     }
 
     #[test]
