@@ -5,6 +5,7 @@ mod program;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -187,4 +188,32 @@ fn the_host_check_runs_and_the_kernel_knows_every_parameter() {
         let path = Path::new("/proc/sys").join(name.trim().replace('.', "/"));
         assert!(path.exists(), "{name} is no parameter of this kernel");
     }
+}
+
+/// Runs the example of a command that moves traffic, under the mask of the unit.
+fn move_traffic(file: &Path, action: &str, (expected, wanted): (&str, &str)) -> Output {
+    Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" \"$@\""])
+        .arg(shipped("docs/examples/move-traffic.sh"))
+        .args([file.as_os_str(), "192.0.2.53".as_ref()])
+        .envs([("OPENCLAW_ACTION", action), ("OPENCLAW_NAME", "www.example.com"), ("OPENCLAW_TYPE", "A")])
+        .envs([("OPENCLAW_EXPECTED", expected), ("OPENCLAW_WANTED", wanted)])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_example_command_compares_before_it_writes_and_the_name_server_can_read_what_it_wrote() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("hosts");
+    fs::write(&file, "192.0.2.1 www.example.com\n192.0.2.9 other.example.com\n").unwrap();
+    let read = || String::from_utf8(move_traffic(&file, "read", ("", "")).stdout).unwrap();
+    assert_eq!(read(), "192.0.2.1\n");
+    let change = ("192.0.2.1", "198.51.100.1");
+    assert_eq!(move_traffic(&file, "write", change).status.code(), Some(0));
+    assert_eq!(read(), "198.51.100.1\n");
+    let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o644, "{mode:o}");
+    assert_eq!(move_traffic(&file, "write", change).status.code(), Some(3));
+    assert!(fs::read_to_string(&file).unwrap().contains("192.0.2.9 other.example.com"));
 }
