@@ -292,8 +292,8 @@ fn two_nodes_tell_the_same_counters_and_what_one_has_not_told() {
     let port = 30_000 + (std::process::id() % 1000) as u16 * 2;
     let config = |id: u16| {
         format!(
-            "{ALONE}[node]\nid = {id}\nregion = \"r{id}\"\n[cluster]\nsecret_file = \"{}\"\nlisten = \"127.0.0.1:{}\"\n\
-             [[peer]]\nid = {}\naddress = \"127.0.0.1:{}\"\n",
+            "{ALONE}[node]\nid = {id}\nregion = \"r{id}\"\n[cluster]\nsecret_file = \"{}\"\n\
+             listen = \"127.0.0.1:{}\"\n[[peer]]\nid = {}\naddress = \"127.0.0.1:{}\"\n",
             secret.display(),
             port + id,
             3 - id,

@@ -18,8 +18,8 @@ const SYSTEMD_VARIABLE: &str = "RUNTIME_DIRECTORY";
 const SOCKET_NAME: &str = "admin.sock";
 /// PagerDuty signs by each secret of a rotation.
 const MAX_PAGERDUTY_SECRETS: usize = 8;
-const TOKEN_HELP: &str = "write token_file = \"/etc/openclaw-rating/admin.token\", and a token into that file: \
-    openssl rand -hex 32 > /etc/openclaw-rating/admin.token";
+const TOKEN_HELP: &str = "write token_file = \"/etc/openclaw-rating/admin.token\", and a token into that \
+    file: openssl rand -hex 32 > /etc/openclaw-rating/admin.token";
 
 /// The admin listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,7 +131,8 @@ fn read_listen(
     let Text { text, place } = section.text("listen", "127.0.0.1:9090", findings)?;
     let address = text.parse::<SocketAddr>().ok();
     if address.is_none() {
-        let help = "write an IP address and a port, \"127.0.0.1:9090\" or \"[::1]:9090\"; host names are not looked up";
+        let help = "write an IP address and a port, \"127.0.0.1:9090\" or \"[::1]:9090\"; host names are not \
+            looked up";
         findings.wrong(place, format!("{text:?} is not an address for the admin listener"), help);
     }
     if let Some(address) = address

@@ -248,7 +248,8 @@ fn read_document(file: Option<&Path>, findings: &mut Findings) -> Option<Value> 
         .map_err(|error| {
             findings.outside(
                 format!("cannot read the configuration file {}: {error}", path.display()),
-                "name a file that is there with --config or OPENCLAW_RATING_CONFIG, or neither for the built-in defaults",
+                "name a file that is there with --config or OPENCLAW_RATING_CONFIG, or neither for the \
+                 built-in defaults",
             );
         })
         .ok()?;
