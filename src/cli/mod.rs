@@ -1,4 +1,5 @@
-//! The command line: one file a subcommand.
+//! The command line, and the server that `serve` puts together (`foundation`, `kept_tables`, `replication`,
+//! `supervision`, `agent`).
 
 mod agent;
 mod audit;
