@@ -11,23 +11,29 @@ use socket2::{Domain, SockAddr, Socket, Type};
 /// Most bytes of a Unix socket's path: `sockaddr_un` has 108 for it and its terminating zero.
 pub(crate) const MAX_SOCKET_PATH_BYTES: usize = 107;
 
-/// The kernel takes a ring apart after its process has ended, and lets go of the ring's sockets only then.
-const LET_GO: Duration = Duration::from_secs(2);
+/// How long an address that cannot be had is tried again. The kernel takes a ring apart after its process has
+/// ended, and lets go of the ring's sockets only then. An IPv6 address that was just given to an interface is not to
+/// be had either until the kernel has found that no other host has it, which takes about a second.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Binds, and while the address is in use tries again for a bounded time.
+/// Binds, and while the address is in use or not there tries again for a bounded time.
 ///
 /// # Errors
 /// When the address cannot be had.
 pub(crate) fn patiently<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let until = Instant::now() + LET_GO;
+    let until = Instant::now() + PATIENCE;
     loop {
         match bind() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
-                std::thread::sleep(LET_GO / 100);
+            Err(error) if may_pass(error.kind()) && Instant::now() < until => {
+                std::thread::sleep(PATIENCE / 100);
             }
             bound => return bound,
         }
     }
+}
+
+const fn may_pass(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
 }
 
 /// Removes a Unix socket that a dead process left.
@@ -123,5 +129,17 @@ mod tests {
         assert!(had.is_ok() && tries == 3);
         let refused = patiently(|| UdpSocket::bind(address)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn an_address_that_comes_up_soon_is_waited_for() {
+        let mut tries = 0;
+        let had = patiently(|| {
+            tries += 1;
+            if tries < 3 { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(()) }
+        });
+        assert!(had.is_ok() && tries == 3);
+        let refused = patiently(|| Err::<(), _>(io::ErrorKind::PermissionDenied.into())).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
     }
 }

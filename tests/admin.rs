@@ -156,6 +156,20 @@ fn a_drained_server_goes_on_answering_until_it_is_told_otherwise_or_started_agai
 }
 
 #[test]
+fn a_command_for_a_server_that_it_cannot_find_asks_no_other_and_one_with_a_broken_policy_is_found() {
+    let program = Program::start(ALONE);
+    let lost = run(program.directory(), &["drain", "--config", "stagng.toml"]);
+    let said = text(&lost.stderr);
+    assert!(lost.status.code() == Some(78) && lost.stdout.is_empty(), "{lost:?}");
+    assert!(said.contains("stagng.toml") && said.contains("no server was asked"), "{said}");
+    assert!(program.get("/health").starts_with("HTTP/1.1 200"));
+    let broken = ALONE.replace("1/day", "often");
+    std::fs::write(program.directory().join("openclaw-rating.toml"), broken).unwrap();
+    assert!(run(program.directory(), &["drain"]).status.success());
+    assert!(program.get("/health").starts_with("HTTP/1.1 503"));
+}
+
+#[test]
 fn a_reload_by_order_does_what_sighup_does_and_says_every_problem() {
     let program = Program::start(ALONE);
     let write = |config: &str| {
@@ -278,8 +292,8 @@ fn two_nodes_tell_the_same_counters_and_what_one_has_not_told() {
     let port = 30_000 + (std::process::id() % 1000) as u16 * 2;
     let config = |id: u16| {
         format!(
-            "{ALONE}[node]\nid = {id}\nregion = \"r{id}\"\n[cluster]\nsecret_file = \"{}\"\nlisten = \"127.0.0.1:{}\"\n\
-             [[peer]]\nid = {}\naddress = \"127.0.0.1:{}\"\n",
+            "{ALONE}[node]\nid = {id}\nregion = \"r{id}\"\n[cluster]\nsecret_file = \"{}\"\n\
+             listen = \"127.0.0.1:{}\"\n[[peer]]\nid = {}\naddress = \"127.0.0.1:{}\"\n",
             secret.display(),
             port + id,
             3 - id,

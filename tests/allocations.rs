@@ -110,7 +110,8 @@ fn mixed_load(plane: &DataPlane, rounds: usize) {
         requests +=
             &format!("POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{batch}", batch.len());
         requests += &format!(
-            "POST /v1/check HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{batch}\r\n0\r\n\r\n",
+            "POST /v1/check HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{batch}\r\n\
+             0\r\n\r\n",
             batch.len()
         );
         requests += "GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";

@@ -290,8 +290,8 @@ fn each_mistake_is_reported_at_its_place_with_a_remedy() {
 
 #[test]
 fn all_problems_are_reported_in_the_order_of_the_text() {
-    let text = "[server]\nthread = 2\npin = 1\n[[policy]]\nname = \"a\"\nrate = \"x\"\nburst = 0\n[tabel]\nx = 1\n\
-                [log]\nlevel = = 5\n";
+    let text = "[server]\nthread = 2\npin = 1\n[[policy]]\nname = \"a\"\nrate = \"x\"\nburst = 0\n\
+        [tabel]\nx = 1\n[log]\nlevel = = 5\n";
     let report = problems(text);
     let lines: Vec<_> = report.iter().map(|problem| problem.line_and_column().unwrap().0).collect();
     assert_eq!(lines, [2, 3, 6, 7, 8, 11], "{report}");

@@ -139,7 +139,8 @@ fn what_must_hold_between_the_parts_is_checked() {
             vec![
                 (
                     "provider = \"exec\"\ncommand = [\"/bin/true\"]",
-                    "provider = \"cloudflare_lb\"\ntoken_file = \"/t\"\nzone_id = \"z\"\naccount_id = \"a\"\nload_balancer_id = \"l\"",
+                    "provider = \"cloudflare_lb\"\ntoken_file = \"/t\"\nzone_id = \"z\"\naccount_id = \"a\"\n\
+                     load_balancer_id = \"l\"",
                 ),
                 ("name = \"us\"\n", "name = \"us\"\nweight = 3\n"),
             ],
@@ -154,7 +155,8 @@ fn what_must_hold_between_the_parts_is_checked() {
         (
             vec![(
                 "provider = \"exec\"\ncommand = [\"/bin/true\"]",
-                "provider = \"route53\"\nzone_id = \"Z1\"\naccess_key_id = \"A\"\nsecret_access_key_file = \"/s\"\nset_identifiers = [\"eu\"]",
+                "provider = \"route53\"\nzone_id = \"Z1\"\naccess_key_id = \"A\"\n\
+                 secret_access_key_file = \"/s\"\nset_identifiers = [\"eu\"]",
             )],
             "",
             vec!["1 set identifiers stand for 2 regions"],
@@ -206,7 +208,8 @@ fn each_service_says_what_it_lacks() {
         ("[agent.summary]\napi = \"https://a/v1\"\n", "[agent.summary] has no `model`"),
         ("[agent.scale]\nreplicas = 3\n", "[agent.scale] has no `provider`"),
         (
-            "[agent.scale]\nprovider = \"kubernetes\"\nreplicas = 3\nceiling = 2\nnamespace = \"a\"\nname = \"b\"\n",
+            "[agent.scale]\nprovider = \"kubernetes\"\nreplicas = 3\nceiling = 2\nnamespace = \"a\"\n\
+             name = \"b\"\n",
             "ceiling 2 is below the 3",
         ),
         (
@@ -238,7 +241,8 @@ fn each_service_says_what_it_lacks() {
 
 #[test]
 fn peers_must_say_where_they_are() {
-    let cluster = "[cluster]\nsecret_file = \"DIR/secret\"\nlisten = \"127.0.0.1:7946\"\n[[peer]]\nid = 2\naddress = \"127.0.0.1:7947\"\n";
+    let cluster = "[cluster]\nsecret_file = \"DIR/secret\"\nlisten = \"127.0.0.1:7946\"\n[[peer]]\nid = 2\n\
+        address = \"127.0.0.1:7947\"\n";
     let id = ("[node]", "[node]\nid = 1");
     assert!(refusal(&[id], cluster).contains("the region of the peer \"node-2\" is not known"));
     let elsewhere = format!("{cluster}region = \"asia\"\n");

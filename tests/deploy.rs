@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -23,19 +24,22 @@ fn read(path: &str) -> String {
     fs::read_to_string(shipped(path)).unwrap()
 }
 
-/// A server that has something of everything: a peer, a state directory, a watched key.
-fn series_of_a_server() -> BTreeSet<String> {
+/// The metrics of a server that has something of everything: a peer, a state directory, a watched key.
+fn page_of_a_server() -> String {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("cluster.secret"), "5a".repeat(32)).unwrap();
     // Nobody is given a port from here by the kernel; another test that has it can only be one of these.
     let port = 14_000 + std::process::id() % 2_000;
     let config = "[server]\nthreads = 1\n[table]\ncapacity = 1000\n[state]\ndirectory = \"state\"\n\
-        [node]\nid = 1\nregion = \"eu\"\n[cluster]\nsecret_file = \"cluster.secret\"\nlisten = \"127.0.0.1:PORT\"\n\
-        [[peer]]\nid = 2\naddress = \"127.0.0.1:9\"\n\
+        [node]\nid = 1\nregion = \"eu\"\n[cluster]\nsecret_file = \"cluster.secret\"\n\
+        listen = \"127.0.0.1:PORT\"\n[[peer]]\nid = 2\naddress = \"127.0.0.1:9\"\nregion = \"us\"\n\
         [metrics]\nwatch = [{ policy = \"api\", key = \"a\" }]\n\
         [[policy]]\nname = \"api\"\nrate = \"1/s\"\n";
     let program = Program::start_in(directory, &config.replace("PORT", &port.to_string()));
-    let page = program.until("/metrics", |page| !page.is_empty());
+    program.until("/metrics", |page| !page.is_empty())
+}
+
+fn series_in(page: &str) -> BTreeSet<String> {
     page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).flat_map(names_of_family).collect()
 }
 
@@ -72,7 +76,8 @@ fn succeeds(program: &str, arguments: &[&str], directory: &Path) {
 
 #[test]
 fn alerts_and_dashboard_name_only_series_that_there_are() {
-    let there = series_of_a_server();
+    let page = page_of_a_server();
+    let there = series_in(&page);
     assert!(there.contains("openclaw_peer_present") && there.contains("openclaw_snapshots_total"));
     for file in [
         "deploy/prometheus/rules.yml",
@@ -85,6 +90,8 @@ fn alerts_and_dashboard_name_only_series_that_there_are() {
             named.iter().filter(|name| !name.starts_with(OF_THE_AGENT) && !there.contains(*name)).collect();
         assert!(missing.is_empty(), "{file} names series that no server has: {missing:?}");
     }
+    // What `inhibit_rules` of deploy/alertmanager compare.
+    assert!(page.contains("openclaw_peer_present{peer=\"2\",peer_region=\"us\"} "), "{page}");
 }
 
 #[test]
@@ -181,4 +188,32 @@ fn the_host_check_runs_and_the_kernel_knows_every_parameter() {
         let path = Path::new("/proc/sys").join(name.trim().replace('.', "/"));
         assert!(path.exists(), "{name} is no parameter of this kernel");
     }
+}
+
+/// Runs the example of a command that moves traffic, under the mask of the unit.
+fn move_traffic(file: &Path, action: &str, (expected, wanted): (&str, &str)) -> Output {
+    Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" \"$@\""])
+        .arg(shipped("docs/examples/move-traffic.sh"))
+        .args([file.as_os_str(), "192.0.2.53".as_ref()])
+        .envs([("OPENCLAW_ACTION", action), ("OPENCLAW_NAME", "www.example.com"), ("OPENCLAW_TYPE", "A")])
+        .envs([("OPENCLAW_EXPECTED", expected), ("OPENCLAW_WANTED", wanted)])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_example_command_compares_before_it_writes_and_the_name_server_can_read_what_it_wrote() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("hosts");
+    fs::write(&file, "192.0.2.1 www.example.com\n192.0.2.9 other.example.com\n").unwrap();
+    let read = || String::from_utf8(move_traffic(&file, "read", ("", "")).stdout).unwrap();
+    assert_eq!(read(), "192.0.2.1\n");
+    let change = ("192.0.2.1", "198.51.100.1");
+    assert_eq!(move_traffic(&file, "write", change).status.code(), Some(0));
+    assert_eq!(read(), "198.51.100.1\n");
+    let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o644, "{mode:o}");
+    assert_eq!(move_traffic(&file, "write", change).status.code(), Some(3));
+    assert!(fs::read_to_string(&file).unwrap().contains("192.0.2.9 other.example.com"));
 }

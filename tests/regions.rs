@@ -185,7 +185,8 @@ fn try_answer(mut stream: TcpStream) -> Option<String> {
 fn assert_as_one_bucket(counts: &Counts) {
     let Counts { admitted, central, debt, dead } = *counts;
     let told = format!(
-        "{admitted} admitted, {central:.0} by one bucket ({:+.2} %), {debt:.0} to be repaid, a node dead for {dead:?}",
+        "{admitted} admitted, {central:.0} by one bucket ({:+.2} %), {debt:.0} to be repaid, a node dead for \
+         {dead:?}",
         (admitted / central - 1.0) * 100.0
     );
     println!("{told}");

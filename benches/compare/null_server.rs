@@ -15,7 +15,8 @@ use openclaw_rating::time::{MonotonicNs, SystemClock};
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
     Content-Type: application/json\r\nCache-Control: no-store\r\nContent-Length: 114\r\n\
     RateLimit-Policy: \"default\";q=10000000;w=1\r\nRateLimit: \"default\";r=9999999;t=1\r\n\r\n\
-    {\"allowed\":true,\"policy\":\"default\",\"limit\":1000000000,\"remaining\":999999999,\"reset_ms\":1,\"retry_after_ms\":0000000}";
+    {\"allowed\":true,\"policy\":\"default\",\"limit\":1000000000,\"remaining\":999999999,\"reset_ms\":1,\
+    \"retry_after_ms\":0000000}";
 
 /// Answers every request alike.
 struct Null;

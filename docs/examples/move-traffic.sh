@@ -1,9 +1,12 @@
 #!/bin/sh
-# A command for [agent.traffic] provider = "exec". The record is lines "ADDRESS NAME" of a file from which a name
-# server answers (dnsmasq --addn-hosts, the `hosts` plugin of CoreDNS):
+# A command for [agent.traffic] provider = "exec". The record is lines "ADDRESS NAME" of a file from which CoreDNS
+# answers (its `hosts` plugin, which looks for changes every 5 s). The directory is one that this command may write to
+# and the name server may read: systemd/openclaw-rating.service.d/move-traffic.conf.example makes it so.
 #
-#   command = ["/usr/local/bin/move-traffic.sh", "/var/lib/openclaw-rating/hosts", "192.0.2.53"]
+#   command = ["/usr/local/bin/move-traffic.sh", "/var/lib/openclaw-hosts/hosts", "192.0.2.53"]
 set -eu
+# The unit's own mask hides what is written from everybody else.
+umask 022
 file=$1 server=$2
 
 # What the record holds now, one value a line.

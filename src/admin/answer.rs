@@ -102,7 +102,8 @@ pub enum Refusal {
     BadLast(usize),
     /// The agent does not turn.
     #[error(
-        "the agent did not answer within {0} s, so nobody knows whether it took this; ask `failover status`, and see the server's log"
+        "the agent did not answer within {0} s, so nobody knows whether it took this; ask `failover status`, \
+         and see the server's log"
     )]
     AgentSilent(u64),
     /// The agent says no.
@@ -207,7 +208,8 @@ fn render_refusal(refusal: &Refusal, status: Status) -> Vec<u8> {
 fn whole(status: Status, kind: &str, more: &str, body: &str) -> Vec<u8> {
     let (line, length) = (status.line(), body.len() + 1);
     format!(
-        "HTTP/1.1 {line}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{COMMON_HEADERS}{more}Connection: close\r\n\r\n{body}\n"
+        "HTTP/1.1 {line}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+         {COMMON_HEADERS}{more}Connection: close\r\n\r\n{body}\n"
     )
     .into_bytes()
 }

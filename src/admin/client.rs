@@ -24,7 +24,9 @@ const MAX_ANSWER_BYTES: u64 = 1 << 20;
 pub enum AskError {
     /// Nobody listens.
     #[error(
-        "no server answers on {path}: {source}. Is it running (systemctl status openclaw-rating), with `[admin] socket` (or `[state] directory`) set as here, and may you use its socket? Name another by --socket PATH"
+        "no server answers on {path}: {source}. Is it running (systemctl status openclaw-rating), with \
+         `[admin] socket` (or `[state] directory`) set as here, and may you use its socket? Name another by \
+         --socket PATH"
     )]
     Unreachable {
         /// The socket.
@@ -34,7 +36,8 @@ pub enum AskError {
     },
     /// No socket can be there.
     #[error(
-        "the path of the admin socket has {0} bytes; the most is {MAX_SOCKET_PATH_BYTES}. Name another by --socket PATH"
+        "the path of the admin socket has {0} bytes; the most is {MAX_SOCKET_PATH_BYTES}. Name another by \
+         --socket PATH"
     )]
     PathLength(usize),
     /// No bucket can have that key.
@@ -149,7 +152,8 @@ fn exchange(mut stream: UnixStream, method: &str, target: &str, body: &str) -> i
     let length = body.len();
     write!(
         stream,
-        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
     )?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;

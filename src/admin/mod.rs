@@ -3,8 +3,8 @@
 //! On a Unix socket who may ask is a matter of file permissions; on TCP it takes a token (`gate`).
 //! `route`, `order`, `throttle` and `page` are pure; `listener`, `server` and `exchange` carry questions, few at a
 //! time and each within a time; the [`Desk`] has them answered: by the table (`inspector`), from the
-//! journal (`audit`), by the main thread, or by the agent, over its channel (`order`, `webhooks`). [`client`] is the other end, for the
-//! command line.
+//! journal (`audit`), by the main thread, or by the agent, over its channel (`order`, `webhooks`). [`client`] is the
+//! other end, for the command line.
 
 mod answer;
 pub mod audit;

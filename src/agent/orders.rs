@@ -139,7 +139,8 @@ pub enum OrderAnswer {
 pub enum OrderRefused {
     /// There is nothing that this could apply to.
     #[error(
-        "there is no incident to {order}; `failover status` shows what the agent watches, `failover start` begins one"
+        "there is no incident to {order}; `failover status` shows what the agent watches, `failover start` \
+         begins one"
     )]
     NoIncident {
         /// The order, as [`Order::name`].

@@ -22,7 +22,8 @@ pub(super) enum Problem {
     #[error("a cost of {cost} is above the burst of {burst} and could never be allowed")]
     CostAboveBurst { cost: u64, burst: u64 },
     #[error(
-        "with the checks of this key before it the cost is {cost}, above the burst of {burst}, and could never be allowed"
+        "with the checks of this key before it the cost is {cost}, above the burst of {burst}, and could \
+         never be allowed"
     )]
     SumAboveBurst { cost: u64, burst: u64 },
     #[error("deny_status must be 401, 403 or 429, given once")]

@@ -181,7 +181,8 @@ impl Renderer {
                 "this server has as many connections as it may; try again, or keep connections open"
             }
             Refusal::PartialRequests => {
-                "this server has as many requests in parts as it may; try again, or send a request in one piece"
+                "this server has as many requests in parts as it may; try again, or send a request in one \
+                 piece"
             }
             Refusal::Metrics => "the metrics page cannot be made now; try again",
         };

@@ -105,8 +105,8 @@ fn findings(checked: &Checked, directory: &Path) -> String {
     let mut text = format!("{}: {lines} in {files} {are} sound\n", directory.display());
     if let Some((path, bytes)) = &checked.unfinished {
         text.push_str(&format!(
-            "{}: the last line is unfinished ({bytes} bytes): it is being written, or a crash tore it; the next \
-             start sets it aside\n",
+            "{}: the last line is unfinished ({bytes} bytes): it is being written, or a crash tore it; the \
+             next start sets it aside\n",
             path.display()
         ));
     }

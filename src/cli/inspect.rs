@@ -19,7 +19,6 @@ pub(super) struct InspectArguments {
 }
 
 pub(super) fn run(arguments: &InspectArguments, sources: &Sources) -> ExitCode {
-    let socket = arguments.server.socket(sources);
-    let answer = client::bucket(&socket, &arguments.policy, arguments.key.as_bytes());
-    arguments.server.show(answer, ToString::to_string)
+    let InspectArguments { policy, key, server } = arguments;
+    server.ask(sources, |socket| client::bucket(socket, policy, key.as_bytes()), ToString::to_string)
 }

@@ -17,8 +17,8 @@ use crate::load::{self, Distribution, Plan, Progress, Settings, Target};
 /// How long a run takes when neither a duration nor a number of requests is given.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 
-const EXIT_CODES: &str = "Exit codes: 0 when every request was answered by 200 or 429; 1 when the server cannot be \
-    reached, nothing was answered, or there were errors; 2 when the options make no sense.";
+const EXIT_CODES: &str = "Exit codes: 0 when every request was answered by 200 or 429; 1 when the server \
+    cannot be reached, nothing was answered, or there were errors; 2 when the options make no sense.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]

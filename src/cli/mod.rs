@@ -1,4 +1,5 @@
-//! The command line: one file a subcommand.
+//! The command line, and the server that `serve` puts together (`foundation`, `kept_tables`, `replication`,
+//! `supervision`, `agent`).
 
 mod agent;
 mod audit;
@@ -24,6 +25,8 @@ use crate::config::Sources;
 
 /// The exit code of a command line that makes no sense, as clap has it.
 const USAGE: u8 = 2;
+/// The exit code for settings that cannot be used, after `sysexits.h`: to try again does not help.
+const WRONG_CONFIGURATION: u8 = 78;
 
 /// A rate-limit server for edge hosts.
 #[derive(Debug, Parser)]

@@ -20,18 +20,16 @@ pub(super) struct ResetArguments {
 }
 
 pub(super) fn drain(server: &ServerArguments, sources: &Sources, on: bool) -> ExitCode {
-    let answer = client::drain(&server.socket(sources), on);
-    server.show(answer, |drained| format!("{}\n", drained.what))
+    server.ask(sources, |socket| client::drain(socket, on), |drained| format!("{}\n", drained.what))
 }
 
 pub(super) fn reload(server: &ServerArguments, sources: &Sources) -> ExitCode {
-    server.show(client::reload(&server.socket(sources)), in_words)
+    server.ask(sources, client::reload, in_words)
 }
 
 pub(super) fn reset(arguments: &ResetArguments, sources: &Sources) -> ExitCode {
-    let socket = arguments.server.socket(sources);
-    let answer = client::reset(&socket, &arguments.policy, arguments.key.as_bytes());
-    arguments.server.show(answer, ToString::to_string)
+    let ResetArguments { policy, key, server } = arguments;
+    server.ask(sources, |socket| client::reset(socket, policy, key.as_bytes()), ToString::to_string)
 }
 
 fn in_words(reloaded: &Reloaded) -> String {

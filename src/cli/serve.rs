@@ -4,13 +4,10 @@ use std::process::ExitCode;
 
 use tracing::error;
 
-use super::{log, output};
+use super::{WRONG_CONFIGURATION, log, output};
 use crate::config::{self, Sources};
 use crate::server;
 use crate::service_manager::Handed;
-
-/// The exit code for settings that cannot be served, after `sysexits.h`: to try again does not help.
-const WRONG_CONFIGURATION: u8 = 78;
 
 pub(super) fn run(sources: &Sources) -> ExitCode {
     // First of all: descriptors that were handed over are nobody's until then.

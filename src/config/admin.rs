@@ -19,8 +19,8 @@ pub(crate) const MIN_TOKEN_BYTES: usize = 16;
 const SOCKET_NAME: &str = "admin.sock";
 /// PagerDuty signs by each secret of a rotation.
 const MAX_PAGERDUTY_SECRETS: usize = 8;
-const TOKEN_HELP: &str = "write token_file = \"/etc/openclaw-rating/admin.token\", and a token into that file: \
-    openssl rand -hex 32 > /etc/openclaw-rating/admin.token";
+const TOKEN_HELP: &str = "write token_file = \"/etc/openclaw-rating/admin.token\", and a token into that \
+    file: openssl rand -hex 32 > /etc/openclaw-rating/admin.token";
 
 /// The admin listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,7 +132,8 @@ fn read_listen(
     let Text { text, place } = section.text("listen", "127.0.0.1:9090", findings)?;
     let address = text.parse::<SocketAddr>().ok();
     if address.is_none() {
-        let help = "write an IP address and a port, \"127.0.0.1:9090\" or \"[::1]:9090\"; host names are not looked up";
+        let help = "write an IP address and a port, \"127.0.0.1:9090\" or \"[::1]:9090\"; host names are not \
+            looked up";
         findings.wrong(place, format!("{text:?} is not an address for the admin listener"), help);
     }
     if let Some(address) = address

@@ -240,7 +240,8 @@ fn read_socket(section: &mut Section<'_>, key: &'static str, findings: &mut Find
     let Text { text, place } = section.text(key, "10.0.0.2:7946", findings)?;
     let address = text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
     if address.is_none() {
-        let help = "write an IP address and a port, \"10.0.0.2:7946\" or \"[fd00::2]:7946\"; host names are not looked up";
+        let help = "write an IP address and a port, \"10.0.0.2:7946\" or \"[fd00::2]:7946\"; host names are \
+            not looked up";
         findings.wrong(place, format!("{text:?} is not an address for datagrams"), help);
     }
     address

@@ -20,6 +20,7 @@ mod units;
 mod value;
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -192,17 +193,37 @@ impl fmt::Debug for HashSecret {
 /// Everything that is wrong in any of the sources.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
     let mut findings = Findings::default();
-    if is_nameless(sources, &mut findings) {
-        return Err(findings.into_problems());
-    }
-    let Some(mut root) = read_document(sources.file.as_deref(), &mut findings) else {
-        return Err(findings.into_problems());
-    };
-    overrides::check_names(&sources.environment, &mut findings);
-    overrides::apply_environment(&mut root, &sources.environment, &mut findings);
-    overrides::apply_sets(&mut root, &sources.sets, &mut findings);
+    let Some(root) = read_tree(sources, &mut findings) else { return Err(findings.into_problems()) };
     let config = read_config(&root, sources, &mut findings);
     if findings.is_empty() { Ok(config) } else { Err(findings.into_problems()) }
+}
+
+/// Where a server with these sources listens for people on the host; `None` when it does not. A mistake outside of
+/// `[state]` and `[admin]` does not matter, nor a secret that only the server may read: a server that runs is
+/// steered also while its file is being changed.
+///
+/// # Errors
+/// What keeps the path from being known.
+pub fn admin_socket(sources: &Sources) -> Result<Option<PathBuf>, Problems> {
+    let mut findings = Findings::default();
+    let Some(root) = read_tree(sources, &mut findings) else { return Err(findings.into_problems()) };
+    let mut root = Section::of("the configuration", &root, &mut findings);
+    let state = state::read_state(&mut root, &sources.environment, &mut findings);
+    let around = admin::Around { listen: &[], state: state.as_ref(), environment: &sources.environment };
+    let admin = admin::read_admin(&mut root, &around, &mut findings);
+    if findings.is_empty() { Ok(admin.socket) } else { Err(findings.into_problems()) }
+}
+
+/// All sources laid over one another; `None` when the file cannot be read.
+fn read_tree(sources: &Sources, findings: &mut Findings) -> Option<Value> {
+    if is_nameless(sources, findings) {
+        return None;
+    }
+    let mut root = read_document(sources.file.as_deref(), findings)?;
+    overrides::check_names(&sources.environment, findings);
+    overrides::apply_environment(&mut root, &sources.environment, findings);
+    overrides::apply_sets(&mut root, &sources.sets, findings);
+    Some(root)
 }
 
 /// Whether the file was to be named and was not; reports it.
@@ -228,7 +249,8 @@ fn read_document(file: Option<&Path>, findings: &mut Findings) -> Option<Value> 
         .map_err(|error| {
             findings.outside(
                 format!("cannot read the configuration file {}: {error}", path.display()),
-                "name a file that is there with --config or OPENCLAW_RATING_CONFIG, or neither for the built-in defaults",
+                "name a file that is there with --config or OPENCLAW_RATING_CONFIG, or neither for the \
+                 built-in defaults",
             );
         })
         .ok()?;
@@ -248,7 +270,7 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let message = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)
 }
@@ -374,6 +396,18 @@ fn read_hash_secret(
     read_secret_file(file?, "a secret", help, findings).map(HashSecret)
 }
 
+/// What to do about a secret that cannot be read. One that is there has to stay: another would part this node from the
+/// others.
+fn help_for_unreadable(kind: ErrorKind, path: &str, when_missing: &str) -> String {
+    if kind != ErrorKind::PermissionDenied {
+        return when_missing.to_owned();
+    }
+    format!(
+        "let the user of the server read it, and nobody else: chgrp openclaw-rating {path} && chmod 640 \
+         {path}; or have systemd hand it over (LoadCredential=)"
+    )
+}
+
 /// The bytes that a secret file holds as hexadecimal digits, and nothing else; `what` it should hold.
 fn read_secret_file<const N: usize>(
     file: Text<'_>,
@@ -385,6 +419,7 @@ fn read_secret_file<const N: usize>(
     let digits = match read_bounded(Path::new(path)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
+            let help = help_for_unreadable(error.kind(), path, help);
             findings.wrong(place, format!("cannot read the secret file {path}: {error}"), help);
             return None;
         }
@@ -402,4 +437,20 @@ fn read_secret_file<const N: usize>(
         findings.wrong(place, what, help);
     }
     secret
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_replace_a_secret_that_is_there() {
+        let help = |kind| help_for_unreadable(kind, "/etc/c.secret", "make one with keygen");
+        assert_eq!(help(ErrorKind::NotFound), "make one with keygen");
+        let denied = help(ErrorKind::PermissionDenied);
+        assert!(
+            denied.contains("chgrp openclaw-rating /etc/c.secret") && !denied.contains("make one"),
+            "{denied}"
+        );
+    }
 }

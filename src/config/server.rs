@@ -114,11 +114,13 @@ fn read_address(address: Text<'_>, findings: &mut Findings) -> Option<ListenAddr
     if let Some(path) = text.strip_prefix("unix:") {
         return read_unix_path(path, place, findings);
     }
-    text.parse().map(ListenAddr::Tcp).map_err(|_| findings.wrong(
-        place,
-        format!("{text:?} is not an address to listen on"),
-        "write an IP address and a port, \"127.0.0.1:8080\" or \"[::1]:8080\", or \"unix:\" and a path; host names are not looked up",
-    )).ok()
+    let address = text.parse().ok().map(ListenAddr::Tcp);
+    if address.is_none() {
+        let help = "write an IP address and a port, \"127.0.0.1:8080\" or \"[::1]:8080\", or \"unix:\" and a \
+            path; host names are not looked up";
+        findings.wrong(place, format!("{text:?} is not an address to listen on"), help);
+    }
+    address
 }
 
 fn read_unix_path(path: &str, place: Place, findings: &mut Findings) -> Option<ListenAddr> {

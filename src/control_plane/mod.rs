@@ -1,8 +1,9 @@
 //! What must not be on a data thread: one glommio executor on a thread of its own.
 //!
 //! It renders `/metrics` for the data threads, gathers their histograms, walks the table for the fill
-//! ratios, watches that every data thread turns (`watchdog`), and drives the link to other nodes (`replication`), of which it
-//! also tells what people ask (`inspect`). It touches the data plane through atomics and channels only.
+//! ratios, watches that every data thread turns (`watchdog`), and drives the link to other nodes
+//! (`replication`), of which it also tells what people ask (`inspect`). It touches the data plane through
+//! atomics and channels only.
 
 mod gather;
 mod inspect;

@@ -1,13 +1,14 @@
 //! The replication link as metrics. Pure.
 
+use std::collections::BTreeMap;
+
 use crate::link::{ConvergenceLag, PeerStats, Rejections};
 use crate::metrics::Family;
-use crate::replica::ReplicaStats;
+use crate::replica::{NodeId, ReplicaStats};
 
 type Value = fn(&PeerStats) -> f64;
 
-const GAUGES: [(&str, &str, Value); 8] = [
-    ("openclaw_peer_present", "1 while the peer is heard.", |p| f64::from(u8::from(p.present))),
+const GAUGES: [(&str, &str, Value); 7] = [
     ("openclaw_peer_synced", "1 once its full sync has arrived.", |p| f64::from(u8::from(p.synced))),
     ("openclaw_peer_phi", "How suspicious its silence is: phi, without a unit, 0 to 100.", |p| p.phi),
     ("openclaw_peer_rtt_seconds", "Smoothed round-trip time, in seconds.", |p| {
@@ -48,8 +49,12 @@ const COUNTERS: [(&str, &str, Value); 10] = [
     }),
 ];
 
+/// The regions of the peers that have one by the configuration.
+pub(super) type Regions = BTreeMap<NodeId, String>;
+
 pub(super) fn families(
     peers: &[PeerStats],
+    regions: &Regions,
     strangers: &Rejections,
     replica: &ReplicaStats,
     unsent: u64,
@@ -57,13 +62,26 @@ pub(super) fn families(
     let gauges = GAUGES.iter().map(|(name, help, value)| each(Family::gauge(name, help), peers, *value));
     let counters =
         COUNTERS.iter().map(|(name, help, value)| each(Family::counter(name, help), peers, *value));
-    let mut families: Vec<Family> = gauges.chain(counters).collect();
+    let mut families = vec![presence(peers.iter().map(|peer| (peer.node, peer.present)), regions)];
+    families.extend(gauges.chain(counters));
     families.push(rejections(peers, strangers));
     families.push(convergence(peers));
     families.extend(merges(replica));
     let help = "Datagrams that the kernel did not take.";
     families.push(Family::counter("openclaw_unsent_datagrams_total", help).with(&[], unsent as f64));
     families
+}
+
+/// With the peer's region: an alert that a region is down covers those of servers elsewhere that miss its nodes.
+fn presence(peers: impl Iterator<Item = (NodeId, bool)>, regions: &Regions) -> Family {
+    let mut family = Family::gauge("openclaw_peer_present", "1 while the peer is heard.");
+    for (node, present) in peers {
+        let name = node.to_string();
+        let region = regions.get(&node).map(|region| ("peer_region", region.as_str()));
+        let labels: Vec<_> = [("peer", name.as_str())].into_iter().chain(region).collect();
+        family.add(&labels, f64::from(u8::from(present)));
+    }
+    family
 }
 
 fn each(mut family: Family, peers: &[PeerStats], value: Value) -> Family {

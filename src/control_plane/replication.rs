@@ -14,10 +14,11 @@ use glommio::{Task, spawn_local};
 use tracing::{error, info, warn};
 
 use super::inspect::{TellRequest, Told, ToldPeer};
+use super::peer_metrics::{self, Regions};
 use super::socket::{Arrived, Bound, NotSent, PeerSocket, RECEIVE_BYTES};
 use super::train::Train;
 use crate::bucket::policy::PolicySet;
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, PeerConfig};
 use crate::health::{Health, Warning};
 use crate::link::{Link, MAX_DATAGRAM_BYTES, PeerStats};
 use crate::metrics::{Family, PeerVital};
@@ -59,6 +60,7 @@ pub struct ReplicationParts {
     socket: Bound,
     policies: Arc<ArcSwap<PolicySet>>,
     health: Arc<Health>,
+    regions: Regions,
 }
 
 /// How a start went on.
@@ -85,7 +87,9 @@ impl ReplicationParts {
         let address = cluster.listen;
         let socket =
             super::socket::bind(address).map_err(|source| ReplicationError::Listen { address, source })?;
-        Ok(Self { link, replica, socket, policies, health })
+        let region = |peer: &PeerConfig| Some((peer.id, peer.region.clone()?));
+        let regions = cluster.peers.iter().filter_map(region).collect();
+        Ok(Self { link, replica, socket, policies, health, regions })
     }
 
     /// Learns from the peers what is spent, before the first check is answered. Takes at most
@@ -129,6 +133,7 @@ struct Shared {
     /// The set that the replica has.
     known: Arc<PolicySet>,
     health: Arc<Health>,
+    regions: Regions,
     present: Vec<(NodeId, bool)>,
     unsent: u64,
     complained_at: Option<MonotonicNs>,
@@ -144,13 +149,14 @@ pub(super) struct Replication {
 
 impl Replication {
     pub(super) fn start(parts: ReplicationParts, clock: SystemClock) -> Self {
-        let ReplicationParts { link, replica, socket, policies, health } = parts;
+        let ReplicationParts { link, replica, socket, policies, health, regions } = parts;
         let shared = Shared {
             link,
             replica,
             known: policies.load_full(),
             policies,
             health,
+            regions,
             present: Vec::new(),
             unsent: 0,
             complained_at: None,
@@ -170,7 +176,8 @@ impl Replication {
     pub(super) fn families(&self) -> Vec<Family> {
         let shared = self.shared.borrow();
         let peers: Vec<PeerStats> = shared.link.peer_stats().collect();
-        super::peer_metrics::families(&peers, shared.link.rejected(), &shared.replica.stats(), shared.unsent)
+        let Shared { link, replica, regions, unsent, .. } = &*shared;
+        peer_metrics::families(&peers, regions, link.rejected(), &replica.stats(), *unsent)
     }
 
     /// How peers are heard.

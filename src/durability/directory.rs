@@ -38,7 +38,8 @@ pub enum DirectoryError {
     Malformed(PathBuf),
     /// No epoch is above the one that a file of it promises.
     #[error(
-        "{path} says that epochs up to {promised_ms} were used, which is beyond all there are; it is not believed"
+        "{path} says that epochs up to {promised_ms} were used, which is beyond all there are; it is not \
+         believed"
     )]
     NoEpochAbove {
         /// The file.
@@ -48,8 +49,8 @@ pub enum DirectoryError {
     },
     /// Another process has it.
     #[error(
-        "the state directory {0} is in use by another process: a second server with the same one, or one that \
-         is still stopping. Only one server may write there: stop the other, or give this one its own"
+        "the state directory {0} is in use by another process: a second server with the same one, or one \
+         that is still stopping. Only one server may write there: stop the other, or give this one its own"
     )]
     Held(PathBuf),
 }

@@ -68,7 +68,9 @@ mod tests {
     proptest! {
         /// Runs of any length, any wall clock, crashes at any moment after the first promise.
         #[test]
-        fn an_epoch_never_comes_back(runs in proptest::collection::vec((any::<u32>(), 0_u64..2_000_000), 1..20)) {
+        fn an_epoch_never_comes_back(
+            runs in proptest::collection::vec((any::<u32>(), 0_u64..2_000_000), 1..20),
+        ) {
             let mut stored = None;
             let mut highest = 0;
             for (unix_ms, lived_ms) in runs {

@@ -32,6 +32,7 @@ pub struct Kept {
     buckets: AtomicU64,
     last_unix_ms: AtomicU64,
     took_ms: AtomicU64,
+    interval_ms: AtomicU64,
     restored: AtomicU64,
 }
 
@@ -51,6 +52,8 @@ impl Kept {
                 .with(&[], read(&self.last_unix_ms) / 1e3),
             Family::gauge("openclaw_snapshot_duration_seconds", "How long the last snapshot took.")
                 .with(&[], read(&self.took_ms) / 1e3),
+            Family::gauge("openclaw_snapshot_interval_seconds", "From one snapshot to the next.")
+                .with(&[], read(&self.interval_ms) / 1e3),
             Family::gauge("openclaw_snapshot_restored_buckets", "Buckets restored at the start.")
                 .with(&[], read(&self.restored)),
         ]
@@ -95,6 +98,8 @@ impl Keeper {
     pub fn start(parts: KeeperParts) -> io::Result<Self> {
         let (stop, stopped) = bounded::<()>(1);
         let mut parts = parts;
+        let interval_ms = parts.interval.as_millis().try_into().unwrap_or(u64::MAX);
+        parts.kept.interval_ms.store(interval_ms, Ordering::Relaxed);
         // Before the first count of this run is told to anybody.
         parts.keep_promise();
         let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {

@@ -1,6 +1,7 @@
 //! Reading answers: HTTP/1.1 responses out of a stream that may be cut anywhere.
 //!
-//! A body is counted, not kept, unless it says what is wrong; of a head that is not complete at most [`MAX_HEAD_BYTES`] are kept.
+//! A body is counted, not kept, unless it says what is wrong; of a head that is not complete at most
+//! [`MAX_HEAD_BYTES`] are kept.
 
 use std::mem;
 

@@ -198,7 +198,8 @@ mod tests {
         ) {
             let of = |first| Pace { rate, first, stride: threads };
             let due: u64 = (0..threads).map(|first| of(first).due_within(elapsed_ns)).sum();
-            prop_assert_eq!(u128::from(due), (u128::from(elapsed_ns) * u128::from(rate)).div_ceil(NS_PER_SECOND));
+            let tokens_ns = u128::from(elapsed_ns) * u128::from(rate);
+            prop_assert_eq!(u128::from(due), tokens_ns.div_ceil(NS_PER_SECOND));
             for first in 0..threads {
                 let own = of(first).due_within(elapsed_ns);
                 prop_assert!(own == 0 || of(first).offset_ns(own - 1) < elapsed_ns);

@@ -181,7 +181,7 @@ impl Page<'_> {
         ]
     }
 
-    fn tokens(&self) -> [Family; 5] {
+    fn tokens(&self) -> [Family; 6] {
         let mut available =
             Family::gauge("openclaw_token_bucket_available", "Tokens that a watched key can spend now.");
         let mut capacity = Family::gauge("openclaw_token_bucket_capacity", "The burst of a watched key.");
@@ -191,23 +191,26 @@ impl Page<'_> {
             available.add(&labels, watched.available);
             capacity.add(&labels, watched.capacity);
         }
-        let [debt, phantom] = self.owed();
-        [available, capacity, self.fill_ratios(), debt, phantom]
+        let [in_use, debt, phantom] = self.walked();
+        [available, capacity, self.fill_ratios(), in_use, debt, phantom]
     }
 
-    /// What buckets hold beyond their own use, at the last walk over them.
-    fn owed(&self) -> [Family; 2] {
+    /// What the last walk over the buckets found, beside how full they are.
+    fn walked(&self) -> [Family; 3] {
+        let help = "Buckets that are not full and keep their lines, at the last walk over them.";
+        let mut in_use = Family::gauge("openclaw_buckets_in_use", help);
         let help = "Tokens that live buckets owe beyond their burst, at the last walk over them.";
         let mut debt = Family::gauge("openclaw_debt_tokens", help);
         let help = "Tokens charged for peers that cannot be heard, at the last walk over the buckets.";
         let mut phantom = Family::gauge("openclaw_phantom_tokens", help);
         for policy in self.policies.iter() {
             if let Some(row) = self.fill.row(policy.index()) {
+                in_use.add(&[("policy", policy.name())], row.in_use as f64);
                 debt.add(&[("policy", policy.name())], row.debt_tokens);
                 phantom.add(&[("policy", policy.name())], row.phantom_tokens);
             }
         }
-        [debt, phantom]
+        [in_use, debt, phantom]
     }
 
     fn fill_ratios(&self) -> Family {
@@ -281,6 +284,7 @@ mod tests {
             "openclaw_request_duration_seconds_bucket{le=\"0.00005\"} 3",
             "openclaw_request_duration_seconds_count 3",
             "openclaw_table_full_total 2",
+            "openclaw_buckets_in_use{policy=\"api\"} 0",
             "openclaw_healthy 1",
             "openclaw_more 1",
             "openclaw_build_info{version=\"1.2.3\",region=\"eu\"} 1",

@@ -19,6 +19,8 @@ pub(super) struct Row {
     /// How many are at most each bound, and above the one before.
     counts: [u64; BOUNDS.len()],
     pub(super) sum: f64,
+    /// How many are not full: no other bucket can have their lines.
+    pub(super) in_use: u64,
     /// Owed by buckets above their burst.
     pub(super) debt_tokens: f64,
     /// Charged for peers that could not be heard.
@@ -92,6 +94,7 @@ impl FillScan {
                 let level = level_at(bucket.tat, limits, now);
                 if let Some(row) = self.counting.rows.get_mut(usize::from(owner.index)) {
                     row.add(available(level, limits) / limits.burst() as f64);
+                    row.in_use += u64::from(level > 0);
                     row.debt_tokens += debt(level, limits);
                     row.phantom_tokens += bucket.phantom as f64 / f64::from(1_u32 << FIXED_BITS);
                 }
@@ -149,8 +152,26 @@ mod tests {
         // 0 to 99 tokens of 100 are left: one is empty, ten have at most 9, and so on.
         assert_eq!(row.cumulative(), [1, 2, 6, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]);
         assert!((row.sum - 49.5).abs() < 1e-6, "{}", row.sum);
+        assert_eq!(row.in_use, 100);
         let b = policies.find(b"b").unwrap();
         assert_eq!(scan.found().row(b.index()).unwrap().cumulative()[12], 0);
+    }
+
+    #[test]
+    fn a_bucket_that_is_full_again_is_not_in_use() {
+        const DAY_NS: u64 = 86_400_000_000_000;
+        let policies = policies();
+        let table = BucketTable::new(TableConfig { lines: 64, on_full: OnTableFull::Allow }).unwrap();
+        table.publish_limits(&policies);
+        let a = policies.find(b"a").unwrap();
+        let id = KeyHasher::new([7; 16]).bucket_id(a, b"k");
+        table.charge(id, a.default_limits(), 1, MonotonicNs(0));
+        // One token comes back in a day.
+        for (now, in_use) in [(MonotonicNs(DAY_NS / 2), 1), (MonotonicNs(DAY_NS + 1), 0)] {
+            let mut scan = FillScan::default();
+            assert!(scan.advance(&table, &policies, 64, now));
+            assert_eq!(scan.found().row(a.index()).unwrap().in_use, in_use);
+        }
     }
 
     #[test]

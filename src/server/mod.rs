@@ -184,6 +184,7 @@ impl<'s> Server<'s> {
                 },
                 recv(watch) -> _ => {
                     if self.data_plane.has_failed() {
+                        self.supervision.thread_ended(self.config.shutdown);
                         self.stop();
                         return Err(ServeError::ThreadEnded);
                     }

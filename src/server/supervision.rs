@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::config::ShutdownConfig;
 use crate::data_plane::{DataPlane, ListenAddr};
-use crate::health::Health;
+use crate::health::{Health, Reason};
 use crate::metrics::core::CoreMetrics;
 use crate::service_manager::{Feeding, HandedListener, Message, STORED_LISTENER, ServiceManager};
 use crate::time::host_monotonic_ns;
@@ -22,6 +22,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// What the last snapshot may take, after the deadline of open requests.
 const LAST_SNAPSHOT: Duration = Duration::from_secs(60);
+/// Descriptors that are kept beside the sockets.
+const KEPT_TABLES: usize = 1;
 
 /// Speaks with the service manager, if there is one.
 #[derive(Debug)]
@@ -85,6 +87,15 @@ impl Supervision {
         self.manager.tell(&Message::default().stopping().wait_for(longest).status(&status));
     }
 
+    /// A data thread has ended, and the server stops for that. Nobody feeds the watchdog from now on: a service
+    /// manager that is not told would cut off the last snapshot.
+    pub(super) fn thread_ended(&self, shutdown: ShutdownConfig) {
+        self.health.set(Reason::DeadCore, true);
+        let longest = shutdown.deadline + LAST_SNAPSHOT;
+        let status = format!("stopping: {}", Reason::DeadCore.label());
+        self.manager.tell(&Message::default().stopping().wait_for(longest).status(&status));
+    }
+
     /// Feeds the watchdog while the control plane, which took `looks` looks so far, finds all well, and
     /// tells the status from time to time.
     pub(super) fn look(&mut self, looks: u64) {
@@ -144,7 +155,10 @@ impl Supervision {
         if !self.manager.is_there() {
             return;
         }
-        let mut all = true;
+        let needed = data_plane.sockets().count() + KEPT_TABLES;
+        let beyond = beyond_store(needed, self.manager.store());
+        beyond.iter().for_each(|warning| warn!("{warning}"));
+        let mut all = beyond.is_none();
         for (address, socket) in data_plane.sockets() {
             match handed.get_mut(address) {
                 Some(left) if *left > 0 => *left -= 1,
@@ -164,6 +178,17 @@ pub(super) fn count(sockets: &[(ListenAddr, OwnedFd)]) -> HashMap<ListenAddr, us
         *counts.entry(address.clone()).or_default() += 1;
     }
     counts
+}
+
+/// Said when the service manager drops some of what it is given to keep.
+fn beyond_store(needed: usize, store: usize) -> Option<String> {
+    (needed > store).then(|| {
+        format!(
+            "a restart loses the connections that wait in some listening sockets: {needed} descriptors are \
+             to be kept, one a thread and address of [server] and the table, and FileDescriptorStoreMax= is \
+             {store}; raise it in the unit"
+        )
+    })
 }
 
 fn usable(listener: &HandedListener, listen: &[ListenAddr]) -> Result<(), &'static str> {
@@ -189,7 +214,8 @@ fn stored_name(address: &ListenAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{Reason, Warning};
+    use crate::health::Warning;
+    use std::os::unix::net::UnixDatagram;
 
     fn supervision() -> Supervision {
         let mut supervision = Supervision::new(ServiceManager::default(), Arc::new(Health::default()));
@@ -209,6 +235,27 @@ mod tests {
         let end =
             "; warning: a peer cannot be heard, the last reload was refused, the old policies are in force";
         assert!(status.ends_with(end), "{status}");
+    }
+
+    #[test]
+    fn a_thread_that_ends_is_in_health_and_the_service_manager_waits_for_the_last_snapshot() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let heard = UnixDatagram::bind(&path).unwrap();
+        let environment = |name: &str| (name == "NOTIFY_SOCKET").then(|| path.to_str().unwrap().to_owned());
+        let manager = ServiceManager::of_environment(environment);
+        let supervision = Supervision::new(manager, Arc::new(Health::default()));
+        let second = Duration::from_secs(1);
+        supervision.thread_ended(ShutdownConfig { lame_duck: 99 * second, deadline: 10 * second });
+        let reasons: Vec<Reason> = supervision.health.reasons().collect();
+        assert_eq!(reasons, [Reason::DeadCore]);
+        let mut bytes = [0; 512];
+        let length = heard.recv(&mut bytes).unwrap();
+        let said = std::str::from_utf8(&bytes[..length]).unwrap();
+        for line in ["STOPPING=1", "EXTEND_TIMEOUT_USEC=70000000", "STATUS=stopping: a data thread has ended"]
+        {
+            assert!(said.lines().any(|said| said == line), "{said}");
+        }
     }
 
     #[test]
@@ -235,6 +282,13 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert_eq!(usable(&handed(&address), &listen), Ok(()));
         assert!(usable(&handed(&address), &[]).unwrap_err().contains("does not name it"));
+    }
+
+    #[test]
+    fn more_sockets_than_are_kept_are_warned_of() {
+        assert_eq!(beyond_store(1024, 1024), None);
+        let warning = beyond_store(1025, 1024).unwrap();
+        assert!(warning.contains("1025 descriptors") && warning.contains("FileDescriptorStoreMax= is 1024"));
     }
 
     #[test]

@@ -19,11 +19,15 @@ pub use feeding::Feeding;
 pub use handed::{Handed, HandedListener, HandedMemory, Refused, STORED_LISTENER, STORED_TABLE};
 pub use notify::{Message, NotifyError, NotifySocket};
 
+/// How many descriptors it keeps where it does not say so (`FDSTORE`, from systemd 254 on): that of the unit file.
+const USUAL_STORE: usize = 1024;
+
 /// The service manager of this process, if there is one.
 #[derive(Debug, Default)]
 pub struct ServiceManager {
     socket: Option<NotifySocket>,
     watchdog: Option<Duration>,
+    store: usize,
     /// Said once: a manager that cannot be reached would fill the log.
     complained: AtomicBool,
 }
@@ -38,7 +42,8 @@ impl ServiceManager {
                 .ok()
         });
         let watchdog = watchdog(&variable, std::process::id()).filter(|_| socket.is_some());
-        Self { socket, watchdog, complained: AtomicBool::new(false) }
+        let store = variable("FDSTORE").and_then(|most| most.parse().ok()).unwrap_or(USUAL_STORE);
+        Self { socket, watchdog, store, complained: AtomicBool::new(false) }
     }
 
     /// Whether there is one.
@@ -51,6 +56,12 @@ impl ServiceManager {
     #[must_use]
     pub const fn watchdog(&self) -> Option<Duration> {
         self.watchdog
+    }
+
+    /// How many descriptors it keeps at most. What is beyond is closed by it without a word.
+    #[must_use]
+    pub const fn store(&self) -> usize {
+        self.store
     }
 
     /// Tells it something.
@@ -102,6 +113,12 @@ mod tests {
         none.tell(&Message::default().ready());
         let unusable = ServiceManager::of_environment(environment(&[("NOTIFY_SOCKET", "vsock:2:1234")]));
         assert!(!unusable.is_there());
+    }
+
+    #[test]
+    fn it_keeps_as_many_descriptors_as_it_says_or_as_the_unit_says() {
+        assert_eq!(ServiceManager::of_environment(environment(&[("FDSTORE", "16")])).store(), 16);
+        assert_eq!(ServiceManager::of_environment(environment(&[])).store(), USUAL_STORE);
     }
 
     #[test]

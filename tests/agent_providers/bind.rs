@@ -51,7 +51,8 @@ fn named(port: u16, zone: &str) -> Named {
     let path = directory.path().display();
     let config = format!(
         r#"options {{
-            directory "{path}"; pid-file none; session-keyfile "{path}/session.key"; managed-keys-directory "{path}";
+            directory "{path}"; managed-keys-directory "{path}"; session-keyfile "{path}/session.key";
+            pid-file none;
             listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
             recursion no; dnssec-validation no; notify-delay 0; allow-query {{ any; }};
         }};
@@ -109,16 +110,18 @@ fn zone() -> Option<Zone> {
     let primary = named(
         port,
         &format!(
-            r#"type primary; file "example.com.zone"; notify explicit; also-notify {{ 127.0.0.1 port {other_port}; }};
-            update-policy {{ grant failover name www.example.com. A; grant failover name www6.example.com. AAAA;
+            r#"type primary; file "example.com.zone";
+            notify explicit; also-notify {{ 127.0.0.1 port {other_port}; }};
+            update-policy {{ grant failover name www.example.com. A;
+                             grant failover name www6.example.com. AAAA;
                              grant failover name api.example.com. CNAME; }};"#
         ),
     );
     let secondary = named(
         other_port,
         &format!(
-            r#"type secondary; file "copy.zone"; masterfile-format text; primaries port {port} {{ 127.0.0.1; }};
-               allow-notify {{ 127.0.0.1; }};"#
+            r#"type secondary; file "copy.zone"; masterfile-format text;
+               primaries port {port} {{ 127.0.0.1; }}; allow-notify {{ 127.0.0.1; }};"#
         ),
     );
     Some(Zone { primary, secondary, secrets: tempfile::tempdir().unwrap(), _one: one })

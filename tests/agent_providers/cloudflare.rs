@@ -48,8 +48,9 @@ impl World {
             ("GET", "/zones?name=other.example") => success(json!([])),
             ("GET", "/zones/zone1/dns_records?type=A&name=www.example.com") => success(json!(self.records)),
             ("GET", "/zones/zone1/load_balancers/lb1") => {
-                let mut balancer = json!({"id": "lb1", "name": NAME, "ttl": 30, "default_pools": self.order, "proxied": true,
-                    "fallback_pool": "p1", "region_pools": {}, "pop_pools": {}, "country_pools": {}});
+                let mut balancer = json!({"id": "lb1", "name": NAME, "ttl": 30, "default_pools": self.order,
+                    "proxied": true, "fallback_pool": "p1", "region_pools": {}, "pop_pools": {},
+                    "country_pools": {}});
                 balancer["region_pools"] = self.steering.clone();
                 success(balancer)
             }
@@ -91,7 +92,8 @@ struct Cloudflare {
 }
 
 fn cloudflare() -> Cloudflare {
-    let a = json!({"id": "rec1", "type": "A", "name": NAME, "content": "192.0.2.1", "ttl": 1, "proxied": true, "proxiable": true});
+    let a = json!({"id": "rec1", "type": "A", "name": NAME, "content": "192.0.2.1", "ttl": 1,
+        "proxied": true, "proxiable": true});
     let pools = [("p1".to_owned(), true), ("p2".to_owned(), false)].into();
     let order = vec!["p1".to_owned(), "p2".to_owned()];
     let world = Arc::new(Mutex::new(World { records: vec![a], pools, order, steering: json!({}) }));

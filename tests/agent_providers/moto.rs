@@ -56,12 +56,12 @@ impl Moto {
     /// Sends a body by hand, as another tool would.
     fn post(&self, path: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let authorization = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/route53/aws4_request, \
-                             SignedHeaders=host, Signature=0";
+        let authorization = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/route53/\
+            aws4_request, SignedHeaders=host, Signature=0";
         write!(
             stream,
-            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\nConnection: close\r\n\
-             Content-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\n\
+             Connection: close\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
@@ -80,10 +80,11 @@ impl Moto {
 
     fn create_set(&self, zone_id: &str, inner: &str, value: &str) {
         let body = format!(
-            "<ChangeResourceRecordSetsRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><ChangeBatch>\
-             <Changes><Change><Action>CREATE</Action><ResourceRecordSet><Name>{NAME}.</Name><Type>A</Type>{inner}\
-             <TTL>60</TTL><ResourceRecords><ResourceRecord><Value>{value}</Value></ResourceRecord></ResourceRecords>\
-             </ResourceRecordSet></Change></Changes></ChangeBatch></ChangeResourceRecordSetsRequest>"
+            "<ChangeResourceRecordSetsRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\">\
+             <ChangeBatch><Changes><Change><Action>CREATE</Action><ResourceRecordSet><Name>{NAME}.</Name>\
+             <Type>A</Type>{inner}<TTL>60</TTL><ResourceRecords><ResourceRecord><Value>{value}</Value>\
+             </ResourceRecord></ResourceRecords></ResourceRecordSet></Change></Changes></ChangeBatch>\
+             </ChangeResourceRecordSetsRequest>"
         );
         self.post(&format!("/2013-04-01/hostedzone/{zone_id}/rrset/"), &body);
     }

@@ -185,10 +185,8 @@ fn telegram_api(messages: &Messages) -> Fake {
                 "Bad Request: message is not modified: specified new message content is the same",
             );
         }
-        answer(
-            200,
-            &json!({"ok": true, "result": {"message_id": id, "date": 1, "chat": {"id": -100_123}, "text": text}}),
-        )
+        let message = json!({"message_id": id, "date": 1, "chat": {"id": -100_123}, "text": text});
+        answer(200, &json!({"ok": true, "result": message}))
     })
 }
 
@@ -245,7 +243,8 @@ fn a_webhook_gets_one_object_an_update() {
     let mut webhook =
         Webhook { client: client(), url: fake.base(), token: Some(secret(&directory, "t", "good")) };
     webhook.tell(&update("dark", "paged", false)).unwrap();
-    let expected = json!({"incident": "i1", "headline": "dark", "steps": ["paged"], "text": "dark\n• paged", "last": false});
+    let expected = json!({"incident": "i1", "headline": "dark", "steps": ["paged"],
+        "text": "dark\n• paged", "last": false});
     assert_eq!(fake.asked()[0].json(), expected);
     webhook.token = None;
     assert_says(

@@ -32,7 +32,8 @@ struct Incident {
 }
 
 fn person() -> Value {
-    json!({"id": "PXPGF42", "type": "user_reference", "summary": "Earline Greenholt", "self": "https://x", "html_url": "https://y"})
+    json!({"id": "PXPGF42", "type": "user_reference", "summary": "Earline Greenholt",
+        "self": "https://x", "html_url": "https://y"})
 }
 
 impl World {
@@ -106,11 +107,11 @@ impl World {
             .get(key)
             .into_iter()
             .map(|incident| {
+                let at = "2026-01-02T03:04:05Z";
                 let acknowledgers = incident.acknowledger.iter();
-                let list: Vec<_> =
-                    acknowledgers.map(|who| json!({"at": "2026-01-02T03:04:05Z", "acknowledger": who})).collect();
-                json!({"id": format!("Q{key}"), "type": "incident", "status": incident.status, "incident_key": key,
-                    "acknowledgements": list})
+                let list: Vec<_> = acknowledgers.map(|who| json!({"at": at, "acknowledger": who})).collect();
+                json!({"id": format!("Q{key}"), "type": "incident", "status": incident.status,
+                    "incident_key": key, "acknowledgements": list})
             })
             .collect();
         answer(200, &json!({"incidents": incidents, "limit": 1, "offset": 0, "more": false, "total": null}))

@@ -60,7 +60,8 @@ fn values(series: &Series) -> Vec<Option<f64>> {
 fn missing_times_and_values_that_are_no_numbers_are_gaps() {
     let directory = tempfile::tempdir().unwrap();
     let rows = json!([{"metric": {}, "values": [
-        [1_764_053_000.123, "1.5"], [1_764_053_030.123, "NaN"], [1_764_053_045.123, "+Inf"], [1_764_053_060.123, "0"]
+        [1_764_053_000.123, "1.5"], [1_764_053_030.123, "NaN"],
+        [1_764_053_045.123, "+Inf"], [1_764_053_060.123, "0"]
     ]}]);
     let fake = Fake::start(api(rows));
     let all = range(&reader(&fake, &directory)).unwrap();
@@ -138,7 +139,8 @@ impl Drop for Running {
 fn start_prometheus(target: &str) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let config = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: edge\n  static_configs: [{{targets: ['{target}']}}]\n"
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n\
+         - job_name: edge\n  static_configs: [{{targets: ['{target}']}}]\n"
     );
     let path = directory.path().join("prometheus.yml");
     std::fs::write(&path, config).unwrap();

@@ -22,8 +22,9 @@ struct World {
 
 fn error(status: u16, code: &str, message: &str) -> Answer {
     let xml = format!(
-        "<?xml version=\"1.0\"?><ErrorResponse xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Error>\
-         <Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+        "<?xml version=\"1.0\"?><ErrorResponse xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\">\
+         <Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
+         <RequestId>r</RequestId></ErrorResponse>"
     );
     text(status, &xml)
 }
@@ -65,13 +66,15 @@ impl World {
             "GET /2013-04-01/hostedzone/Z1/rrset?maxitems=100&name=www.example.com&type=A" => {
                 let set = format!(
                     "<ResourceRecordSet><Name>{NAME}.</Name><Type>A</Type><TTL>60</TTL><ResourceRecords>\
-                     <ResourceRecord><Value>{}</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>",
+                     <ResourceRecord><Value>{}</Value></ResourceRecord></ResourceRecords>\
+                     </ResourceRecordSet>",
                     self.value
                 );
                 text(
                     200,
                     &format!(
-                        "<L><ResourceRecordSets>{set}</ResourceRecordSets><IsTruncated>false</IsTruncated></L>"
+                        "<L><ResourceRecordSets>{set}</ResourceRecordSets>\
+                         <IsTruncated>false</IsTruncated></L>"
                     ),
                 )
             }

@@ -151,7 +151,8 @@ impl Alert<'_> {
         let labels = json!({"alertname": ALERT_NAME, "severity": "critical", "region": "us"});
         json!({
             "receiver": "agents", "status": status, "version": "4", "truncatedAlerts": 0,
-            "groupKey": format!("{{}}:{{alertname=\"{ALERT_NAME}\"}}"), "externalURL": "http://alertmanager:9093",
+            "groupKey": format!("{{}}:{{alertname=\"{ALERT_NAME}\"}}"),
+            "externalURL": "http://alertmanager:9093",
             "groupLabels": {"alertname": ALERT_NAME}, "commonLabels": labels, "commonAnnotations": {},
             "alerts": [{"status": status, "labels": labels, "annotations": {"summary": summary},
                 "startsAt": "2026-02-06T13:08:45.828Z", "endsAt": "0001-01-01T00:00:00Z",

@@ -111,7 +111,8 @@ fn write_files(directory: &Path, (listens, port): (&str, u16), address: &str) {
     let path = directory.display();
     let config = format!(
         r#"options {{
-            directory "{path}"; pid-file none; session-keyfile "{path}/session.key"; managed-keys-directory "{path}";
+            directory "{path}"; managed-keys-directory "{path}"; session-keyfile "{path}/session.key";
+            pid-file none;
             listen-on port {port} {{ {listens}; }}; listen-on-v6 {{ none; }};
             recursion no; dnssec-validation no; allow-query {{ any; }};
         }};

@@ -35,7 +35,8 @@ fn assert_fails_over(world: &World, fault: Instant, what: &str) {
         let [page_lag, move_lag] = [paged, moved].map(|at| notes.lag(last_good, at));
         println!(
             "{what}: after the last healthy answer, paged after {to_page:.2?} and moved after {to_move:.2?} \
-             (the machine lagged by {page_lag:.2?} and {move_lag:.2?}); {failed} of {of} requests failed meanwhile"
+             (the machine lagged by {page_lag:.2?} and {move_lag:.2?}); {failed} of {of} requests failed \
+             meanwhile"
         );
         assert!(to_page < PAGED_WITHIN + page_lag, "paged after {to_page:?}");
         assert!(to_move < MOVED_WITHIN + move_lag, "moved after {to_move:?}");

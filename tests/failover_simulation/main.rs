@@ -72,7 +72,8 @@ fn run_all(seeds: Range<u64>) -> Totals {
 
 fn told(seed: u64, what: &str) -> String {
     format!(
-        "seed {seed}: {what}\nreplay: FAILOVER_SEED={seed} cargo test --test failover_simulation one_seed -- --nocapture"
+        "seed {seed}: {what}\nreplay: FAILOVER_SEED={seed} cargo test --test failover_simulation one_seed -- \
+         --nocapture"
     )
 }
 

@@ -125,7 +125,12 @@ impl Promises {
                     if *from != Phase::HandedOver =>
                 {
                     self.handed_over += 1;
-                    let is_paged = |action: &Action| matches!(action, Action::Perform(Task { work: Work::Page(page), .. }) if page.dedup_key.contains("handover"));
+                    let is_paged = |action: &Action| match action {
+                        Action::Perform(Task { work: Work::Page(page), .. }) => {
+                            page.dedup_key.contains("handover")
+                        }
+                        _ => false,
+                    };
                     must(why.len() > 20, || format!("handed over without an explanation: {why:?}"))?;
                     must(actions.iter().any(is_paged), || "handed over and nobody is paged".to_owned())?;
                 }

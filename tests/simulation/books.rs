@@ -6,8 +6,8 @@
 /// induction over draining, charging and hearing; where a node may know less (it restarted, it took a
 /// charge made for an absent peer for what it heard) the difference is booked as *slack*, which is void
 /// as soon as the true level is zero. A node that starts knows nothing, until it takes over a level: from then
-/// on it knows as much as the sender of that level did, and what was used since. So at each admission the true level is at most the burst, what is
-/// in flight, and the slack.
+/// on it knows as much as the sender of that level did, and what was used since. So at each admission the
+/// true level is at most the burst, what is in flight, and the slack.
 #[derive(Clone, Debug)]
 pub(crate) struct Books {
     rate: f64,
@@ -57,7 +57,8 @@ impl Books {
         let bound = self.burst + in_flight + self.slack[node] + 1.0;
         if self.level > bound {
             return Err(format!(
-                "node {node} admitted {cost} to a level of {:.2}: burst {}, {in_flight} in flight, slack {:.2}",
+                "node {node} admitted {cost} to a level of {:.2}: burst {}, {in_flight} in flight, slack \
+                 {:.2}",
                 self.level, self.burst, self.slack[node]
             ));
         }

@@ -40,7 +40,8 @@ fn run_all(seeds: Range<u64>) {
 
 fn told((seed, what): (u64, String)) -> String {
     format!(
-        "seed {seed}: {what}\nreplay: SIMULATION_SEED={seed} cargo test --test simulation one_seed -- --nocapture"
+        "seed {seed}: {what}\nreplay: SIMULATION_SEED={seed} cargo test --test simulation one_seed -- \
+         --nocapture"
     )
 }
 

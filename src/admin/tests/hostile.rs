@@ -27,7 +27,8 @@ fn who_waits_for_leave_to_send_a_body_gets_it() {
     let server = Server::start(accepts);
     let mut stream = server.connect();
     let head = format!(
-        "POST /v1/failover/freeze HTTP/1.1\r\nHost: x\r\n{}Expect: 100-continue\r\nContent-Length: 12\r\n\r\n",
+        "POST /v1/failover/freeze HTTP/1.1\r\nHost: x\r\n{}Expect: 100-continue\r\n\
+         Content-Length: 12\r\n\r\n",
         bearer(TOKEN)
     );
     stream.write_all(head.as_bytes()).unwrap();

@@ -111,8 +111,9 @@ impl Alertmanager {
         let at = |name: &str| directory.path().join(name);
         std::fs::write(at("token"), ALERTMANAGER).unwrap();
         let config = format!(
-            "route: {{receiver: openclaw, group_wait: 0s, group_interval: 1s}}\nreceivers:\n- name: openclaw\n  \
-             webhook_configs:\n  - url: http://{to}/webhooks/alertmanager\n    http_config:\n      authorization:\n        \
+            "route: {{receiver: openclaw, group_wait: 0s, group_interval: 1s}}\n\
+             receivers:\n- name: openclaw\n  webhook_configs:\n  \
+             - url: http://{to}/webhooks/alertmanager\n    http_config:\n      authorization:\n        \
              credentials_file: {}\n",
             at("token").display()
         );

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::pilot::Pilot;
+use crate::agent::runbook::{Ended, Failure, Task};
 use crate::agent::types::{Phase, Step, UnixMs};
 use crate::metrics::Family;
 
@@ -26,19 +27,61 @@ const PHASES: [Phase; 14] = [
 ];
 const STANDINGS: [&str; 4] = ["healthy", "sick", "unreachable", "unknown"];
 
-/// How tasks ended.
-#[derive(Debug, Default)]
+const STEPS: [Step; 12] = [
+    Step::Page,
+    Step::ResolvePage,
+    Step::Preflight,
+    Step::ReadRecord,
+    Step::WriteRecord,
+    Step::AwaitVisible,
+    Step::Validate,
+    Step::RestoreRecord,
+    Step::Notify,
+    Step::Scale,
+    Step::CommitRegion,
+    Step::WriteReport,
+];
+/// The step of an idle look at the record, outside of any incident: one that fails is no failover that fails.
+const WATCH_RECORD: &str = "watch_record";
+const DONE: &str = "done";
+const FAILED: &str = "failed";
+/// A change does not show yet. Every switch goes through this, so it is not counted as a failure.
+const PENDING: &str = "pending";
+
+/// How many tasks ended, by step and outcome.
+#[derive(Debug)]
 pub(super) struct Counts {
     actions: BTreeMap<(String, &'static str), u64>,
 }
 
+impl Default for Counts {
+    /// All of them are shown from the start: Prometheus sees no increase in a counter that begins with 1.
+    fn default() -> Self {
+        let steps = STEPS.iter().map(name_of).chain([WATCH_RECORD.to_owned()]);
+        let outcomes = steps.flat_map(|step| [(step.clone(), DONE), (step, FAILED)]);
+        let pending = [(name_of(&Step::AwaitVisible), PENDING)];
+        Self { actions: outcomes.chain(pending).map(|row| (row, 0)).collect() }
+    }
+}
+
 impl Counts {
-    /// An idle look at the record, outside of any incident, has a name of its own: one that fails is no failover
-    /// that fails.
-    pub(super) fn count(&mut self, step: Step, is_idle_look: bool, is_done: bool) {
-        let outcome = if is_done { "done" } else { "failed" };
-        let name = if is_idle_look { "watch_record".to_owned() } else { name_of(&step) };
+    pub(super) fn count(&mut self, task: &Task, ended: &Ended) {
+        let step = task.work.step();
+        let outcome = match ended {
+            Ended::Done { .. } | Ended::Found(_) => DONE,
+            Ended::Failed { failure: Failure::NotDone, .. } if step == Step::AwaitVisible => PENDING,
+            Ended::Failed { .. } => FAILED,
+        };
+        let name = if task.is_idle_look() { WATCH_RECORD.to_owned() } else { name_of(&step) };
         *self.actions.entry((name, outcome)).or_default() += 1;
+    }
+
+    fn family(&self) -> Family {
+        let mut family = Family::counter("openclaw_agent_actions_total", "Things done, by how they ended.");
+        for ((step, outcome), count) in &self.actions {
+            family.add(&[("step", step), ("outcome", outcome)], *count as f64);
+        }
+        family
     }
 }
 
@@ -65,11 +108,7 @@ impl Pilot {
         }
         let mut families = vec![phase];
         families.extend(self.region_families());
-        let mut actions = Family::counter("openclaw_agent_actions_total", "Things done, by how they ended.");
-        for ((step, outcome), count) in &self.flight.counts.actions {
-            actions.add(&[("step", step), ("outcome", outcome)], *count as f64);
-        }
-        families.push(actions);
+        families.push(self.flight.counts.family());
         let mut signals = Family::gauge("openclaw_agent_signal", "1 while the signal is raised.");
         for (signal, subject) in self.watch.raised() {
             signals.add(&[("signal", signal.name()), ("subject", subject)], 1.0);
@@ -139,5 +178,63 @@ impl Pilot {
             good.add(&[("target", "public")], flag(sight.is_good()));
         }
         [standing, latency, good]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::runbook::{TaskId, Work};
+    use crate::agent::types::RecordState;
+
+    fn task(work: Work) -> Task {
+        Task { id: TaskId(1), incident: None, attempt: 1, timeout_ms: 1000, is_drill: false, work }
+    }
+
+    fn failed(failure: Failure) -> Ended {
+        Ended::Failed { failure, why: String::new() }
+    }
+
+    fn counted(counts: &Counts, step: &str, outcome: &'static str) -> Option<u64> {
+        counts.actions.get(&(step.to_owned(), outcome)).copied()
+    }
+
+    #[test]
+    fn every_step_is_shown_before_it_has_ended_once() {
+        let counts = Counts::default();
+        for step in ["page", "preflight", "write_record", "await_visible", "watch_record", "write_report"] {
+            assert_eq!(counted(&counts, step, DONE), Some(0), "{step}");
+            assert_eq!(counted(&counts, step, FAILED), Some(0), "{step}");
+        }
+        assert_eq!(counted(&counts, "await_visible", PENDING), Some(0));
+    }
+
+    #[test]
+    fn a_change_that_does_not_show_yet_is_no_failure() {
+        let mut counts = Counts::default();
+        let wanted = RecordState {
+            name: "www.example.com".to_owned(),
+            kind: "A".to_owned(),
+            ttl_s: 1,
+            values: Vec::new(),
+            proxied: None,
+            weights: Vec::new(),
+        };
+        let look = task(Work::AwaitVisible { wanted });
+        counts.count(&look, &failed(Failure::NotDone));
+        counts.count(&look, &failed(Failure::Refused));
+        counts.count(&look, &Ended::Done { detail: String::new() });
+        counts.count(&task(Work::Scale), &failed(Failure::NotDone));
+        counts.count(&task(Work::ReadRecord), &failed(Failure::NotDone));
+        for (step, outcome) in [
+            ("await_visible", PENDING),
+            ("await_visible", FAILED),
+            ("await_visible", DONE),
+            ("scale", FAILED),
+            ("watch_record", FAILED),
+        ] {
+            assert_eq!(counted(&counts, step, outcome), Some(1), "{step} {outcome}");
+        }
+        assert_eq!(counted(&counts, "read_record", FAILED), Some(0));
     }
 }

@@ -212,7 +212,7 @@ impl Pilot {
             Ended::Failed { why, .. } => (false, why.clone()),
         };
         let is_idle_look = task.is_idle_look();
-        self.flight.counts.count(step, is_idle_look, is_done);
+        self.flight.counts.count(&task, &ended);
         if !is_done {
             warn!("{}: {detail}", step_words(step));
             if step != Step::AwaitVisible {

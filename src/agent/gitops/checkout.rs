@@ -83,8 +83,8 @@ pub enum GitError {
     },
     /// The file names another region than expected.
     #[error(
-        "{file} says {found} where {expected} was expected. Somebody else changed it, so it was left alone; find \
-         out who, then set it by hand"
+        "{file} says {found} where {expected} was expected. Somebody else changed it, so it was left alone; \
+         find out who, then set it by hand"
     )]
     Conflict {
         /// The file.
@@ -162,8 +162,8 @@ impl Checkout {
     }
 
     fn push(&self) -> Result<(), GitError> {
-        let next = "The commit is in the checkout but not pushed. Pull with rebase and push by hand, and check \
-                    that the deploy key may write";
+        let next = "The commit is in the checkout but not pushed. Pull with rebase and push by hand, and \
+            check that the deploy key may write";
         match self.push_command() {
             Some(command) => self.git(command, next).map(drop),
             None => Ok(()),

@@ -16,8 +16,8 @@ pub enum ValuesError {
     Twice(String),
     /// What is there is more than a scalar on one line.
     #[error(
-        "line {line} has a form that is not changed automatically ({what}). Write `key: value` on one line, with \
-         spaces before it"
+        "line {line} has a form that is not changed automatically ({what}). Write `key: value` on one line, \
+         with spaces before it"
     )]
     Form {
         /// Counted from 1.
@@ -230,7 +230,10 @@ region:   eu   # nor this comment
 
     proptest! {
         #[test]
-        fn what_was_set_is_read_back_and_the_rest_stays(value in "[a-zA-Z0-9][a-zA-Z0-9._-]{0,20}", path in "(region|global\\.region|ingress\\.region)") {
+        fn what_was_set_is_read_back_and_the_rest_stays(
+            value in "[a-zA-Z0-9][a-zA-Z0-9._-]{0,20}",
+            path in "(region|global\\.region|ingress\\.region)",
+        ) {
             let changed = set_value(VALUES, &path, &value).unwrap();
             prop_assert_eq!(get_value(&changed, &path).unwrap(), value);
             prop_assert_eq!(changed.lines().count(), VALUES.lines().count());

@@ -129,7 +129,10 @@ mod tests {
     fn a_series_has_one_form_in_files() {
         let mut series = series(vec![Some(0.5), None]);
         series.measure = Measure::ProbeResult { region: Region("eu".to_owned()) };
-        let json = r#"{"measure":"probe_result","region":"eu","step_ms":1000,"points":[{"at":0,"value":0.5},{"at":1000,"value":null}]}"#;
+        let json = concat!(
+            r#"{"measure":"probe_result","region":"eu","step_ms":1000,"#,
+            r#""points":[{"at":0,"value":0.5},{"at":1000,"value":null}]}"#
+        );
         assert_eq!(serde_json::to_string(&series).unwrap(), json);
         assert_eq!(serde_json::from_str::<Series>(json).unwrap(), series);
     }

@@ -62,7 +62,8 @@ pub enum SetupError {
     },
     /// The CA file is no PEM.
     #[error(
-        "the CA file {path} has no certificate that can be used. It must hold `BEGIN CERTIFICATE` blocks (PEM)"
+        "the CA file {path} has no certificate that can be used. It must hold `BEGIN CERTIFICATE` blocks \
+         (PEM)"
     )]
     CaNotPem {
         /// The file.

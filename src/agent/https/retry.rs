@@ -200,7 +200,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_wait_ends_after_the_total_or_undercuts_the_server(
-            failed in 0_u32..100, elapsed_ms in 0_u64..20_000, asked_s in proptest::option::of(0_u64..100), jitter in 0.0..1.0_f64,
+            failed in 0_u32..100,
+            elapsed_ms in 0_u64..20_000,
+            asked_s in proptest::option::of(0_u64..100),
+            jitter in 0.0..1.0_f64,
         ) {
             let policy = RetryPolicy { attempts: 50, ..RetryPolicy::default() };
             let elapsed = Duration::from_millis(elapsed_ms);

@@ -10,8 +10,8 @@ use crate::agent::secret::{Secret, SecretSource};
 
 static SLACK: Service = Service {
     name: "Slack",
-    credential: "make a new webhook URL, or check the bot's token: it needs the scope chat:write and must be in \
-                 the channel (/invite it)",
+    credential: "make a new webhook URL, or check the bot's token: it needs the scope chat:write and must be \
+        in the channel (/invite it)",
     status_page: Some("https://slack-status.com"),
     throttle_marks: &[],
 };

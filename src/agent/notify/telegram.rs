@@ -10,7 +10,8 @@ use crate::agent::secret::SecretSource;
 
 static TELEGRAM: Service = Service {
     name: "Telegram",
-    credential: "check the bot's token (@BotFather shows it) and that the bot is in the chat and may write there",
+    credential: "check the bot's token (@BotFather shows it) and that the bot is in the chat and may write \
+        there",
     status_page: None,
     throttle_marks: &[],
 };

@@ -127,7 +127,8 @@ mod tests {
     use serde_json::json;
 
     fn incident(status: &str, kind: &str) -> Incident {
-        let acknowledgements = json!([{"at": "2026-01-01T00:00:00Z", "acknowledger": {"id": "P1", "type": kind, "summary": "Ada"}}]);
+        let person = json!({"id": "P1", "type": kind, "summary": "Ada"});
+        let acknowledgements = json!([{"at": "2026-01-01T00:00:00Z", "acknowledger": person}]);
         serde_json::from_value(json!({"id": "Q1", "status": status, "acknowledgements": acknowledgements}))
             .unwrap()
     }
@@ -151,7 +152,8 @@ mod tests {
         let log = |kind: &str, agent: &str| -> LogEntries {
             serde_json::from_value(json!({"log_entries": [
                 {"type": "trigger_log_entry", "created_at": "x", "agent": {"type": "service_reference"}},
-                {"type": kind, "created_at": "2026-01-01T00:00:00Z", "agent": {"type": agent, "summary": "Ada"}},
+                {"type": kind, "created_at": "2026-01-01T00:00:00Z",
+                 "agent": {"type": agent, "summary": "Ada"}},
             ]}))
             .unwrap()
         };

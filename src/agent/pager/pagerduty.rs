@@ -17,8 +17,8 @@ static EVENTS: Service = Service {
 };
 static REST: Service = Service {
     name: "PagerDuty (REST)",
-    credential: "check the REST API key (read-only is enough) and whether the account is in the EU; meanwhile \
-                 acknowledge by `openclaw-rating failover ack`",
+    credential: "check the REST API key (read-only is enough) and whether the account is in the EU; \
+        meanwhile acknowledge by `openclaw-rating failover ack`",
     status_page: Some("https://status.pagerduty.com"),
     throttle_marks: &[],
 };
@@ -121,8 +121,8 @@ pub enum PagerError {
     KeyTooLong,
     /// There is no REST API key.
     #[error(
-        "PagerDuty is not asked for acknowledgements: no REST API key is configured. Set one, or a webhook, or \
-         acknowledge by `openclaw-rating failover ack`"
+        "PagerDuty is not asked for acknowledgements: no REST API key is configured. Set one, or a webhook, \
+         or acknowledge by `openclaw-rating failover ack`"
     )]
     NotAsked,
 }

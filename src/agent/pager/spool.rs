@@ -29,8 +29,8 @@ pub struct Spool {
 pub enum SpoolError {
     /// The directory cannot be used.
     #[error(
-        "cannot use the spool {path}: {cause}. Pages that PagerDuty does not take at once are lost until this \
-         is mended: check free space and who may write there"
+        "cannot use the spool {path}: {cause}. Pages that PagerDuty does not take at once are lost until \
+         this is mended: check free space and who may write there"
     )]
     Disk {
         /// The file or directory.
@@ -40,8 +40,8 @@ pub enum SpoolError {
     },
     /// Too many wait already.
     #[error(
-        "{MAX_EVENTS} pages wait in {path} already. PagerDuty has not been reachable for long: call the person \
-         on call by telephone, and see why it cannot be reached"
+        "{MAX_EVENTS} pages wait in {path} already. PagerDuty has not been reachable for long: call the \
+         person on call by telephone, and see why it cannot be reached"
     )]
     Full {
         /// The directory.

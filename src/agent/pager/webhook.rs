@@ -23,8 +23,8 @@ const MAX_ID_BYTES: usize = 64;
 pub enum WebhookError {
     /// No signature of ours is among those sent.
     #[error(
-        "no signature of the PagerDuty webhook is right. Copy the secret of the webhook subscription again; if \
-         nobody changed it, somebody else is sending"
+        "no signature of the PagerDuty webhook is right. Copy the secret of the webhook subscription again; \
+         if nobody changed it, somebody else is sending"
     )]
     Signature,
     /// The body is too large or is no event.
@@ -32,8 +32,8 @@ pub enum WebhookError {
     Form,
     /// It happened too long ago, or in the future.
     #[error(
-        "the PagerDuty webhook is {age_s} s old, beyond the window. Set the clock of this host by NTP; if it is \
-         right, the event was recorded and replayed"
+        "the PagerDuty webhook is {age_s} s old, beyond the window. Set the clock of this host by NTP; if it \
+         is right, the event was recorded and replayed"
     )]
     Stale {
         /// Its age; negative when it is from the future.
@@ -227,10 +227,11 @@ mod tests {
         let body = json!({"event": {
             "id": "01BWXG2Z3HGTZJ", "event_type": "incident.acknowledged", "resource_type": "incident",
             "occurred_at": "2020-10-02T18:45:22.169Z",
-            "agent": {"html_url": "https://x", "id": "PLH1HKV", "self": "https://y", "summary": "Tenex Engineer",
-                      "type": "user_reference"},
+            "agent": {"html_url": "https://x", "id": "PLH1HKV", "self": "https://y",
+                      "summary": "Tenex Engineer", "type": "user_reference"},
             "client": null,
-            "data": {"id": "PGR0VU2", "type": "incident", "status": "acknowledged", "incident_key": "incident-1"},
+            "data": {"id": "PGR0VU2", "type": "incident", "status": "acknowledged",
+                     "incident_key": "incident-1"},
         }});
         let read = read_event(body.to_string().as_bytes()).unwrap();
         assert_eq!((read.kind.as_str(), read.occurred_ms), ("incident.acknowledged", 1_601_664_322_169));
@@ -243,7 +244,9 @@ mod tests {
 
     #[test]
     fn what_is_no_event_is_refused() {
-        let long_id = json!({"event": {"id": "x".repeat(65), "event_type": "a", "occurred_at": "2020-10-02T18:45:22Z", "data": {}}});
+        let at = "2020-10-02T18:45:22Z";
+        let long_id =
+            json!({"event": {"id": "x".repeat(65), "event_type": "a", "occurred_at": at, "data": {}}});
         let no_time =
             json!({"event": {"id": "x", "event_type": "a", "occurred_at": "yesterday", "data": {}}});
         for body in [

@@ -121,7 +121,8 @@ fn measures(facts: &Facts, series: &[Series]) -> Markup {
     let rows = rows(facts, series);
     if rows.is_empty() {
         return html! {
-            p.notice { "The history of that time is not kept any more, so there are no plots and no figures." }
+            p.notice { "The history of that time is not kept any more, so there are no plots and \
+                no figures." }
         };
     }
     let cell = |band: Option<Band>, worst: &str| match band {
@@ -166,7 +167,9 @@ fn legend() -> Markup {
         ul.legend {
             @for (class, words) in LEGEND {
                 li {
-                    svg viewBox="0 0 22 16" aria-hidden="true" { rect class=(class) width="22" height="16" {} }
+                    svg viewBox="0 0 22 16" aria-hidden="true" {
+                        rect class=(class) width="22" height="16" {}
+                    }
                     (words)
                 }
             }

@@ -35,8 +35,8 @@ pub struct Written {
 pub enum ReportError {
     /// The journal has no line of it.
     #[error(
-        "the journal has nothing of an incident `{0}`. `openclaw-rating audit show` lists what there is, with \
-         the ids of incidents"
+        "the journal has nothing of an incident `{0}`. `openclaw-rating audit show` lists what there is, \
+         with the ids of incidents"
     )]
     NoSuchIncident(String),
     /// It would not be a file's name.

@@ -10,8 +10,8 @@ use crate::percent::percent_encode;
 
 static KUBERNETES: Service = Service {
     name: "Kubernetes",
-    credential: "the service account needs `get` and `patch` on the workload's `scale` subresource; a token of \
-                 a pod is renewed by itself, one made by hand expires",
+    credential: "the service account needs `get` and `patch` on the workload's `scale` subresource; a token \
+        of a pod is renewed by itself, one made by hand expires",
     status_page: None,
     throttle_marks: &[],
 };

@@ -52,8 +52,8 @@ pub enum TrafficError {
     },
     /// The write failed, and reading back shows something between: a part of it, or somebody else's work.
     #[error(
-        "{name} was changed only in part, or somebody else changed it at the same time ({}): {cause} Look at it \
-         in the provider's console, and set it by hand", .differences.join("; ")
+        "{name} was changed only in part, or somebody else changed it at the same time ({}): {cause} Look at \
+         it in the provider's console, and set it by hand", .differences.join("; ")
     )]
     InPart {
         /// The public name.
@@ -76,7 +76,8 @@ pub enum TrafficError {
     },
     /// The command ended with an error.
     #[error(
-        "{command} ended with {status}: {last_words}. See what it says, and run it by hand with the same variables"
+        "{command} ended with {status}: {last_words}. See what it says, and run it by hand with the same \
+         variables"
     )]
     CommandFailed {
         /// The command.

@@ -115,12 +115,13 @@ impl TrafficProvider for ExecProvider {
         let what = if self.kind == POOLS { "pools" } else { "addresses" };
         vec![
             format!(
-                "the command must compare OPENCLAW_EXPECTED with the {what} that are there before it writes, and \
-                 exit with {EXIT_CONFLICT} when they differ"
+                "the command must compare OPENCLAW_EXPECTED with the {what} that are there before it writes, \
+                 and exit with {EXIT_CONFLICT} when they differ"
             ),
             format!("it is killed with all it started after {} s", self.command.timeout.as_secs()),
             format!(
-                "clients keep the old answer for up to its TTL ({ttl_s} s by [agent.traffic] or [agent.drill])"
+                "clients keep the old answer for up to its TTL ({ttl_s} s by [agent.traffic] or \
+                 [agent.drill])"
             ),
         ]
     }

@@ -205,7 +205,8 @@ impl TrafficProvider for Rfc2136 {
     fn limits(&self, ttl_s: u32) -> Vec<String> {
         vec![
             format!(
-                "clients keep the old address for up to its TTL ({ttl_s} s by [agent.traffic] or [agent.drill])"
+                "clients keep the old address for up to its TTL ({ttl_s} s by [agent.traffic] or \
+                 [agent.drill])"
             ),
             "secondaries follow the primary by NOTIFY; the change counts as visible when all servers that \
              answer have it"

@@ -28,9 +28,12 @@ fn a_batch_is_all_or_nothing_and_tells_of_each() {
     let body = r#"{"checks":[{"policy":"p","key":"k","cost":3},{"policy":"one","key":"k"}]}"#;
     let first = server.post(body);
     assert_eq!(statuses(&first), [200]);
-    assert!(first.ends_with(
-        r#"{"allowed":true,"checks":[{"allowed":true,"policy":"p","limit":5,"remaining":2,"reset_ms":3000,"retry_after_ms":0},{"allowed":true,"policy":"one","limit":1,"remaining":0,"reset_ms":1000,"retry_after_ms":0}]}"#
-    ), "{first}");
+    let each = concat!(
+        r#"{"allowed":true,"checks":["#,
+        r#"{"allowed":true,"policy":"p","limit":5,"remaining":2,"reset_ms":3000,"retry_after_ms":0},"#,
+        r#"{"allowed":true,"policy":"one","limit":1,"remaining":0,"reset_ms":1000,"retry_after_ms":0}]}"#
+    );
+    assert!(first.ends_with(each), "{first}");
     let second = server.post(r#"{"checks":[{"policy":"p","key":"k","cost":1},{"policy":"one","key":"k"}]}"#);
     assert_eq!(statuses(&second), [429]);
     assert!(second.contains("RateLimit: \"one\";r=0;t=1\r\nRetry-After: 1\r\n"), "{second}");

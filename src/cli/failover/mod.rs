@@ -88,7 +88,7 @@ struct FreezeArguments {
 pub(super) fn run(arguments: &FailoverArguments, sources: &Sources) -> ExitCode {
     use FailoverCommand as Command;
     match &arguments.command {
-        Command::Status(server) => server.show(client::failover(&server.socket(sources)), screen::answer),
+        Command::Status(server) => server.ask(sources, client::failover, screen::answer),
         Command::Plan(plan) => {
             let fields =
                 OrderFields { from: plan.from.clone(), to: plan.to.clone(), ..OrderFields::default() };
@@ -118,5 +118,5 @@ fn plain(order: &OrderArguments, sources: &Sources, name: &str) -> ExitCode {
 }
 
 fn give(server: &ServerArguments, sources: &Sources, name: &str, fields: &OrderFields) -> ExitCode {
-    server.show(client::order(&server.socket(sources), name, fields), screen::answer)
+    server.ask(sources, |socket| client::order(socket, name, fields), screen::answer)
 }

@@ -266,7 +266,8 @@ fn check_mode(
         && !is_written
         && let Some(value) = section.get("mode")
     {
-        let what = "automatic mode needs a witness: a node that cannot see a region may itself be the one that is cut off";
+        let what = "automatic mode needs a witness: a node that cannot see a region may itself be the one \
+            that is cut off";
         findings.missing(value.place, what, "add a [[agent.witness]], or choose mode = \"manual\"");
     }
 }

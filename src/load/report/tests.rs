@@ -71,9 +71,9 @@ fn json_has_stable_names() {
     let text = json(&plan(), &summary(|record| record.answered(503, 7))).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut expected: Vec<&str> = "target policy mode connections pipeline threads rate keys distribution cost \
-        seed ended elapsed_s requests_per_s sent answered allowed denied unsent abandoned connected bytes_sent \
-        bytes_received statuses errors first_error latency_ns"
+    let mut expected: Vec<&str> = "target policy mode connections pipeline threads rate keys distribution \
+        cost seed ended elapsed_s requests_per_s sent answered allowed denied unsent abandoned connected \
+        bytes_sent bytes_received statuses errors first_error latency_ns"
         .split_whitespace()
         .collect();
     expected.sort_unstable();

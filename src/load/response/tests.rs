@@ -83,12 +83,14 @@ fn a_head_without_an_end_is_given_up() {
 
 /// Streams of answers, some with an error in them.
 fn streams() -> impl Strategy<Value = Vec<u8>> {
+    const HEAD: &str = "HTTP/1.[01] [0-9]{3} [a-z ]{0,5}\r\n(Content-Length: [0-9]{1,2}\r\n){0,2}\r\n";
+    let long_head = |fields| format!("HTTP/1.1 200 OK\r\n{}", "A: b\r\n".repeat(fields * 60)).into_bytes();
     let part = prop_oneof![
         4 => prop::sample::select(vec![ALLOWED, DENIED, BAD, INTERIM, SICK]).prop_map(str::as_bytes)
             .prop_map(<[u8]>::to_vec),
         1 => prop::collection::vec(any::<u8>(), 1..40),
-        1 => "HTTP/1.[01] [0-9]{3} [a-z ]{0,5}\r\n(Content-Length: [0-9]{1,2}\r\n){0,2}\r\n".prop_map(String::into_bytes),
-        1 => (0_usize..60).prop_map(|fields| format!("HTTP/1.1 200 OK\r\n{}", "A: b\r\n".repeat(fields * 60)).into_bytes()),
+        1 => HEAD.prop_map(String::into_bytes),
+        1 => (0_usize..60).prop_map(long_head),
     ];
     prop::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
 }

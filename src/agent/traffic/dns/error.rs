@@ -65,7 +65,8 @@ impl DnsError {
             Trouble::NotAuthoritative => "Check that the server has this zone, and the zone's name",
             Trouble::NotValid(_) => "Correct it in the [agent] section",
             Trouble::Tsig(ServerBadKey) => {
-                "It does not know the key: check the key's name and algorithm against the server's configuration"
+                "It does not know the key: check the key's name and algorithm against the server's \
+                 configuration"
             }
             Trouble::Tsig(ServerBadSig) => "The key's secret differs from the server's: copy it again",
             Trouble::Tsig(ServerBadTime { .. }) => {

@@ -14,9 +14,9 @@ use sigv4::{Credentials, Scope};
 
 static ROUTE53: Service = Service {
     name: "Route 53",
-    credential: "check the access key, its secret and its session token (a temporary one expires), the clock of \
-                 this host, and that the policy allows route53:ListResourceRecordSets, \
-                 route53:ChangeResourceRecordSets and route53:GetChange on the zone",
+    credential: "check the access key, its secret and its session token (a temporary one expires), the clock \
+        of this host, and that the policy allows route53:ListResourceRecordSets, \
+        route53:ChangeResourceRecordSets and route53:GetChange on the zone",
     status_page: Some("https://health.aws.amazon.com/health/status"),
     throttle_marks: &["<Code>Throttling</Code>", "<Code>PriorRequestNotComplete</Code>"],
 };
@@ -172,8 +172,13 @@ impl TrafficProvider for Route53 {
 
     fn limits(&self, ttl_s: u32) -> Vec<String> {
         vec![
-            "a change reaches all of Route 53's servers within about 60 s; the agent waits until it is INSYNC".to_owned(),
-            format!("clients keep the old answer for up to its TTL ({ttl_s} s by [agent.traffic] or [agent.drill]) after that"),
+            "a change reaches all of Route 53's servers within about 60 s; the agent waits until it is \
+             INSYNC"
+                .to_owned(),
+            format!(
+                "clients keep the old answer for up to its TTL ({ttl_s} s by [agent.traffic] or \
+                [agent.drill]) after that"
+            ),
             "alias records are refused: they have no values and no TTL of their own".to_owned(),
             "all changes of one switch go into one batch, which is done as a whole or not at all".to_owned(),
         ]

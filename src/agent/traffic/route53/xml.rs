@@ -208,7 +208,8 @@ mod tests {
               <ResourceRecords><ResourceRecord><Value>192.0.2.7</Value></ResourceRecord>
               <ResourceRecord><Value>192.0.2.8</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>
             <ResourceRecordSet><Name>alias.example.com.</Name><Type>A</Type><AliasTarget>
-              <HostedZoneId>Z1</HostedZoneId><DNSName>x.</DNSName><EvaluateTargetHealth>false</EvaluateTargetHealth>
+              <HostedZoneId>Z1</HostedZoneId><DNSName>x.</DNSName>
+              <EvaluateTargetHealth>false</EvaluateTargetHealth>
               </AliasTarget></ResourceRecordSet>
           </ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>100</MaxItems>
         </ListResourceRecordSetsResponse>"#;
