@@ -71,8 +71,8 @@ fn nobody_answers(connected: io::Result<()>) -> io::Result<()> {
         io::ErrorKind::WouldBlock => Err(io::ErrorKind::AddrInUse.into()),
         _ => {
             let what = format!(
-                "there is a socket of another kind or of another user, which may be in use ({error}); end what has \
-                 it, or name another path"
+                "there is a socket of another kind or of another user, which may be in use ({error}); \
+                 end what has it, or name another path"
             );
             Err(io::Error::other(what))
         }

@@ -22,7 +22,8 @@
 //!   `replica` (counters of all nodes merged) and `link` (what nodes say, sealed); `ring` is the loop around io_uring;
 //! * beside them: `config` (a file into valid settings), `admin` (what people ask and order), `durability` (what
 //!   outlives the process), `metrics`, `service_manager` (systemd);
-//! * `load` asks a server, to measure it; `cli` has the subcommands, and `cli::serve` is where a server begins.
+//! * `load` asks a server, to measure it; `cli` has the subcommands, and `server` is where a server is
+//!   put together, started and stopped.
 //!
 //! `docs/ARCHITECTURE.md` has the floors that these stand on, and the reasons.
 

@@ -155,8 +155,8 @@ impl Page<'_> {
         let opened = self.sum(CoreMetrics::connections_opened);
         let refused = self.sum(CoreMetrics::connections_refused);
         let (received, sent) = (self.sum(CoreMetrics::bytes_received), self.sum(CoreMetrics::bytes_sent));
-        let help = "Clients turned away for want of room: connections over the limit or without a descriptor, requests \
-            in parts, held input, metrics pages.";
+        let help = "Clients turned away for want of room: connections over the limit or without a \
+            descriptor, requests in parts, held input, metrics pages.";
         [
             Family::gauge("openclaw_connections", "Connections open now.").with(&[], open),
             Family::counter("openclaw_connections_opened_total", "Connections accepted.").with(&[], opened),

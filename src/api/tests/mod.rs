@@ -142,15 +142,19 @@ fn a_check_is_answered_in_full() {
     assert_eq!(
         server.get("/v1/check/p/k?cost=2"),
         "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
-         Cache-Control: no-store\r\nRateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=3\r\nContent-Length: 88\r\n\r\n\
-         {\"allowed\":true,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":0}"
+         Cache-Control: no-store\r\n\
+         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=3\r\nContent-Length: 88\r\n\r\n\
+         {\"allowed\":true,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\
+         \"retry_after_ms\":0}"
     );
     assert_eq!(
         server.get("/v1/check/p/k?cost=4"),
         "HTTP/1.1 429 Too Many Requests\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          Content-Type: application/json\r\nCache-Control: no-store\r\n\
-         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=1\r\nRetry-After: 1\r\nContent-Length: 92\r\n\r\n\
-         {\"allowed\":false,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\"retry_after_ms\":1000}"
+         RateLimit-Policy: \"p\";q=5;w=5\r\nRateLimit: \"p\";r=3;t=1\r\nRetry-After: 1\r\n\
+         Content-Length: 92\r\n\r\n\
+         {\"allowed\":false,\"policy\":\"p\",\"limit\":5,\"remaining\":3,\"reset_ms\":2000,\
+         \"retry_after_ms\":1000}"
     );
     server.now = MonotonicNs(2 * SECOND);
     assert!(server.get("/v1/check/p/k?cost=4").starts_with("HTTP/1.1 200"));
@@ -394,7 +398,8 @@ fn bodies_are_consumed_whatever_the_request() {
     let next = "GET /v1/check/p/k?cost=0 HTTP/1.1\r\nHost: h\r\n\r\n";
     for request in [
         "GET /v1/check/p/k?cost=0 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nGET ",
-        "POST /v1/check/p/k?cost=0 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n4\r\nGET \r\n0\r\nT: x\r\n\r\n",
+        "POST /v1/check/p/k?cost=0 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n\
+         4\r\nGET \r\n0\r\nT: x\r\n\r\n",
         "POST /v1/check/p/k?cost=0 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
     ] {
         let (answers, closed) = server.ask(&format!("{request}{next}"));
@@ -464,7 +469,8 @@ fn the_metrics_page_comes_in_its_turn() {
     let mut server = Server::new();
     let (answers, closed) = server.ask(
         "GET /v1/check/p/k HTTP/1.1\r\nHost: h\r\n\r\nGET /metrics HTTP/1.1\r\nHost: h\r\n\r\n\
-         GET /health HTTP/1.1\r\nHost: h\r\n\r\nGET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+         GET /health HTTP/1.1\r\nHost: h\r\n\r\n\
+         GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
     );
     assert!(closed);
     assert_eq!(statuses(&answers), [200, 200, 200, 200]);
