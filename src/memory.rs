@@ -12,7 +12,7 @@ use rustix::fs::{
 };
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
-/// Threads that have pages given at once, and what each has given at least: who asks for one zeroes it.
+/// Threads that fault pages in at the same time, and the least for each: the thread that faults a page in zeroes it.
 const MAX_POPULATORS: usize = 8;
 const POPULATOR_BYTES: usize = 64 << 20;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
@@ -26,7 +26,7 @@ struct Mapping {
     bytes: usize,
 }
 
-// SAFETY: it only tells its address; who makes references into it keeps the rules of what holds it.
+// SAFETY: it only tells its address; code that makes references into it keeps the rules of what holds it.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}

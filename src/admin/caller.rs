@@ -1,4 +1,4 @@
-//! Who asks, as far as this host can tell.
+//! The sender of a question, as far as this host can tell.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,12 +9,12 @@ use std::os::unix::net::UnixStream;
 const MAX_USERS_BYTES: u64 = 1 << 20;
 const USERS: &str = "/etc/passwd";
 
-/// Who asks.
+/// The sender of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
     /// A process on this host, through the Unix socket: its user, when the kernel says.
     Local(Option<u32>),
-    /// Somebody who has shown the token.
+    /// A client that has shown the token.
     Remote(SocketAddr),
 }
 

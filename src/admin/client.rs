@@ -71,7 +71,7 @@ pub struct OrderFields {
     /// The reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Who says it, beside what the kernel says.
+    /// The identity that the client claims, beside the one the kernel reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Has each question answered by who knows.
+//! Has each question answered by the plane that knows the answer.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub struct Reloaded {
 /// What a [`Desk`] is made of.
 #[derive(Debug)]
 pub struct DeskParts {
-    /// The table and who knows of the peers.
+    /// Reads the table, and asks the control plane about the peers.
     pub inspector: InspectorParts,
     /// What `/health` says.
     pub health: Arc<Health>,
@@ -63,7 +63,7 @@ pub struct DeskParts {
     pub config: AdminConfig,
 }
 
-/// Who has each question answered.
+/// Has each question answered by the plane that knows the answer.
 #[derive(Debug)]
 pub struct Desk {
     inspector: Inspector,

@@ -13,7 +13,7 @@ use crate::http::{ConnectionState, Frame, Framing, Head, HttpLimits, Reject, onl
 
 /// A question has so long to arrive, and its answer as long to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long, and how much, is still read from who has been answered.
+/// How long, and how much, is still read from a connection that has its answer.
 const LINGER: Duration = Duration::from_millis(50);
 const MOST_UNREAD: usize = 128 << 10;
 const READ_BYTES: usize = 4096;
@@ -24,7 +24,7 @@ const LIMITS: HttpLimits = HttpLimits {
     max_requests_per_connection: 1,
 };
 
-/// A whole question, and who asks.
+/// A complete request and its sender.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) route: Route,
@@ -62,7 +62,7 @@ pub(super) fn answer_one(mut stream: Stream, caller: Caller, desk: &Desk) {
     give(stream, &bytes);
 }
 
-/// Answers who comes when too many are here.
+/// Answers 429 to a connection over the limit.
 pub(super) fn turn_away(stream: Stream, most: usize) {
     give(stream, &answer::render(&Err::<Answer, _>(Refusal::Busy(most))));
 }

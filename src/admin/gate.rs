@@ -104,7 +104,7 @@ impl Gate {
     }
 }
 
-/// The token as it is in its file now. What is wrong with the file is for the log, not for who asks.
+/// The token as it is in its file now. What is wrong with the file goes to the log, not to the client.
 fn read_token(source: &SecretSource) -> Option<Secret> {
     match source.read() {
         Ok(token) if token.expose().len() >= MIN_TOKEN_BYTES => Some(token),

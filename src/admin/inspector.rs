@@ -50,7 +50,7 @@ impl Inspector {
     /// Where each peer stands, in a cluster.
     ///
     /// # Errors
-    /// When who knows does not answer in time.
+    /// When the control plane does not answer in time.
     pub(super) fn peers(&self) -> Result<Vec<ToldPeer>, Refusal> {
         self.ask_control_plane(None).map(|told| told.peers)
     }
@@ -74,7 +74,7 @@ impl Inspector {
     /// All that is known of one bucket.
     ///
     /// # Errors
-    /// When there is no such policy, or who knows does not answer in time.
+    /// When there is no such policy, or the control plane does not answer in time.
     pub(super) fn bucket(&self, policy: &[u8], key: &[u8]) -> Result<BucketReport, Refusal> {
         let policies = self.parts.policies.load();
         let policy = find(&policies, policy, key)?;

@@ -49,7 +49,7 @@ impl Listener {
         Ok((listener, bound))
     }
 
-    /// The next connection, and who is at its other end; `WouldBlock` when there is none.
+    /// The next connection and its peer; `WouldBlock` when there is none.
     pub(super) fn accept(&self) -> io::Result<(Stream, Caller)> {
         match self {
             Self::Unix(listener) => listener.accept().map(|(stream, _)| {

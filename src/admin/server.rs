@@ -18,7 +18,7 @@ use super::exchange;
 use super::listener::{Listener, Stream};
 use crate::data_plane::ListenAddr;
 
-/// Questions at a time on the Unix socket; who comes after is told so.
+/// Questions at a time on the Unix socket; further ones are answered 429.
 const MAX_LOCAL: usize = 8;
 /// The same on TCP, where other nodes ask as witnesses.
 const MAX_REMOTE: usize = 32;

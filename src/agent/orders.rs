@@ -364,7 +364,7 @@ pub struct PlanReport {
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedStep {
-    /// What.
+    /// The step.
     pub step: Step,
     /// Exactly the calls that it makes, one a line, secrets left out.
     pub calls: Vec<String>,

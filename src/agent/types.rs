@@ -186,7 +186,7 @@ pub enum Entry {
     },
     /// Something is about to be done. It is on the disk before it is done.
     Intent {
-        /// What.
+        /// The step.
         step: Step,
         /// Which time it is tried, from 1.
         attempt: u32,
@@ -199,7 +199,7 @@ pub enum Entry {
     },
     /// How it ended.
     Outcome {
-        /// What.
+        /// The step.
         step: Step,
         /// Which time it was tried.
         attempt: u32,

@@ -31,7 +31,7 @@ impl ChangeMap {
     #[cold]
     fn set(&self, word: usize, bit: u64) {
         if self.lines[word].fetch_or(bit, Ordering::Relaxed) == 0 {
-            // Release: who takes this bit sees the one below it.
+            // Release: the thread that takes this bit sees the one below it.
             self.words[word / 64].fetch_or(1 << (word % 64), Ordering::Release);
         }
     }

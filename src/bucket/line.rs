@@ -3,8 +3,8 @@
 //! A line is *empty* until its first owner, then *live*, and *reserved* while it changes owner or
 //! unit. Identity, slot and start change only while it is reserved, and every reservation for a new
 //! owner takes a count that the line never had. So no pair of `(tat, count)` ever comes back under
-//! another identity: who reads the pair, then the identity, and then exchanges the pair against what
-//! was read, has charged the bucket that was meant, or nothing.
+//! another identity: a thread that reads the pair, then the identity, and then exchanges the pair
+//! against what was read, has charged the bucket that was meant, or nothing.
 
 use super::gcra::{self, Verdict};
 use super::hash::BucketId;

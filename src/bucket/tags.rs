@@ -1,7 +1,7 @@
 //! Which lines of a group may hold a bucket: a byte of each line's identity, so that one word tells of eight lines.
 //!
-//! Hints, and no more: a tag is set when its line is named, and nobody waits for it. Who finds none looks at all
-//! lines, and who finds one looks into the line.
+//! Hints, and no more: a tag is set when its line is named, and nobody waits for it. A search that
+//! finds none looks at all lines, and one that finds some looks into those lines.
 
 // Not the model's: what is read here only says where to look first.
 use std::hint::select_unpredictable;

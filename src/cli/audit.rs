@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &AuditArguments, sources: &Sources) -> ExitCode {
 }
 
 impl Where {
-    /// A configuration that cannot be read here, for want of permission, does not stop who knows the usual
+    /// A configuration that cannot be read here, for want of permission, does not stop a person who knows the usual
     /// place.
     pub(super) fn directory(&self, sources: &Sources) -> PathBuf {
         if let Some(directory) = &self.dir {

@@ -78,7 +78,7 @@ impl Mailbox {
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        // Release and acquire: what the sender did before is seen by who reads the phase.
+        // Release and acquire: what the sender did before is seen by the thread that reads the phase.
         self.phase.fetch_max(phase as u8, Ordering::Release);
         self.wake();
     }

@@ -1,4 +1,4 @@
-//! Who waits for the metrics page of a data thread.
+//! The connections of a data thread that wait for the metrics page.
 //!
 //! One page is asked for at a time and given to all who asked before it was: however many they are, there
 //! is one request and one reply under way, and nobody gets a page older than the question. What clients take

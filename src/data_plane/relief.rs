@@ -12,7 +12,7 @@ const ENOUGH_FRACTION: u16 = 2;
 
 impl<S: Service, C: Clock> Core<S, C> {
     /// Takes buffers back when they are scarce: what is held is copied to the memory for incomplete
-    /// requests, and whoever holds more than fits there is closed, first who has waited the longest.
+    /// requests, and connections that hold more than fits there are closed, the longest-waiting first.
     pub(super) fn relieve(&mut self) {
         if !self.is_scarce(SCARCE_FRACTION) {
             return;

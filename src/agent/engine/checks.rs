@@ -21,7 +21,7 @@ pub struct TargetBars {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Check {
-    /// What.
+    /// The name of the check.
     pub name: &'static str,
     /// Whether it is as it must be.
     pub is_good: bool,

@@ -7,9 +7,9 @@ use crate::agent::signals::Observation;
 /// A task that ended.
 #[derive(Clone, Debug)]
 pub(super) struct Finished {
-    /// Which.
+    /// The task that ended.
     pub task: TaskId,
-    /// How.
+    /// Its outcome.
     pub ended: Ended,
 }
 

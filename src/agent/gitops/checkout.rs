@@ -54,7 +54,7 @@ pub enum GitError {
     Values {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// What is wrong with the file.
         cause: ValuesError,
     },
     /// The file cannot be read or written.

@@ -40,7 +40,7 @@ pub enum Measure {
 /// A value at a time, or a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// When.
+    /// When it was measured.
     pub at: UnixMs,
     /// Finite; `None` where nothing is known.
     pub value: Option<f64>,
@@ -49,7 +49,7 @@ pub struct Point {
 /// One measure, in order of time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// What.
+    /// What is measured.
     #[serde(flatten)]
     pub measure: Measure,
     /// Between two points, in milliseconds: points further apart have a gap between them.

@@ -34,7 +34,7 @@ pub struct Task {
     pub timeout_ms: u64,
     /// Whether it is about the shadow record and its name: then the live record is not touched.
     pub is_drill: bool,
-    /// What.
+    /// What is to be done.
     pub work: Work,
 }
 
@@ -47,7 +47,7 @@ pub enum Work {
     ResolvePage {
         /// As in the page.
         dedup_key: String,
-        /// Why.
+        /// What happened, in a line.
         summary: String,
     },
     /// Looks at the target: health, tokens, replication.

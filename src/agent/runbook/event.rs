@@ -21,9 +21,9 @@ pub enum Event {
     },
     /// A task ended. Each task ends once; one that could not be journalled ends with [`Failure::NotDone`].
     Done {
-        /// Which.
+        /// The task that ended.
         task: TaskId,
-        /// How.
+        /// Its outcome.
         ended: Ended,
     },
     /// Something that pages and moves no traffic was raised or went away.

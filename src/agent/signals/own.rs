@@ -97,7 +97,7 @@ pub struct TokenShare {
 /// A signal was raised or lowered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SignalChange {
-    /// Which.
+    /// The signal that changed.
     pub signal: OwnSignal,
     /// What it is about: a watched key, or nothing.
     pub subject: String,

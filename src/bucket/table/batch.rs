@@ -3,7 +3,7 @@
 //!
 //! A locked exchange holds up all loads after it. So the lines of a round are first asked for, then all
 //! read, and only then exchanged one after another. What was read may be of different moments, as in a
-//! charge alone: the exchange of the pair makes sure of it, and who loses it charges as if alone.
+//! charge alone: the exchange of the pair makes sure of it, and a thread that loses it charges as if alone.
 
 use arrayvec::ArrayVec;
 

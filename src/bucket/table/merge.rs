@@ -51,7 +51,7 @@ impl BucketTable {
         }
     }
 
-    /// A line that was taken as changed is to be looked at again with the next: to be called by who takes them.
+    /// Marks a drained line as changed again, so that the next drain returns it. Only for the draining thread.
     pub(crate) fn change_again(&self, line: usize) {
         if let Some(replication) = &self.replication {
             replication.changes.mark(line);

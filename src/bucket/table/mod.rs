@@ -411,7 +411,7 @@ impl BucketTable {
     fn give_back(&self, charged: &mut [BatchItem<'_>], now: MonotonicNs) {
         for item in charged.iter_mut().filter(|item| item.has_charged()) {
             let (id, limits, cost) = (item.id, item.limits, item.cost);
-            // Who finds no bucket has nothing to give back: only one that is full again gives way.
+            // A missing bucket needs nothing back: only one that is full again gives way.
             let _ = self.on_line(id, limits, now, |line| line.refund(id, limits, cost));
             item.charge.level = self.level(id, limits, now).unwrap_or(0);
         }
@@ -521,7 +521,7 @@ impl BucketTable {
     #[inline]
     fn find(&self, id: BucketId) -> Option<usize> {
         let window = self.window(id);
-        // Who finds another bucket in the first line waits for no second miss before the last.
+        // When the first line holds another bucket, the tags have been fetched meanwhile.
         self.prefetch_tags(&window);
         self.find_near(id, &window)
     }
@@ -542,7 +542,7 @@ impl BucketTable {
         self.tagged(id, window).find(|line| self.lines[*line].may_hold(id))
     }
 
-    /// Looks at one line after the other: who names one may not have set its tag yet.
+    /// Looks at one line after the other: a thread that has just claimed a line may not have set its tag yet.
     fn find_untagged(&self, id: BucketId, window: &Window) -> Option<usize> {
         // No key goes anywhere else while this line is empty.
         if self.lines[window.at(0)].is_empty() {
