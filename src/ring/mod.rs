@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::squeue::Entry;
-use io_uring::{IoUring, opcode, types};
+use io_uring::{EnterFlags, IoUring, opcode, types};
 use rustix::io::Errno;
 
 use self::completion::{RingId, Tag};
@@ -42,6 +42,9 @@ pub use connect::Destination;
 pub use error::RingError;
 pub use receive::{ReceiveBuffers, Received};
 pub use send::{SendBuffer, SendBuffers};
+
+/// How long the kernel is left to itself when it has no memory for a submission.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// A descriptor that exists only in the ring's own table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -261,9 +264,22 @@ impl Ring {
             // BUSY: completions must be reaped first, which the caller does next.
             Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(Errno::TIME | Errno::INTR | Errno::BUSY) => Ok(()),
+                Some(Errno::AGAIN) => {
+                    self.catch_up();
+                    Ok(())
+                }
                 _ => Err(error),
             },
         }
+    }
+
+    /// Lets the kernel finish operations, which gives memory back, when it had none for a submission: what was
+    /// submitted stays queued, and nothing completes in a call that fails to submit.
+    fn catch_up(&self) {
+        let completions = EnterFlags::GETEVENTS.bits();
+        // SAFETY: the call submits nothing and passes no argument.
+        let _ = unsafe { self.uring.submitter().enter::<()>(0, 0, completions, None) };
+        std::thread::sleep(RETRY_PAUSE);
     }
 
     /// The next completion that is there.
@@ -282,7 +298,9 @@ impl Ring {
         while unsafe { self.uring.submission().push(&entry) }.is_err() {
             // The queue is full, and the kernel takes all of it (SUBMIT_ALL). A failure here shows
             // again, and is handled, in `wait`.
-            let _ = self.uring.submit();
+            if self.uring.submit().is_err() {
+                self.catch_up();
+            }
         }
     }
 }

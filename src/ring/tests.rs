@@ -83,6 +83,47 @@ fn memory_that_the_kernel_may_use_outlives_those_who_took_it() {
     assert_eq!(&bytes, b"still there");
 }
 
+/// From now on the calling thread is told `EAGAIN` when it submits to a ring, as when the kernel has no memory.
+fn starve_submissions() {
+    const SYSCALL: u32 = 0;
+    const TO_SUBMIT: u32 = 24;
+    let load = |k| filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, k);
+    let jump_if = |k: u32, jt, jf| filter(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, jt, jf, k);
+    let answer = |k| filter(libc::BPF_RET | libc::BPF_K, 0, 0, k);
+    let mut program = [
+        load(SYSCALL),
+        jump_if(libc::SYS_io_uring_enter as u32, 0, 3),
+        load(TO_SUBMIT),
+        jump_if(0, 1, 0),
+        answer(libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32),
+        answer(libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the program is whole and lives through the calls.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    assert!(done, "{}", io::Error::last_os_error());
+}
+
+fn filter(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
+}
+
+#[test]
+fn a_kernel_without_memory_for_a_submission_is_waited_for_and_what_is_under_way_completes() {
+    let (mut ring, mut peer) = ring_and_peer();
+    let mut receives = ring.receive_buffers(2, 64).unwrap();
+    ring.receive_multishot(HERE, &receives, 1);
+    ring.wait(Duration::ZERO).unwrap();
+    starve_submissions();
+    peer.write_all(b"answer").unwrap();
+    ring.shutdown_write(HERE, 2);
+    let received = receives.take(next(&mut ring)).unwrap();
+    assert_eq!(receives.bytes(&received), b"answer");
+}
+
 #[test]
 fn a_ring_has_one_set_of_buffers_of_each_kind() {
     let (mut ring, _peer) = ring_and_peer();
