@@ -17,61 +17,22 @@ use super::pages::PageQueue;
 use super::service::{Service, Turn};
 use super::storage::{HeldBuffers, PartialPool};
 use super::{CoreLimits, DataPlaneError};
-use crate::ring::{Completion, DirectFile, ReceiveBuffers, Ring, RingConfig, SendBuffers};
+use crate::ring::{
+    Completion, DirectFile, Operation, RECEIVE_BUFFERS, RECEIVE_BYTES, ReceiveBuffers, Ring, RingConfig,
+    SendBuffers,
+};
 use crate::time::{Clock, MonotonicNs};
 
 /// Time-outs are looked at this often; the loop wakes at least as often.
 const SWEEP: Duration = Duration::from_millis(250);
-/// Bytes of one receive buffer: several pipelined requests.
-const RECEIVE_BYTES: usize = 4096;
-/// Receive buffers of one core.
-const RECEIVE_BUFFERS: u16 = 2048;
 /// Bytes of one send buffer: the largest answer and room for many small ones.
 const SEND_BYTES: usize = 64 * 1024;
-/// Submissions between two calls to the kernel.
-const SUBMISSIONS: u32 = 4096;
-/// Completions that fit.
-const COMPLETIONS: u32 = 16_384;
 /// Places of the ring's table above the limit of connections, for those that are turned away.
 const SPARE_PLACES: u32 = 64;
 /// Most incomplete requests at one time.
 const MAX_PARTIALS: u32 = 4096;
 
-/// What a completion is of; the upper part of its user data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Operation {
-    Accept = 1,
-    Receive = 2,
-    Send = 3,
-    Shutdown = 4,
-    Close = 5,
-    Cancel = 6,
-    Wake = 7,
-}
-
-impl Operation {
-    /// User data of this operation on connection or listener `index`.
-    pub(super) const fn on(self, index: u32) -> u64 {
-        ((self as u64) << 32) | index as u64
-    }
-
-    const fn of(user_data: u64) -> Option<(Self, u32)> {
-        let operation = match user_data >> 32 {
-            1 => Self::Accept,
-            2 => Self::Receive,
-            3 => Self::Send,
-            4 => Self::Shutdown,
-            5 => Self::Close,
-            6 => Self::Cancel,
-            7 => Self::Wake,
-            _ => return None,
-        };
-        Some((operation, user_data as u32))
-    }
-}
-
-/// A data thread's state. The ring is dropped first, so that the kernel lets go of the buffers.
+/// A data thread's state.
 pub(super) struct Core<S: Service, C> {
     pub(super) ring: Ring,
     pub(super) receives: ReceiveBuffers,
@@ -121,8 +82,7 @@ impl<S: Service, C: Clock> Core<S, C> {
     pub(super) fn new(limits: CoreLimits, parts: CoreParts<S, C>) -> Result<Self, DataPlaneError> {
         const { assert!(S::MAX_ANSWER_BYTES <= SEND_BYTES) };
         let places = limits.connections + SPARE_PLACES;
-        let config = RingConfig { submissions: SUBMISSIONS, completions: COMPLETIONS, files: places };
-        let ring = Ring::new(config)?;
+        let mut ring = Ring::new(RingConfig::of_connections(places))?;
         let receives = ring.receive_buffers(RECEIVE_BUFFERS, RECEIVE_BYTES)?;
         let partial_bytes = parts.service.max_request_bytes() + RECEIVE_BYTES;
         let mut connections = Vec::new();
@@ -131,7 +91,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         let bytes = sends as usize * SEND_BYTES + partials as usize * partial_bytes;
         let no_memory = |source| DataPlaneError::Memory { bytes, source };
         Ok(Self {
-            sends: SendBuffers::new(sends, SEND_BYTES).map_err(no_memory)?,
+            sends: ring.send_buffers(sends, SEND_BYTES).map_err(no_memory)?,
             partials: PartialPool::new(partials, partial_bytes).map_err(no_memory)?,
             held: HeldBuffers::new(receives.count()),
             ring,
@@ -164,7 +124,7 @@ impl<S: Service, C: Clock> Core<S, C> {
     /// # Errors
     /// When the ring itself fails.
     pub(super) fn run(mut self) -> io::Result<()> {
-        self.ring.poll_readable(&*self.mailbox, Operation::Wake.on(0));
+        self.ring.poll_readable(&*self.mailbox, 0);
         for index in 0..self.listeners.len() {
             self.accept(index as u32);
         }
@@ -188,26 +148,28 @@ impl<S: Service, C: Clock> Core<S, C> {
             self.answered = 0;
             self.deciding_ns = 0;
             while let Some(completion) = self.ring.completion() {
-                self.dispatch(&completion);
+                self.dispatch(completion);
             }
         }
     }
 
     fn accept(&mut self, listener: u32) {
         self.accepting += 1;
-        self.ring.accept_multishot(&self.listeners[listener as usize], Operation::Accept.on(listener));
+        self.ring.accept_multishot(&self.listeners[listener as usize], listener);
     }
 
-    fn dispatch(&mut self, completion: &Completion) {
-        let Some((operation, index)) = Operation::of(completion.user_data) else { return };
-        match operation {
-            Operation::Accept => self.accepted(index, completion),
+    fn dispatch(&mut self, completion: Completion) {
+        let index = completion.index();
+        match completion.operation() {
+            Operation::Accept => self.accepted(index, &completion),
             Operation::Receive => self.received(index, completion),
             Operation::Send => self.sent(index, completion),
             Operation::Close => self.closed(),
-            Operation::Wake => self.woken(completion.goes_on()),
+            Operation::Poll => self.woken(completion.goes_on()),
             Operation::Shutdown => self.shut_down(index),
-            Operation::Cancel => self.cancelled(index, completion),
+            Operation::Cancel => self.cancelled(index, &completion),
+            // A server connects to nobody.
+            Operation::Connect => {}
         }
     }
 
@@ -220,7 +182,7 @@ impl<S: Service, C: Clock> Core<S, C> {
     fn woken(&mut self, goes_on: bool) {
         self.mailbox.awake();
         if !goes_on {
-            self.ring.poll_readable(&*self.mailbox, Operation::Wake.on(0));
+            self.ring.poll_readable(&*self.mailbox, 0);
         }
         if let Some(policies) = self.mailbox.policies() {
             self.service.set_policies(policies);

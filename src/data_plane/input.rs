@@ -1,21 +1,25 @@
 //! What arrives: received, held while it cannot be answered, stepped over, kept when incomplete.
 
+use rustix::io::Errno;
+
 use super::connection::{Receiving, Stage, Waiting};
-use super::core::{Core, Operation};
+use super::core::Core;
 use super::mailbox::RenderRequest;
+use super::pages::Waiter;
 use super::service::{Event, Next, Refusal, Service, Step};
-use crate::ring::Completion;
+use crate::ring::{Completion, Operation};
 use crate::time::Clock;
 
 /// Receive again once this many buffers are free, one part in so many of all.
 const RESUME_FRACTION: u16 = 8;
 
 impl<S: Service, C: Clock> Core<S, C> {
-    pub(super) fn received(&mut self, index: u32, completion: &Completion) {
+    pub(super) fn received(&mut self, index: u32, completion: Completion) {
         let connection = &mut self.connections[index as usize];
         if !completion.goes_on() {
             connection.receiving = Receiving::Off;
         }
+        let (result, errno) = (completion.result(), completion.errno());
         if let Some(received) = self.receives.take(completion) {
             self.service.observe(Event::Received(received.len()));
             connection.has_asked = true;
@@ -25,12 +29,11 @@ impl<S: Service, C: Clock> Core<S, C> {
                 self.receives.give_back(received);
             }
         }
-        match completion.result {
-            0 => connection.ended = true,
-            result if result > 0 => {}
-            result if -result == rustix::io::Errno::NOBUFS.raw_os_error() => self.starved.push(index),
-            result if -result == rustix::io::Errno::CANCELED.raw_os_error() => {}
-            _ => return self.close(index),
+        match errno {
+            None if result == 0 => connection.ended = true,
+            None | Some(Errno::CANCELED) => {}
+            Some(Errno::NOBUFS) => self.starved.push(index),
+            Some(_) => return self.close(index),
         }
         let connection = &self.connections[index as usize];
         match connection.stage {
@@ -168,7 +171,7 @@ impl<S: Service, C: Clock> Core<S, C> {
     fn await_page(&mut self, index: u32) -> bool {
         let connection = &mut self.connections[index as usize];
         connection.awaits_metrics = true;
-        let waiter = (u64::from(connection.life) << 32) | u64::from(index);
+        let waiter = Waiter { index, life: connection.life };
         if !self.pages.join(waiter) {
             self.turn_away(index, Refusal::Metrics);
         }
@@ -189,11 +192,10 @@ impl<S: Service, C: Clock> Core<S, C> {
     }
 
     /// The place of a connection that waits for the metrics page, unless it is gone.
-    pub(super) fn still_awaits_page(&self, waiter: u64) -> Option<u32> {
-        let index = waiter as u32;
-        let connection = self.connections.get(index as usize)?;
-        let lives = u64::from(connection.life) == waiter >> 32 && connection.stage == Stage::Open;
-        (lives && connection.awaits_metrics).then_some(index)
+    pub(super) fn still_awaits_page(&self, waiter: Waiter) -> Option<u32> {
+        let connection = self.connections.get(waiter.index as usize)?;
+        let lives = connection.life == waiter.life && connection.stage == Stage::Open;
+        (lives && connection.awaits_metrics).then_some(waiter.index)
     }
 
     /// After anything that changed a connection: what it sends, receives and waits for next.
@@ -222,7 +224,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         match (connection.receiving, may_receive) {
             (Receiving::On, false) => {
                 connection.receiving = Receiving::Stopping;
-                self.ring.cancel(Operation::Receive.on(index), Operation::Cancel.on(index));
+                self.ring.cancel(Operation::Receive, index);
             }
             (Receiving::Off, true) if !connection.ended && !self.starved.contains(&index) => {
                 self.start_receive(index);
@@ -254,15 +256,15 @@ impl<S: Service, C: Clock> Core<S, C> {
     /// A receive that the kernel was just about to take up again is not found by its cancellation.
     pub(super) fn cancelled(&mut self, index: u32, completion: &Completion) {
         let Some(connection) = self.connections.get(index as usize) else { return };
-        let missed = -completion.result == rustix::io::Errno::NOENT.raw_os_error();
+        let missed = completion.errno() == Some(Errno::NOENT);
         if missed && connection.receiving == Receiving::Stopping {
-            self.ring.cancel(Operation::Receive.on(index), Operation::Cancel.on(index));
+            self.ring.cancel(Operation::Receive, index);
         }
     }
 
     pub(super) fn start_receive(&mut self, index: u32) {
         self.connections[index as usize].receiving = Receiving::On;
-        self.ring.receive_multishot(Self::file(index), &self.receives, Operation::Receive.on(index));
+        self.ring.receive_multishot(Self::file(index), &self.receives, index);
     }
 
     /// Goes on receiving for connections that found no buffer, once there are some.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::connection::{Receiving, Stage, Waiting};
-use super::core::{Core, Operation};
+use super::core::Core;
 use super::pages::METRICS;
 use super::service::{Event, Refusal, Service};
-use crate::ring::Completion;
+use crate::ring::{Completion, Operation};
 use crate::time::Clock;
 
 /// How long a connection that ended on our side waits for the other side to end.
@@ -24,7 +24,7 @@ impl<S: Service, C: Clock> Core<S, C> {
                 self.stopped_listeners.push(listener);
             }
         }
-        let Ok(index) = u32::try_from(completion.result) else {
+        let Ok(index) = u32::try_from(completion.result()) else {
             if !self.draining {
                 self.service.observe(Event::Refused);
             }
@@ -141,10 +141,12 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.deadlines[index as usize] = u64::MAX;
         if connection.receiving == Receiving::On {
             connection.receiving = Receiving::Stopping;
-            self.ring.cancel(Operation::Receive.on(index), Operation::Cancel.on(index));
+            self.ring.cancel(Operation::Receive, index);
         }
-        if first && connection.sending.is_some() {
-            self.ring.cancel(Operation::Send.on(index), Operation::Cancel.on(index));
+        if let Some(sending) = &connection.sending
+            && first
+        {
+            self.ring.cancel_send(sending, index);
         }
         self.close_if_quiet(index);
     }
@@ -154,7 +156,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         if connection.stage == Stage::Closing && !connection.has_operations() {
             // Not counted on any more: the completion of the close frees the place.
             connection.stage = Stage::Free;
-            self.ring.close(Self::file(index), Operation::Close.on(index));
+            self.ring.close(Self::file(index), index);
         }
     }
 
@@ -169,8 +171,7 @@ impl<S: Service, C: Clock> Core<S, C> {
     pub(super) fn start_draining(&mut self) {
         self.draining = true;
         for listener in 0..self.listeners.len() {
-            let accept = Operation::Accept.on(listener as u32);
-            self.ring.cancel(accept, Operation::Cancel.on(listener as u32));
+            self.ring.cancel(Operation::Accept, listener as u32);
         }
         self.listeners.clear();
         self.stopped_listeners.clear();

@@ -1,7 +1,7 @@
 //! What leaves: one send at a time a connection, the next answers written meanwhile.
 
 use super::connection::{Stage, Waiting};
-use super::core::{Core, Operation};
+use super::core::Core;
 use super::mailbox::RenderReply;
 use super::pages::Holder;
 use super::service::{Event, Service};
@@ -38,7 +38,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             return;
         }
         if let Some(mut output) = connection.output.take() {
-            self.ring.send(Self::file(index), &self.sends, &mut output, Operation::Send.on(index));
+            self.ring.send(Self::file(index), &self.sends, &mut output, index);
             connection.sending = Some(output);
         }
     }
@@ -49,11 +49,10 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.connections[index as usize].output.is_none()
     }
 
-    pub(super) fn sent(&mut self, index: u32, completion: &Completion) {
+    pub(super) fn sent(&mut self, index: u32, completion: Completion) {
         let connection = &mut self.connections[index as usize];
         let Some(mut buffer) = connection.sending.take() else { return };
-        let bytes = usize::try_from(completion.result).unwrap_or(0);
-        self.sends.sent(&mut buffer, bytes);
+        let bytes = self.sends.sent(&mut buffer, completion);
         self.service.observe(Event::Sent(bytes));
         if connection.stage == Stage::Closing || bytes == 0 {
             self.sends.give_back(buffer);
@@ -65,7 +64,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         if buffer.is_empty() {
             self.sends.give_back(buffer);
         } else {
-            self.ring.send(Self::file(index), &self.sends, &mut buffer, Operation::Send.on(index));
+            self.ring.send(Self::file(index), &self.sends, &mut buffer, index);
             connection.sending = Some(buffer);
             return;
         }
@@ -154,7 +153,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         }
         connection.stage = Stage::Lingering;
         connection.shutting_down = true;
-        self.ring.shutdown_write(Self::file(index), Operation::Shutdown.on(index));
+        self.ring.shutdown_write(Self::file(index), index);
         self.discard_input(index);
         self.wait_for(index, Waiting::End);
     }

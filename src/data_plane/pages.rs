@@ -23,13 +23,20 @@ pub(super) struct Holder {
     pub(super) round: u64,
 }
 
-/// The connections that wait, each by its place and its life.
+/// A connection that waits for a page, by its place and its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) index: u32,
+    pub(super) life: u32,
+}
+
+/// The connections that wait, and those that hold what they waited for.
 #[derive(Debug)]
 pub(super) struct PageQueue {
     /// Those whom the page that is under way is for.
-    asked: Vec<u64>,
+    asked: Vec<Waiter>,
     /// Those who came after it was asked for.
-    waiting: Vec<u64>,
+    waiting: Vec<Waiter>,
     /// Until when the page that is under way is waited for.
     until: Option<MonotonicNs>,
     round: u64,
@@ -45,7 +52,7 @@ impl PageQueue {
     }
 
     /// Lets a connection wait; `false` when there is no room, which those who are gone may take up.
-    pub(super) fn join(&mut self, waiter: u64) -> bool {
+    pub(super) fn join(&mut self, waiter: Waiter) -> bool {
         let has_room = self.waiting.len() < self.waiting.capacity();
         if has_room {
             self.waiting.push(waiter);
@@ -75,7 +82,7 @@ impl PageQueue {
     }
 
     /// The next of those whom the page is for.
-    pub(super) fn next_asked(&mut self) -> Option<u64> {
+    pub(super) fn next_asked(&mut self) -> Option<Waiter> {
         self.asked.pop()
     }
 
@@ -100,32 +107,36 @@ impl PageQueue {
 mod tests {
     use super::*;
 
+    fn waiter(index: u32) -> Waiter {
+        Waiter { index, life: 1 }
+    }
+
     #[test]
     fn all_who_asked_before_a_page_was_get_it_and_the_others_the_next() {
         let mut pages = PageQueue::new(8);
         let now = MonotonicNs(0);
         assert_eq!(pages.begin_round(now), None);
-        assert!(pages.join(1) && pages.join(2));
+        assert!(pages.join(waiter(1)) && pages.join(waiter(2)));
         assert_eq!(pages.begin_round(now), Some(1));
-        assert!(pages.join(3));
+        assert!(pages.join(waiter(3)));
         assert_eq!(pages.begin_round(now), None);
         assert!(pages.arrived(1) && !pages.arrived(1));
-        assert_eq!(std::iter::from_fn(|| pages.next_asked()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(std::iter::from_fn(|| pages.next_asked()).collect::<Vec<_>>(), [waiter(2), waiter(1)]);
         assert_eq!(pages.begin_round(now), Some(2));
         assert!(pages.arrived(2));
-        assert_eq!(pages.next_asked(), Some(3));
+        assert_eq!(pages.next_asked(), Some(waiter(3)));
     }
 
     #[test]
     fn a_page_that_does_not_come_is_asked_for_again_and_is_late_then() {
         let mut pages = PageQueue::new(8);
-        assert!(pages.join(1));
+        assert!(pages.join(waiter(1)));
         assert_eq!(pages.begin_round(MonotonicNs(0)), Some(1));
-        assert!(pages.join(2));
+        assert!(pages.join(waiter(2)));
         let later = MonotonicNs(0).after(METRICS);
         assert_eq!(pages.begin_round(later), Some(2));
         assert!(!pages.arrived(1) && pages.arrived(2));
-        assert_eq!(pages.next_asked(), Some(2));
+        assert_eq!(pages.next_asked(), Some(waiter(2)));
         assert_eq!(pages.next_asked(), None);
     }
 
@@ -134,7 +145,7 @@ mod tests {
         let mut pages = PageQueue::new(64);
         let mut surplus = Vec::new();
         let next_page = |pages: &mut PageQueue| {
-            assert!(pages.join(0));
+            assert!(pages.join(waiter(0)));
             let round = pages.begin_round(MonotonicNs(0)).unwrap();
             assert!(pages.arrived(round));
         };
@@ -158,7 +169,7 @@ mod tests {
     fn the_queue_does_not_grow() {
         let mut pages = PageQueue::new(2);
         let room = pages.waiting.capacity();
-        assert!((0..room).all(|waiter| pages.join(waiter as u64)));
-        assert!(!pages.join(0));
+        assert!((0..room).all(|index| pages.join(waiter(index as u32))));
+        assert!(!pages.join(waiter(0)));
     }
 }

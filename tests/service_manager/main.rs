@@ -5,6 +5,7 @@
 mod common;
 mod manager;
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -108,26 +109,61 @@ fn the_journal_gets_severities_and_no_second_time_stamp() {
     assert!(log.lines().any(|line| line.starts_with("<3>reload refused")), "{log}");
 }
 
-/// Asks by a connection each, without a pause, until told to stop; how many got no answer, and how many did.
+/// A client that keeps its connection until an answer says that it is the last.
+struct KeptAlive {
+    port: u16,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+impl KeptAlive {
+    fn ask(&mut self, path: &str) -> Option<u16> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).ok()?)),
+        };
+        connection.get_ref().set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+        connection.get_mut().write_all(request.as_bytes()).ok()?;
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            connection.read_line(&mut head).ok().filter(|bytes| *bytes > 0)?;
+        }
+        let field = |name| head.lines().find_map(|line| line.strip_prefix(name));
+        let bytes: usize = field("Content-Length: ")?.parse().ok()?;
+        connection.read_exact(&mut vec![0; bytes]).ok()?;
+        if field("Connection: close").is_some() {
+            self.connection = None;
+        }
+        head.get(9..12)?.parse().ok()
+    }
+}
+
+/// Asks without a pause until told to stop, by a connection each and by some that are kept; how many got no answer,
+/// and how many did.
 fn clients(port: u16, stop: &Arc<AtomicBool>) -> Vec<std::thread::JoinHandle<(usize, usize)>> {
-    let client = || {
+    let client = |keeps: bool| {
         let stop = Arc::clone(stop);
         std::thread::spawn(move || {
             let (mut failed, mut answered) = (0, 0);
+            let mut kept = KeptAlive { port, connection: None };
             while !stop.load(Ordering::Relaxed) {
-                match ask(port, "/v1/check/fast/k") {
+                let path = "/v1/check/fast/k";
+                match if keeps { kept.ask(path) } else { ask(port, path) } {
                     Some(200 | 429) => answered += 1,
-                    _ => failed += 1,
+                    _ => {
+                        failed += 1;
+                        kept.connection = None;
+                    }
                 }
             }
             (failed, answered)
         })
     };
-    (0..4).map(|_| client()).collect()
+    (0..8).map(|number| client(number % 2 == 0)).collect()
 }
 
 #[test]
-fn a_restart_under_load_loses_no_connection_attempt_and_no_token() {
+fn a_restart_under_load_loses_no_connection_attempt_no_request_and_no_token() {
     let port = free_port();
     let mut manager = Manager::new(&config(port, ""));
     manager.start();

@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
+use super::Worker;
 use super::connection::{Failure, Stage};
-use super::{Operation, Worker};
 use crate::load::record::ErrorKind;
-use crate::ring::Completion;
+use crate::ring::{Completion, Operation};
 
 /// The wait after the first failure; it doubles with each that follows.
 const FIRST_RETRY: Duration = Duration::from_millis(10);
@@ -29,7 +29,7 @@ impl Worker<'_> {
                 let connection = &mut self.connections[index as usize];
                 connection.stage = Stage::Connecting(self.now);
                 connection.connecting = true;
-                self.ring.connect(Self::file(index), &self.destination, Operation::Connect.on(index));
+                self.ring.connect(Self::file(index), &self.destination, index);
             }
             Err(error) => {
                 self.record.failed(ErrorKind::Connect, 1, || format!("there is no socket: {error}"));
@@ -45,9 +45,8 @@ impl Worker<'_> {
         if connection.stage == Stage::Closing {
             return self.close_if_quiet(index);
         }
-        if completion.result < 0 {
-            let error = io::Error::from_raw_os_error(-completion.result);
-            return self.fail(index, no_connection(&error));
+        if let Some(errno) = completion.errno() {
+            return self.fail(index, no_connection(&errno.into()));
         }
         connection.stage = Stage::Open;
         self.record.connected += 1;
@@ -84,13 +83,14 @@ impl Worker<'_> {
         if let Some(output) = connection.output.take() {
             self.sends.give_back(output);
         }
-        let operations = [
-            (connection.connecting, Operation::Connect),
-            (connection.receiving, Operation::Receive),
-            (connection.sending.is_some(), Operation::Send),
-        ];
-        for (_, operation) in operations.into_iter().filter(|(is_submitted, _)| *is_submitted) {
-            self.ring.cancel(operation.on(index), Operation::Cancel.on(index));
+        if connection.connecting {
+            self.ring.cancel(Operation::Connect, index);
+        }
+        if connection.receiving {
+            self.ring.cancel(Operation::Receive, index);
+        }
+        if let Some(sending) = &connection.sending {
+            self.ring.cancel_send(sending, index);
         }
         self.close_if_quiet(index);
     }
@@ -98,7 +98,7 @@ impl Worker<'_> {
     pub(super) fn close_if_quiet(&mut self, index: u32) {
         let connection = &self.connections[index as usize];
         if connection.stage == Stage::Closing && !connection.has_operations() {
-            self.ring.close(Self::file(index), Operation::Close.on(index));
+            self.ring.close(Self::file(index), index);
         }
     }
 

@@ -19,7 +19,10 @@ use super::plan::Plan;
 use super::record::Record;
 use super::request::RequestTemplate;
 use super::schedule::{Due, Pace, Schedule};
-use crate::ring::{Completion, Destination, DirectFile, ReceiveBuffers, Ring, RingConfig, SendBuffers};
+use crate::ring::{
+    Completion, Destination, DirectFile, Operation, RECEIVE_BUFFERS, RECEIVE_BYTES, ReceiveBuffers, Ring,
+    RingConfig, SendBuffers,
+};
 use crate::time::{Clock, MonotonicNs, SystemClock};
 
 /// Time-outs and attempts to connect are looked at this often; the loop wakes at least as often.
@@ -28,16 +31,8 @@ const SWEEP: Duration = Duration::from_millis(20);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long answers are waited for when a run is stopped by hand.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes of one receive buffer: several pipelined answers.
-const RECEIVE_BYTES: usize = 4096;
-/// Receive buffers of one thread.
-const RECEIVE_BUFFERS: u16 = 2048;
 /// Bytes of one send buffer: the longest request and room for many common ones.
 const SEND_BYTES: usize = 16 * 1024;
-/// Submissions between two calls to the kernel.
-const SUBMISSIONS: u32 = 4096;
-/// Completions that fit.
-const COMPLETIONS: u32 = 16_384;
 
 /// What a worker has done when it ends.
 #[derive(Debug)]
@@ -54,36 +49,7 @@ pub(super) struct WorkerReport {
     pub(super) ended: MonotonicNs,
 }
 
-/// What a completion is of; the upper part of its user data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Operation {
-    Connect = 1,
-    Receive = 2,
-    Send = 3,
-    Close = 4,
-    Cancel = 5,
-}
-
-impl Operation {
-    const fn on(self, index: u32) -> u64 {
-        ((self as u64) << 32) | index as u64
-    }
-
-    const fn of(user_data: u64) -> Option<(Self, u32)> {
-        let operation = match user_data >> 32 {
-            1 => Self::Connect,
-            2 => Self::Receive,
-            3 => Self::Send,
-            4 => Self::Close,
-            5 => Self::Cancel,
-            _ => return None,
-        };
-        Some((operation, user_data as u32))
-    }
-}
-
-/// A worker. The ring is dropped first, so that the kernel lets go of the buffers.
+/// A worker.
 pub(super) struct Worker<'p> {
     ring: Ring,
     receives: ReceiveBuffers,
@@ -120,12 +86,11 @@ impl<'p> Worker<'p> {
     ) -> Result<Self, LoadError> {
         let settings = plan.settings();
         let count = plan.connections_of(number);
-        let config = RingConfig { submissions: SUBMISSIONS, completions: COMPLETIONS, files: count };
-        let ring = Ring::new(config)?;
+        let mut ring = Ring::new(RingConfig::of_connections(count))?;
         let now = clock.now();
         Ok(Self {
             receives: ring.receive_buffers(RECEIVE_BUFFERS, RECEIVE_BYTES)?,
-            sends: SendBuffers::new(count, SEND_BYTES).map_err(LoadError::Memory)?,
+            sends: ring.send_buffers(count, SEND_BYTES).map_err(LoadError::Memory)?,
             ring,
             plan,
             number,
@@ -212,7 +177,7 @@ impl<'p> Worker<'p> {
         self.ring.wait(patience).map_err(LoadError::Wait)?;
         self.now = self.clock.now();
         while let Some(completion) = self.ring.completion() {
-            self.dispatch(&completion);
+            self.dispatch(completion);
         }
         self.receive_for_starved();
         // What is written next is sent at this time, not when the answers before it arrived.
@@ -220,14 +185,15 @@ impl<'p> Worker<'p> {
         Ok(())
     }
 
-    fn dispatch(&mut self, completion: &Completion) {
-        let Some((operation, index)) = Operation::of(completion.user_data) else { return };
-        match operation {
-            Operation::Connect => self.connected(index, completion),
+    fn dispatch(&mut self, completion: Completion) {
+        let index = completion.index();
+        match completion.operation() {
+            Operation::Connect => self.connected(index, &completion),
             Operation::Receive => self.received(index, completion),
             Operation::Send => self.sent(index, completion),
             Operation::Close => self.closed(index),
-            Operation::Cancel => {}
+            // Nothing follows a cancellation but the end of what was cancelled; the others are a server's.
+            Operation::Cancel | Operation::Accept | Operation::Shutdown | Operation::Poll => {}
         }
     }
 

@@ -1,7 +1,11 @@
 //! Requests out, answers in.
 
+use std::io;
+
+use rustix::io::Errno;
+
 use super::connection::{Failure, Pending, Stage};
-use super::{Operation, SEND_BYTES, Worker};
+use super::{SEND_BYTES, Worker};
 use crate::load::record::ErrorKind;
 use crate::load::schedule::Due;
 use crate::ring::Completion;
@@ -58,26 +62,26 @@ impl Worker<'_> {
         while let Some(index) = self.to_send.pop() {
             let connection = &mut self.connections[index as usize];
             let Some(mut output) = connection.output.take() else { continue };
-            self.ring.send(Self::file(index), &self.sends, &mut output, Operation::Send.on(index));
+            self.ring.send(Self::file(index), &self.sends, &mut output, index);
             connection.sending = Some(output);
         }
     }
 
-    pub(super) fn sent(&mut self, index: u32, completion: &Completion) {
+    pub(super) fn sent(&mut self, index: u32, completion: Completion) {
         let connection = &mut self.connections[index as usize];
         let Some(mut buffer) = connection.sending.take() else { return };
-        let bytes = usize::try_from(completion.result).unwrap_or(0);
-        self.sends.sent(&mut buffer, bytes);
+        let errno = completion.errno();
+        let bytes = self.sends.sent(&mut buffer, completion);
         self.record.bytes_sent += bytes as u64;
         if connection.stage == Stage::Open && bytes > 0 && !buffer.is_empty() {
-            self.ring.send(Self::file(index), &self.sends, &mut buffer, Operation::Send.on(index));
+            self.ring.send(Self::file(index), &self.sends, &mut buffer, index);
             connection.sending = Some(buffer);
             return;
         }
         self.sends.give_back(buffer);
         match connection.stage {
             Stage::Closing => self.close_if_quiet(index),
-            _ if bytes == 0 => self.fail(index, ended_by(completion)),
+            _ if bytes == 0 => self.fail(index, broken(errno)),
             _ => self.offer(index),
         }
     }
@@ -91,11 +95,12 @@ impl Worker<'_> {
         }
     }
 
-    pub(super) fn received(&mut self, index: u32, completion: &Completion) {
+    pub(super) fn received(&mut self, index: u32, completion: Completion) {
         let connection = &mut self.connections[index as usize];
         if !completion.goes_on() {
             connection.receiving = false;
         }
+        let (result, errno) = (completion.result(), completion.errno());
         let mut outcome = Ok(0);
         if let Some(received) = self.receives.take(completion) {
             if connection.stage == Stage::Open {
@@ -107,14 +112,15 @@ impl Worker<'_> {
             self.receives.give_back(received);
         }
         match connection.stage {
-            Stage::Open => self.follow_up(index, completion, outcome),
+            Stage::Open => self.follow_up(index, outcome, errno.map_or(Ok(result), Err)),
             _ => self.close_if_quiet(index),
         }
     }
 
-    /// Goes on after bytes, the end or an error arrived on an open connection.
-    fn follow_up(&mut self, index: u32, completion: &Completion, outcome: Result<u64, Failure>) {
-        match outcome {
+    /// Goes on after bytes, the end or an error arrived on an open connection: `answers` is what was made of the
+    /// bytes, `received` how many there were.
+    fn follow_up(&mut self, index: u32, answers: Result<u64, Failure>, received: Result<i32, Errno>) {
+        match answers {
             Err(failure) => return self.fail(index, failure),
             Ok(answers) if answers > 0 => self.last_activity = self.now,
             Ok(_) => {}
@@ -123,19 +129,19 @@ impl Worker<'_> {
         if connection.ends {
             return self.end(index);
         }
-        match completion.result {
-            0 => return self.end(index),
-            result if result > 0 && !connection.receiving => self.receive(index),
-            result if result > 0 => {}
-            result if -result == rustix::io::Errno::NOBUFS.raw_os_error() => self.starved.push(index),
-            _ => return self.fail(index, ended_by(completion)),
+        match received {
+            Ok(0) => return self.end(index),
+            Ok(_) if !connection.receiving => self.receive(index),
+            Ok(_) => {}
+            Err(Errno::NOBUFS) => self.starved.push(index),
+            Err(errno) => return self.fail(index, broken(Some(errno))),
         }
         self.offer(index);
     }
 
     pub(super) fn receive(&mut self, index: u32) {
         self.connections[index as usize].receiving = true;
-        self.ring.receive_multishot(Self::file(index), &self.receives, Operation::Receive.on(index));
+        self.ring.receive_multishot(Self::file(index), &self.receives, index);
     }
 
     /// Receives again where that ended for want of buffers, once there are some.
@@ -152,8 +158,8 @@ impl Worker<'_> {
     }
 }
 
-/// The failure that an error number of an operation stands for.
-fn ended_by(completion: &Completion) -> Failure {
-    let error = std::io::Error::from_raw_os_error(-completion.result);
+/// The failure that the end of an operation stands for.
+fn broken(errno: Option<Errno>) -> Failure {
+    let error = errno.map_or_else(|| io::ErrorKind::WriteZero.into(), io::Error::from);
     Failure { kind: ErrorKind::Closed, why: format!("the connection broke: {error}") }
 }
