@@ -1,13 +1,10 @@
 //! What the targets have in common: a node of a cluster of two, with real buckets.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openclaw_rating::bucket::gcra::Rate;
-use openclaw_rating::bucket::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
-use openclaw_rating::bucket::sharing::Sharing;
+use openclaw_rating::bucket::policy::{LimitSpec, PolicySet, PolicySpec};
 use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::link::keys::Secret;
 use openclaw_rating::link::{Link, LinkConfig, MAX_DATAGRAM_BYTES, PeerAddress};
@@ -39,15 +36,8 @@ pub fn address(number: u8) -> SocketAddr {
 
 /// Policies with one limit, of `burst` tokens and as many a second.
 pub fn specs(burst: u64) -> Vec<PolicySpec> {
-    let rate = Rate::new(burst, 1_000_000_000).expect("the rate is in range");
-    vec![PolicySpec {
-        name: POLICY.into(),
-        limit: LimitSpec { rate, burst },
-        overrides: vec![],
-        mode: Mode::Enforce,
-        sharing: Sharing::default(),
-        metadata: BTreeMap::new(),
-    }]
+    let limit = LimitSpec::per_second(burst, burst).expect("the rate is in range");
+    vec![PolicySpec::new(POLICY, limit)]
 }
 
 /// A table for those policies.

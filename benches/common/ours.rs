@@ -1,12 +1,9 @@
 //! Our table, three quarters full.
 
-use std::collections::BTreeMap;
-
 use arrayvec::ArrayVec;
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::hash::{BucketId, KeyHasher};
-use openclaw_rating::bucket::policy::{LimitSpec, Mode, Policy, PolicySet, PolicySpec};
-use openclaw_rating::bucket::sharing::Sharing;
+use openclaw_rating::bucket::policy::{LimitSpec, Policy, PolicySet, PolicySpec};
 use openclaw_rating::bucket::table::{BatchItem, BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::time::MonotonicNs;
 
@@ -15,15 +12,8 @@ use super::{BATCH, Size};
 
 /// A limit that is never reached, so that every check is a charge: 10^7 a second, burst 2^31.
 pub(crate) fn policies() -> PolicySet {
-    let limit = LimitSpec { rate: Rate::new(Rate::MAX_PER_SECOND, 1_000_000_000).unwrap(), burst: 1 << 31 };
-    let spec = PolicySpec {
-        name: "default".to_owned(),
-        limit,
-        overrides: Vec::new(),
-        mode: Mode::Enforce,
-        sharing: Sharing::default(),
-        metadata: BTreeMap::new(),
-    };
+    let limit = LimitSpec::per_second(Rate::MAX_PER_SECOND, 1 << 31).unwrap();
+    let spec = PolicySpec::new("default", limit);
     PolicySet::new(&[spec], MonotonicNs(0)).unwrap()
 }
 

@@ -3,7 +3,6 @@
 
 mod batches;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -12,7 +11,6 @@ use super::{CoreService, Health, Reason, ServiceParts};
 use crate::bucket::gcra::Rate;
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, PolicySet, PolicySpec};
-use crate::bucket::sharing::Sharing;
 use crate::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use crate::data_plane::{Next, Refusal, Service};
 use crate::http::{ConnectionState, HttpLimits};
@@ -30,17 +28,9 @@ struct Server {
 }
 
 fn spec(name: &str, burst: u64, mode: Mode) -> PolicySpec {
-    PolicySpec {
-        name: name.to_owned(),
-        limit: LimitSpec { rate: Rate::new(1, SECOND).unwrap(), burst },
-        overrides: vec![OverrideSpec {
-            matcher: Matcher::Exact(b"vip".to_vec()),
-            limit: LimitSpec { rate: Rate::new(1, SECOND).unwrap(), burst: burst * 10 },
-        }],
-        mode,
-        sharing: Sharing::default(),
-        metadata: BTreeMap::new(),
-    }
+    let limit = |burst| LimitSpec::per_second(1, burst).unwrap();
+    let vip = OverrideSpec { matcher: Matcher::Exact(b"vip".to_vec()), limit: limit(burst * 10) };
+    PolicySpec { overrides: vec![vip], mode, ..PolicySpec::new(name, limit(burst)) }
 }
 
 impl Server {

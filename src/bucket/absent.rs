@@ -1,6 +1,6 @@
 //! What a charge also charges for peers that cannot be heard: a factor a slot.
 
-use super::policy::MAX_SLOTS;
+use super::spec::MAX_SLOTS;
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Factors in 1/65536 of the charge, by slot.

@@ -20,7 +20,7 @@ const MAX_BITS_TOO_COARSE: u32 = 6;
 /// Keeps the largest burst (2^31 tokens) below 2^61 ticks.
 const MAX_FRACTION_BITS: u32 = 30;
 const NS_PER_MS: u64 = 1_000_000;
-const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
+pub(super) const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
 /// A level between nodes is in 2^-16 of a token.
 pub const FIXED_BITS: u32 = 16;
 /// The highest level a bucket can be brought to: a clock's reading and this stay below 2^63.

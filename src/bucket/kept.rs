@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::gcra::{Rate, TokenClock};
 use super::hash::BucketId;
+use super::limits::Limits;
 use super::line::{Line, Look};
 use super::memory::PageSlice;
-use super::policy::{Limits, Owner, PolicySet};
+use super::policy::{Owner, PolicySet};
 use crate::memory::SharedPages;
 use crate::time::MonotonicNs;
 
@@ -257,24 +258,20 @@ fn check_of(words: &[u64]) -> u64 {
 mod tests {
     use super::*;
     use crate::bucket::hash::KeyHasher;
-    use crate::bucket::policy::{LimitSpec, Mode, PolicySpec};
-    use crate::bucket::sharing::Sharing;
+    use crate::bucket::spec::{LimitSpec, PolicySpec};
     use crate::bucket::table::{BucketTable, OnTableFull, TableConfig};
 
     const HERE: Provenance = Provenance { key_print: [1; 16], boot_id: [2; 16], origin_ns: 1_000 };
     const LINES: usize = 64;
     const SECOND_NS: u64 = 1_000_000_000;
 
+    fn spec(name: &str, rate: u64) -> PolicySpec {
+        PolicySpec::new(name, LimitSpec::per_second(rate, 100).unwrap())
+    }
+
     fn policies(rates: &[u64]) -> PolicySet {
-        let spec = |(number, rate): (usize, &u64)| PolicySpec {
-            name: format!("p{number}"),
-            limit: LimitSpec { rate: Rate::new(*rate, SECOND_NS).unwrap(), burst: 100 },
-            overrides: vec![],
-            mode: Mode::Enforce,
-            sharing: Sharing::default(),
-            metadata: std::collections::BTreeMap::new(),
-        };
-        let specs: Vec<PolicySpec> = rates.iter().enumerate().map(spec).collect();
+        let specs: Vec<PolicySpec> =
+            rates.iter().enumerate().map(|(number, rate)| spec(&format!("p{number}"), *rate)).collect();
         PolicySet::new(&specs, MonotonicNs(0)).unwrap()
     }
 
@@ -322,15 +319,7 @@ mod tests {
         let first = policies(&[1]);
         let table = table(&kept, &first);
         charge(&table, &first, "p0", b"a", 50, 0);
-        let faster = PolicySpec {
-            name: "p0".to_owned(),
-            limit: LimitSpec { rate: Rate::new(20, SECOND_NS).unwrap(), burst: 100 },
-            overrides: vec![],
-            mode: Mode::Enforce,
-            sharing: Sharing::default(),
-            metadata: std::collections::BTreeMap::new(),
-        };
-        let second = first.reload(&[faster], MonotonicNs(10 * SECOND_NS)).unwrap();
+        let second = first.reload(&[spec("p0", 20)], MonotonicNs(10 * SECOND_NS)).unwrap();
         table.publish_limits(&second);
         // Ten seconds at 1/s, then one at 20/s.
         assert_eq!(levels(&reopened(&kept), HERE.origin_ns + 11 * SECOND_NS), [20]);

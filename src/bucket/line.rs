@@ -8,7 +8,7 @@
 
 use super::gcra::{self, Verdict};
 use super::hash::BucketId;
-use super::policy::Limits;
+use super::limits::Limits;
 use super::sync::{AtomicPair, AtomicU64, Ordering, Pair, fence};
 
 /// The `tat` of a line that is changing hands.
@@ -538,7 +538,8 @@ impl Line {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -2,16 +2,14 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-
 use loom::sync::Arc;
 use loom::thread;
 
 use super::changes::ChangeMap;
-use super::gcra::{FIXED_BITS, Rate};
+use super::gcra::FIXED_BITS;
 use super::hash::BucketId;
-use super::policy::{LimitSpec, Mode, PolicySet, PolicySpec};
-use super::sharing::Sharing;
+use super::policy::PolicySet;
+use super::spec::{LimitSpec, PolicySpec};
 use super::sync::{AtomicU64, Ordering};
 use super::table::{BatchItem, BucketTable, OnTableFull, TableConfig};
 use crate::time::MonotonicNs;
@@ -37,15 +35,7 @@ impl World {
     }
 
     fn of(tokens: u64, burst: u64, how: impl Fn(BucketTable) -> BucketTable) -> Arc<Self> {
-        let limit = LimitSpec { rate: Rate::new(tokens, SECOND).unwrap(), burst };
-        let spec = PolicySpec {
-            name: "p".into(),
-            limit,
-            overrides: vec![],
-            mode: Mode::Enforce,
-            sharing: Sharing::default(),
-            metadata: BTreeMap::new(),
-        };
+        let spec = PolicySpec::new("p", LimitSpec::per_second(tokens, burst).unwrap());
         let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
         let table = how(BucketTable::new(TableConfig { lines: 4, on_full: OnTableFull::Deny }).unwrap());
         table.publish_limits(&policies);

@@ -4,9 +4,12 @@
 
 mod absent;
 mod changes;
+mod charge;
 pub mod gcra;
 pub mod hash;
+mod identity;
 pub mod kept;
+mod limits;
 mod line;
 mod memory;
 pub mod named;
@@ -14,6 +17,7 @@ pub(crate) mod notes;
 mod overrides;
 pub mod policy;
 pub mod sharing;
+mod spec;
 mod sync;
 pub mod table;
 mod tags;

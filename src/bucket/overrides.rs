@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::policy::{Limits, Matcher};
+use super::limits::Limits;
+use super::spec::Matcher;
 
 /// Limits by key and by the beginning of keys.
 #[derive(Debug, Default)]
@@ -107,18 +108,17 @@ impl Prefixes {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::bucket::gcra::Rate;
-    use crate::bucket::policy::LimitSpec;
+    use crate::bucket::spec::LimitSpec;
     use crate::time::MonotonicNs;
 
     fn limits(slot: usize) -> Limits {
-        let rate = Rate::new(1, 1_000_000_000).unwrap();
-        Limits::new(slot as u16, LimitSpec { rate, burst: 1 }, MonotonicNs(0))
+        Limits::new(slot as u16, LimitSpec::per_second(1, 1).unwrap(), MonotonicNs(0))
     }
 
     fn overrides(matchers: &[Matcher]) -> Result<Overrides, Twice> {

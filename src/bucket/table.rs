@@ -21,9 +21,10 @@ use super::absent::AbsentFactors;
 use super::changes::ChangeMap;
 use super::hash::BucketId;
 use super::kept::KeptTable;
+use super::limits::{self, Limits};
 use super::line::{Decision, Line, Miss, Prepared, Seen};
 use super::memory::PageSlice;
-use super::policy::{self, Limits, PolicySet};
+use super::policy::PolicySet;
 use super::sync::{AtomicU64, Ordering, fence, nap, spin_loop, yield_now};
 use super::tags::Tags;
 use crate::time::MonotonicNs;
@@ -32,6 +33,7 @@ mod batch;
 mod locate;
 mod merge;
 
+pub use super::charge::Charge;
 pub(crate) use super::line::Heard;
 pub use super::line::{Reading, View};
 
@@ -88,19 +90,6 @@ pub enum TableError {
         /// The kernel's answer.
         source: io::Error,
     },
-}
-
-/// What a charge did, in ticks of the limits it was charged under.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charge {
-    /// Whether the tokens may be spent.
-    pub allowed: bool,
-    /// The level after the charge.
-    pub level: u64,
-    /// Ticks until the same charge fits; zero when allowed.
-    pub wait: u64,
-    /// Decided without a bucket, for want of room.
-    pub table_full: bool,
 }
 
 /// One of several charges that are made together or not at all.
@@ -635,7 +624,7 @@ impl BucketTable {
         line.change_slot(id, slot, limits.slot(), |tat| {
             slots
                 .get(usize::from(slot))
-                .map_or(0, |old| base + policy::convert_level(policy::level_at(tat, old, now), old, limits))
+                .map_or(0, |old| base + limits::convert_level(limits::level_at(tat, old, now), old, limits))
         });
     }
 

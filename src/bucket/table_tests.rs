@@ -1,17 +1,17 @@
 //! Promises of the table, under one thread with injected time and under several.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::gcra::Rate;
 use super::hash::{BucketId, KeyHasher};
-use super::policy::{LimitSpec, Limits, Mode, PolicySet, PolicySpec};
-use super::sharing::Sharing;
+use super::limits::Limits;
+use super::policy::PolicySet;
+use super::spec::{LimitSpec, PolicySpec};
 use super::table::{BatchItem, BucketTable, Charge, OnTableFull, TableConfig};
 use crate::time::{Clock as _, ManualClock, MonotonicNs};
 
@@ -22,8 +22,7 @@ pub(super) fn limit(tokens: u64, burst: u64) -> Limits {
 }
 
 pub(super) fn limit_in_slot(slot: u16, tokens: u64, burst: u64) -> Limits {
-    let rate = Rate::new(tokens, SECOND).unwrap();
-    Limits::new(slot, LimitSpec { rate, burst }, MonotonicNs(0))
+    Limits::new(slot, LimitSpec::per_second(tokens, burst).unwrap(), MonotonicNs(0))
 }
 
 fn set(tokens: u64, burst: u64) -> PolicySet {
@@ -31,14 +30,7 @@ fn set(tokens: u64, burst: u64) -> PolicySet {
 }
 
 fn spec(tokens: u64, burst: u64) -> PolicySpec {
-    PolicySpec {
-        name: "p".into(),
-        limit: LimitSpec { rate: Rate::new(tokens, SECOND).unwrap(), burst },
-        overrides: vec![],
-        mode: Mode::Enforce,
-        sharing: Sharing::default(),
-        metadata: BTreeMap::new(),
-    }
+    PolicySpec::new("p", LimitSpec::per_second(tokens, burst).unwrap())
 }
 
 pub(super) fn table(lines: usize, on_full: OnTableFull) -> BucketTable {

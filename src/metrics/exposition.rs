@@ -242,15 +242,11 @@ fn latency(name: &str, help: &str, histogram: &LatencyHistogram, bounds_ns: &[u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bucket::gcra::Rate;
-    use crate::bucket::policy::{LimitSpec, Mode, PolicySpec};
+    use crate::bucket::policy::{LimitSpec, PolicySpec};
     use crate::time::MonotonicNs;
 
     fn render(watched: &[WatchedLevel], cores: &[Arc<CoreMetrics>]) -> String {
-        let limit = LimitSpec { rate: Rate::new(1, 1_000_000_000).unwrap(), burst: 5 };
-        let (overrides, sharing, metadata) = (vec![], Default::default(), Default::default());
-        let (name, mode) = ("api".to_owned(), Mode::Enforce);
-        let spec = PolicySpec { name, limit, overrides, mode, sharing, metadata };
+        let spec = PolicySpec::new("api", LimitSpec::per_second(1, 5).unwrap());
         let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
         let mut latencies = Latencies::default();
         latencies.request.record(40_000, 3);

@@ -119,18 +119,12 @@ mod tests {
     use super::*;
     use crate::bucket::gcra::Rate;
     use crate::bucket::hash::KeyHasher;
-    use crate::bucket::policy::{LimitSpec, Mode, PolicySpec};
+    use crate::bucket::policy::{LimitSpec, PolicySpec};
     use crate::bucket::table::{OnTableFull, TableConfig};
 
     fn policies() -> PolicySet {
-        let spec = |name: &str, burst| PolicySpec {
-            name: name.to_owned(),
-            limit: LimitSpec { rate: Rate::new(1, 86_400_000_000_000).unwrap(), burst },
-            overrides: vec![],
-            mode: Mode::Enforce,
-            sharing: Default::default(),
-            metadata: Default::default(),
-        };
+        let rate = Rate::new(1, Rate::DAY_NS).unwrap();
+        let spec = |name: &str, burst| PolicySpec::new(name, LimitSpec { rate, burst });
         PolicySet::new(&[spec("a", 100), spec("b", 10)], MonotonicNs(0)).unwrap()
     }
 

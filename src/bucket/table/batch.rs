@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::bucket::gcra::FIXED_BITS;
     use crate::bucket::hash::BucketId;
-    use crate::bucket::policy::Limits;
+    use crate::bucket::limits::Limits;
     use crate::bucket::table::OnTableFull;
     use crate::bucket::table_tests::{id, limit, limit_in_slot, table};
 

@@ -4,8 +4,8 @@ use super::{BucketTable, Inserted, MAX_ATTEMPTS, Replication, pause};
 use crate::bucket::absent::AbsentFactors;
 use crate::bucket::changes::ChangeMap;
 use crate::bucket::hash::BucketId;
+use crate::bucket::limits::Limits;
 use crate::bucket::line::{Heard, Look, Merged, View};
-use crate::bucket::policy::Limits;
 use crate::time::MonotonicNs;
 
 impl BucketTable {
