@@ -10,16 +10,10 @@ use super::gcra::{self, Verdict};
 use super::hash::BucketId;
 use super::limits::Limits;
 use super::sync::{AtomicPair, AtomicU64, Ordering, Pair, fence};
+use super::words::{Meta, Phantom};
 
 /// The `tat` of a line that is changing hands.
 const RESERVED: u64 = u64::MAX;
-/// The parts of `meta`: the slot, a bit for each peer whose counter is of this owner, and how many owners
-/// there were.
-const SLOT_MASK: u64 = 0xffff;
-const PEERS_SHIFT: u32 = 16;
-const OWNERS_SHIFT: u32 = 32;
-/// The bit of `phantom` that says: the bucket was full again after some of it was charged.
-const IDLED: u64 = 1 << 63;
 
 /// A bucket.
 #[derive(Debug, Default)]
@@ -28,11 +22,11 @@ pub(crate) struct Line {
     pair: AtomicPair,
     id_low: AtomicU64,
     id_high: AtomicU64,
-    /// The slot of the limits whose ticks `tat` is counted in, and whose counters are known.
+    /// [`Meta`].
     meta: AtomicU64,
     /// The count at which this owner began.
     start: AtomicU64,
-    /// Charged for peers that cannot be heard, in 1/65536 of a token.
+    /// [`Phantom`].
     phantom: AtomicU64,
     /// Tokens counted and given back, which the next charges use up first.
     credit: AtomicU64,
@@ -163,6 +157,16 @@ impl Line {
         (u128::from(high) << 64) | u128::from(low)
     }
 
+    /// Ordered as the identity is.
+    #[inline]
+    fn meta(&self) -> Meta {
+        Meta(self.meta.load(Ordering::Relaxed))
+    }
+
+    fn phantom(&self) -> Phantom {
+        Phantom(self.phantom.load(Ordering::Relaxed))
+    }
+
     fn set_id(&self, id: u128) {
         self.id_low.store(id as u64, Ordering::Relaxed);
         self.id_high.store((id >> 64) as u64, Ordering::Relaxed);
@@ -202,7 +206,7 @@ impl Line {
         if pair.tat == RESERVED || self.id() != id.get() {
             return Err(Miss::Lost);
         }
-        let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
+        let slot = self.meta().slot();
         if slot == limits.slot() { Ok(()) } else { Err(Miss::OtherSlot(slot)) }
     }
 
@@ -277,7 +281,7 @@ impl Line {
     #[inline]
     pub(crate) fn prepare(&self, id: BucketId, limits: &Limits, cost: u64, now: u64) -> Prepared {
         let old = self.pair.load();
-        let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
+        let slot = self.meta().slot();
         let plain = old.tat != RESERVED && self.may_hold(id) && slot == limits.slot() && cost != 0;
         if !plain || self.credit.load(Ordering::Relaxed) != 0 {
             return Prepared::Unclear;
@@ -331,15 +335,10 @@ impl Line {
 
     fn take_credit(&self, most: u64) -> u64 {
         // Relaxed: credit is a sum of its own, it publishes nothing.
-        let mut credit = self.credit.load(Ordering::Relaxed);
-        while credit != 0 {
-            let taken = credit.min(most);
-            match self.credit.compare_exchange(credit, credit - taken, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return taken,
-                Err(newer) => credit = newer,
-            }
-        }
-        0
+        let taken = self.credit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |credit| {
+            (credit != 0).then(|| credit.saturating_sub(most))
+        });
+        taken.map_or(0, |credit| credit.min(most))
     }
 
     fn give_credit(&self, tokens: u64) {
@@ -355,7 +354,7 @@ impl Line {
         if pair.tat == RESERVED {
             return None;
         }
-        let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
+        let slot = self.meta().slot();
         if pair.count != 0 && self.id() != 0 && !is_full(slot, pair.tat) {
             return None;
         }
@@ -375,15 +374,8 @@ impl Line {
 
     /// Takes the next number of an owner: no note about a peer, made late, lands on the wrong one.
     fn begin_owner(&self, slot: u16) {
-        let mut meta = self.meta.load(Ordering::Relaxed);
-        loop {
-            let owner = (meta >> OWNERS_SHIFT).wrapping_add(1);
-            let next = (owner << OWNERS_SHIFT) | u64::from(slot);
-            match self.meta.compare_exchange(meta, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(newer) => meta = newer,
-            }
-        }
+        let next = |meta| Some(Meta(meta).next_owner(slot).0);
+        let _ = self.meta.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     /// Makes a reserved line live at `tat`.
@@ -401,7 +393,7 @@ impl Line {
     /// Counts the level of the bucket in other ticks: `convert` makes the new `tat` of the old one.
     pub(crate) fn change_slot(&self, id: BucketId, from: u16, to: u16, convert: impl Fn(u64) -> u64) {
         let pair = self.pair.load();
-        let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
+        let slot = self.meta().slot();
         if pair.tat == RESERVED || self.id() != id.get() || slot != from {
             return;
         }
@@ -419,18 +411,18 @@ impl Line {
     pub(crate) fn view(&self) -> Look {
         let pair = self.pair.load();
         let id = self.id();
-        if pair.count == 0 || id == 0 && pair.tat != RESERVED {
+        if pair.count == 0 || (id == 0 && pair.tat != RESERVED) {
             return Look::Empty;
         }
-        let meta = self.meta.load(Ordering::Relaxed);
+        let meta = self.meta();
         let view = View {
             id: BucketId::from_u128(id),
-            slot: (meta & SLOT_MASK) as u16,
-            known: (meta >> PEERS_SHIFT) as u16,
+            slot: meta.slot(),
+            known: meta.known(),
             tat: pair.tat,
             count: pair.count,
             start: self.start.load(Ordering::Relaxed),
-            phantom: self.phantom.load(Ordering::Relaxed) & !IDLED,
+            phantom: self.phantom().fixed(),
         };
         // What was read before is not from after the pair that is read next.
         fence(Ordering::Acquire);
@@ -452,74 +444,53 @@ impl Line {
         }
         // Ordered as the identity is: an exchange that succeeds below, if only of the pair for itself, shows that
         // all is of one owner.
-        let meta = self.meta.load(Ordering::Relaxed);
-        let bit = 1 << (PEERS_SHIFT + column);
+        let meta = self.meta();
         let used = pair.count.saturating_sub(self.start.load(Ordering::Relaxed));
-        let heard = Heard { slot: (meta & SLOT_MASK) as u16, tat: pair.tat, used, known: meta & bit != 0 };
+        let heard = Heard { slot: meta.slot(), tat: pair.tat, used, known: meta.knows(column) };
         let tat = next(heard);
         let changes = tat != pair.tat || !heard.known;
         if changes && self.pair.compare_exchange(pair, Pair { tat, count: pair.count }).is_err() {
             return Merged::Again;
         }
         if !heard.known {
-            self.note_peer(meta, bit);
+            self.note_peer(meta, column);
         }
         Merged::Done
     }
 
-    /// Sets the peer's bit if the line still has the owner it had in `meta`.
-    fn note_peer(&self, mut meta: u64, bit: u64) {
-        let owner = meta >> OWNERS_SHIFT;
-        while meta >> OWNERS_SHIFT == owner {
-            match self.meta.compare_exchange(meta, meta | bit, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(newer) => meta = newer,
-            }
-        }
+    /// Sets the peer's bit if the line still has the owner it had in `seen`.
+    fn note_peer(&self, seen: Meta, column: u32) {
+        let _ = self.meta.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |meta| {
+            (Meta(meta).owner() == seen.owner()).then(|| Meta(meta).with_peer(column).0)
+        });
     }
 
+    /// Notes what was charged for peers that cannot be heard; `idle` says that the bucket was full before that.
     pub(crate) fn add_phantom(&self, fixed: u64, idle: bool) {
         // Relaxed: an estimate of its own, it publishes nothing.
-        let mut phantom = self.phantom.load(Ordering::Relaxed);
-        loop {
-            let idled = if idle && phantom != 0 { IDLED } else { phantom & IDLED };
-            let more = ((phantom & !IDLED).saturating_add(fixed).min(!IDLED)) | idled;
-            match self.phantom.compare_exchange(phantom, more, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(newer) => phantom = newer,
-            }
-        }
+        let plus = |phantom| Some(Phantom(phantom).plus(fixed, idle).0);
+        let _ = self.phantom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, plus);
     }
 
     /// Takes up to `most` of the phantom, and says how much.
     pub(crate) fn take_phantom(&self, most: u64) -> u64 {
-        let mut phantom = self.phantom.load(Ordering::Relaxed);
-        loop {
-            let taken = (phantom & !IDLED).min(most);
-            match self.phantom.compare_exchange(
-                phantom,
-                phantom - taken,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return taken,
-                Err(newer) => phantom = newer,
-            }
-        }
+        let taken = |phantom| Phantom(phantom).fixed().min(most);
+        let less = |phantom| Some(phantom - taken(phantom));
+        self.phantom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, taken)
     }
 
     /// Ends the phantom, and gives it back to the level: `lower` makes the new `tat` of slot, `tat` and
     /// what is given back. A bucket that was full again since has nothing of it in its level.
     pub(crate) fn return_phantom(&self, lower: impl Fn(u16, u64, u64) -> u64) {
-        if self.phantom.load(Ordering::Relaxed) == 0 {
+        if self.phantom() == Phantom(0) {
             return;
         }
         let mut pair = self.pair.load();
         let id = self.id();
-        let phantom = self.phantom.swap(0, Ordering::Relaxed);
-        while pair.tat != RESERVED && self.id() == id && phantom & IDLED == 0 {
-            let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
-            let tat = lower(slot, pair.tat, phantom);
+        let phantom = Phantom(self.phantom.swap(0, Ordering::Relaxed));
+        while pair.tat != RESERVED && self.id() == id && !phantom.has_idled() {
+            let slot = self.meta().slot();
+            let tat = lower(slot, pair.tat, phantom.fixed());
             match self.pair.compare_exchange(pair, Pair { tat, count: pair.count }) {
                 Ok(()) => return,
                 Err(newer) => pair = newer,
@@ -530,15 +501,16 @@ impl Line {
     /// Slot, `tat` and counted tokens of a live line.
     pub(crate) fn read(&self) -> Option<Reading> {
         let pair = self.pair.load();
-        let slot = (self.meta.load(Ordering::Relaxed) & SLOT_MASK) as u16;
+        let slot = self.meta().slot();
         let start = self.start.load(Ordering::Relaxed);
         let live = pair.count != 0 && pair.tat != RESERVED && self.id() != 0;
-        let phantom = self.phantom.load(Ordering::Relaxed) & !IDLED;
+        let phantom = self.phantom().fixed();
         live.then(|| Reading { slot, tat: pair.tat, used: pair.count.saturating_sub(start), phantom })
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -21,6 +21,7 @@ mod spec;
 mod sync;
 pub mod table;
 mod tags;
+mod words;
 
 #[cfg(all(test, not(loom)))]
 mod table_tests;

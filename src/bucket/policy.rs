@@ -243,11 +243,9 @@ impl Builder {
     }
 
     fn limits(&mut self, owner: Owner, spec: LimitSpec, old: Option<&Limits>) -> Result<Limits, PolicyError> {
-        if let Some(old) = old {
-            if let Some(limits) = old.changed_to(spec, self.now) {
-                self.slots[usize::from(limits.slot())] = limits.clone();
-                return Ok(limits);
-            }
+        if let Some(limits) = old.and_then(|old| old.changed_to(spec, self.now)) {
+            self.slots[usize::from(limits.slot())] = limits.clone();
+            return Ok(limits);
         }
         let slot = u16::try_from(self.slots.len()).ok().filter(|s| usize::from(*s) < MAX_SLOTS);
         let limits = Limits::new(slot.ok_or(PolicyError::TooManyLimits)?, spec, self.now);
