@@ -93,7 +93,7 @@ pub enum Delivery {
 pub struct Flushed {
     /// Events that PagerDuty took.
     pub sent: usize,
-    /// Why events were dropped that PagerDuty will never take.
+    /// Why events were dropped: PagerDuty will never take them, or they are none.
     pub dropped: Vec<String>,
     /// Why the rest still waits.
     pub waiting: Option<String>,
@@ -153,7 +153,15 @@ impl PagerDuty {
     /// Sends what waits, oldest first, until one does not get through or 16 are sent.
     pub fn flush(&mut self) -> Result<Flushed, PagerError> {
         let mut flushed = Flushed::default();
-        while let Some(event) = self.spool.first() {
+        loop {
+            let event = match self.spool.first(&mut flushed.dropped) {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(error) => {
+                    flushed.waiting = Some(error.to_string());
+                    break;
+                }
+            };
             if flushed.sent + flushed.dropped.len() >= MAX_FLUSHED {
                 flushed.waiting = Some(format!("{} earlier events go first", self.spool.len()));
                 break;
