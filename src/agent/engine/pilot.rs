@@ -15,7 +15,7 @@ use super::deeds::Deeds;
 use super::figures::Counts;
 use super::ledger::{Ledger, Mended, Past};
 use super::message::{Finished, Message};
-use super::pages::{Pages, last_paged};
+use super::pages::{CLOCK_SKEW_MS, Pages, last_paged};
 use super::watch::Watch;
 use crate::agent::orders::{OrderRefused, OrderRequest};
 use crate::agent::pager::{PageState, Severity};
@@ -62,6 +62,7 @@ pub(super) struct Flight {
     told_failing: bool,
     pub(super) counts: Counts,
     /// What went wrong last outside of the runbook.
+    told_apart: bool,
     pub(super) trouble: Option<String>,
     /// How many events for the pager wait on disk, and why.
     pub(super) unsent_pages: Option<(usize, String)>,
@@ -138,6 +139,7 @@ impl Pilot {
         self.give_up_late(now);
         self.tell(Event::Tick);
         self.publish(now);
+        self.look_at_clocks();
     }
 
     /// The runbook's decision on `event`, carried out.
@@ -263,8 +265,8 @@ impl Pilot {
         }
     }
 
-    /// A person took the page with `key` on. One that took on an earlier page of the same trouble did not mean
-    /// this one.
+    /// A person took the page with `key` on, at `at_ms` by the clock of the world. One that took on an earlier page
+    /// of the same trouble did not mean this one.
     ///
     /// # Errors
     /// When it would count and cannot be journalled.
@@ -277,7 +279,9 @@ impl Pilot {
         let Some((_, region)) = self.runbook.waiting_page().filter(|(waiting, _)| waiting == key) else {
             return Ok(false);
         };
-        if !self.runbook.incident().is_some_and(|incident| self.pages.is_answered(key, incident, at_ms)) {
+        let moment = self.clock.moment();
+        let at = at_ms.map(|at_ms| moment.agent_time_of(at_ms));
+        if !self.runbook.incident().is_some_and(|incident| self.pages.is_answered(key, incident, at)) {
             return Ok(false);
         }
         if let Some(why) = self.ledger.failing() {
@@ -360,6 +364,19 @@ impl Pilot {
     pub(super) fn cut_short(&self) {
         self.deeds.cut_short();
     }
+    /// Says once that the clock of this host was set since the start: times in the journal differ from others'.
+    fn look_at_clocks(&mut self) {
+        let apart_ms = self.clock.moment().apart_ms();
+        if !self.flight.told_apart && apart_ms > CLOCK_SKEW_MS {
+            self.flight.told_apart = true;
+            warn!(
+                "the agent's time is {} s apart from this host's clock, which was set after the start or is behind \
+                 the journal. Deadlines are kept; times in the journal are the agent's",
+                apart_ms / 1000
+            );
+        }
+    }
+
 
     /// Changes that were handed out and have not begun do not begin any more.
     pub(super) fn stop_what_has_not_begun(&self) {
