@@ -181,13 +181,17 @@ impl Deeds {
         let errand = move || {
             let found = checkout.found().map_err(|error| error.to_string())?;
             let expected = regions.iter().find(|known| known.0 == found).unwrap_or(&region);
-            let committed = checkout.commit(&expected.0, &region.0, &commit_message(&region));
+            let committed =
+                checkout.commit_while(&may_go_on, &expected.0, &region.0, &commit_message(&region));
             committed.map(|_| format!("the file says {}", region.0)).map_err(|error| error.to_string())
         };
         hand_over(&self.informer, Tell::Errand { task: task.id, errand: Box::new(errand) })
     }
 
+        let (job, brake) = (Job::of(task.clone()), Arc::clone(&self.brake));
     fn report(&self, task: &Task, context: Option<Context>) -> Result<(), Ended> {
+            let may_go_on = || job.may_begin(&brake);
+            may_go_on()?;
         let incident = task.incident.clone().ok_or_else(|| refused("there is no incident to report"))?;
         let Context { lines, series } = context.ok_or_else(|| not_done("the journal cannot be read"))?;
         let (directory, prometheus) = (self.parts.reports.clone(), self.parts.prometheus.clone());

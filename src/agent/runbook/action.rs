@@ -183,3 +183,9 @@ impl Work {
         }
     }
 }
+    /// Whether it changes something that a freeze protects: the record, the standby, the values file.
+    #[must_use]
+    pub const fn changes_the_world(&self) -> bool {
+        self.change().is_some() || matches!(self, Self::Scale | Self::CommitRegion { .. })
+    }
+

@@ -39,8 +39,8 @@ impl Errand {
         matches!(self.work, Work::Page(_) | Work::ResolvePage { .. })
     }
 
-    const fn changes_the_world(&self) -> bool {
-        matches!(self.work, Work::Scale | Work::CommitRegion { .. })
+    const fn wakes(&self) -> bool {
+        matches!(self.work, Work::Page(_) | Work::ResolvePage { .. })
     }
 
     /// Whether `self` makes `other` superfluous.
@@ -89,7 +89,7 @@ impl Runbook {
         match errand.tries {
             Tries::Pausing { until, .. } if self.now < until => Some(errand),
             Tries::Pausing { attempt, .. } => {
-                let is_held = self.frozen.is_some() && errand.changes_the_world();
+                let is_held = self.frozen.is_some() && errand.work.changes_the_world();
                 if (self.journal_fails.is_none() && !is_held) || errand.wakes() {
                     errand.tries = self.hand_out(&errand, attempt);
                 }
