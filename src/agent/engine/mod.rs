@@ -1,11 +1,13 @@
 //! What makes the agent run: it sees, lets the runbook decide, writes down, and has things done.
 //!
 //! [`Agent`] is a handful of threads. The `pilot` hears everything and decides by the runbook; it makes no call
-//! that waits. The `hands` change the world, one thing at a time; the `caller` wakes people; the `informer`
-//! tells them; probers look. They meet in bounded channels only, and each call of theirs has a time limit.
+//! that waits. The `hands` change the record, one thing at a time; `standby` asks for more of it; the `caller` wakes
+//! people, the `asker` hears who answered; the `informer` tells them; probers look. They meet in bounded channels
+//! only, and each call of theirs has a time limit.
 //! What is about to be done is in the journal (`ledger`) before it is handed on.
 
 mod answers;
+mod asker;
 mod brake;
 mod caller;
 mod checks;
@@ -21,6 +23,7 @@ mod pilot;
 mod report;
 mod seen;
 mod trial;
+mod standby;
 mod watch;
 
 use std::io;
@@ -30,9 +33,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 
-use brake::Brake;
+use asker::Asker;
+use brake::{Brake, Job};
 pub use caller::Caller;
 pub use checks::TargetBars;
 use clock::AgentClock;
@@ -46,6 +50,7 @@ use message::Message;
 use pages::{Pages, last_paged};
 use pilot::{Flight, Pilot};
 pub use trial::Trial;
+pub use standby::Standby;
 use watch::Watch;
 pub use watch::{PeerPlace, WatchParts};
 
@@ -87,9 +92,11 @@ pub struct AgentParts {
     pub probes: Vec<(Watched, Probe)>,
     /// Between two looks.
     pub probe_interval: Duration,
-    /// Changes the world.
+    /// Changes the record.
     pub hands: Hands,
     /// Wakes people.
+    /// More of the standby; `None` where nothing is scaled.
+    pub standby: Option<Standby>,
     pub caller: Caller,
     /// Tells people.
     pub informer: Informer,
@@ -125,6 +132,7 @@ impl Agent {
             probe_interval,
             hands,
             caller,
+            standby,
             informer,
             deeds,
             journal,
@@ -157,10 +165,23 @@ impl Agent {
         };
         agent.spawn("agent-hands", move || hands.run(&around, &tasks, &finished))?;
         let heard = message.clone();
+        let standby =
+            standby.map(|standby| agent.start_standby(standby, &brake, message.clone())).transpose()?;
+        let asker = caller.pager.as_ref().and_then(Asker::of);
+        let asker = asker.map(|asker| agent.start_asker(asker, message.clone())).transpose()?;
         agent.spawn("agent-caller", move || caller.run(&calls, &heard))?;
         let finished = message.clone();
         agent.spawn("agent-informer", move || informer.run(&tells, &finished))?;
-        let deeds = Deeds { parts: deeds, hands: task, brake, caller: call, informer: tell, cut_short };
+        let deeds = Deeds {
+            parts: deeds,
+            hands: task,
+            standby,
+            brake,
+            caller: call,
+            asker,
+            informer: tell,
+            cut_short,
+        };
         let watch = Watch::new(watch);
         let pilot = Pilot {
             config,
@@ -186,6 +207,30 @@ impl Agent {
     }
 
     fn spawn(&mut self, name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {
+    /// Where it is told which page to ask about.
+    fn start_asker(
+        &mut self,
+        asker: Asker,
+        heard: Sender<Message>,
+    ) -> Result<Sender<Option<String>>, AgentError> {
+        let (follow, keys) = bounded(TASKS_QUEUED);
+        self.spawn("agent-asker", move || asker.run(&keys, &heard))?;
+        Ok(follow)
+    }
+
+    /// Where it is told to raise the standby.
+    fn start_standby(
+        &mut self,
+        standby: Standby,
+        brake: &Arc<Brake>,
+        finished: Sender<Message>,
+    ) -> Result<Sender<Job>, AgentError> {
+        let (tell, jobs) = bounded(TASKS_QUEUED);
+        let brake = Arc::clone(brake);
+        self.spawn("agent-standby", move || standby.run(&brake, &jobs, &finished))?;
+        Ok(tell)
+    }
+
         let run = move || {
             super::lower_priority();
             run();

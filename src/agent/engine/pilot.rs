@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, never, select};
 use tracing::{error, info, warn};
 
-use super::caller::{Call, Heard};
+use super::caller::Heard;
 use super::clock::AgentClock;
 use super::deeds::Deeds;
 use super::figures::Counts;
@@ -295,7 +295,7 @@ impl Pilot {
     fn follow_page(&mut self) {
         let wanted = self.runbook.waiting_page().map(|(key, _)| key);
         if wanted != self.flight.following {
-            self.deeds.call(wanted.clone().map_or(Call::Unfollow, Call::Follow));
+            self.deeds.follow(wanted.clone());
             self.flight.following = wanted;
         }
     }

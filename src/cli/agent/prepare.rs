@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 
 use super::providers::{self, PartError};
 use crate::agent::engine::{
-    AgentParts, Caller, DeedParts, Hands, Informer, PeerPlace, Planners, Record, TargetBars, Trial,
+    AgentParts, Caller, DeedParts, Hands, Informer, PeerPlace, Planners, Record, Standby, TargetBars, Trial,
     WatchParts,
 };
 use crate::agent::history::{History, Prometheus, Queries, Subjects};
@@ -56,6 +56,7 @@ pub(in crate::cli) fn prepare(
         probes: looks.probes(),
         probe_interval: agent.probe.interval,
         hands: hands(agent, &looks, &client, published)?,
+        standby: standby(agent)?,
         caller: Caller { pager },
         informer: Informer { notifiers: providers::notifiers(agent, &client), summariser },
         deeds: deeds(config, agent, &state.directory, &client)?,
@@ -244,10 +245,11 @@ fn hands(
     })
 }
 
-type ScalerAndCount = (Box<dyn crate::agent::scale::Scaler + Send>, u32);
-
-fn scaler(agent: &AgentConfig) -> Result<Option<ScalerAndCount>, PartError> {
-    let made = agent.scale.as_ref().map(|scale| Ok((providers::scaler(scale, &agent.http)?, scale.replicas)));
+fn standby(agent: &AgentConfig) -> Result<Option<Standby>, PartError> {
+    let made = agent.scale.as_ref().map(|scale| {
+        let scaler = providers::scaler(scale, &agent.http)?;
+        Ok(Standby { scaler, replicas: scale.replicas })
+    });
     made.transpose()
 }
 
@@ -259,7 +261,7 @@ fn deeds(
 ) -> Result<DeedParts, PartError> {
     let shadow = agent.drill.as_ref().map(|drill| providers::traffic(&drill.traffic, client));
     let planners =
-        Planners { live: providers::traffic(&agent.traffic, client), shadow, scaler: scaler(agent)? };
+        Planners { live: providers::traffic(&agent.traffic, client), shadow, standby: standby(agent)? };
     let prometheus = agent.prometheus.as_ref().map(|prometheus| {
         let client = providers::client(&agent.http, |options| {
             options.max_response_bytes = Prometheus::MAX_ANSWER_BYTES;
