@@ -8,6 +8,7 @@ use crossbeam::channel::{Receiver, Sender};
 
 use super::brake::{Brake, Job};
 use super::checks::{TargetBars, check_health, check_peers_of, check_replication, check_tokens, sum_up};
+use super::looks::look_until_good;
 use super::message::Finished;
 use super::trial::Trial;
 use super::watch::PeerPlace;
@@ -124,7 +125,7 @@ impl Hands {
     /// of that by the link: its own tokens say nothing.
     fn preflight(&self, target: &Region, around: &Surroundings) -> Result<Ended, Ended> {
         let probes = self.health.get(target).map(Vec::as_slice).unwrap_or_default();
-        let sights: Vec<_> = probes.iter().map(|probe| (probe.url.to_string(), probe.look())).collect();
+        let sights = look_until_good(probes);
         let (vitals, heard) = (self.published.vitals.load(), self.published.peers.load());
         let mut checks = vec![check_health(&sights)];
         if *target == around.own_region {

@@ -17,13 +17,14 @@ mod figures;
 mod hands;
 mod informer;
 mod ledger;
+mod looks;
 mod message;
 mod pages;
 mod pilot;
 mod report;
 mod seen;
-mod trial;
 mod standby;
+mod trial;
 mod watch;
 
 use std::io;
@@ -49,8 +50,8 @@ use ledger::Ledger;
 use message::Message;
 use pages::{Pages, last_paged};
 use pilot::{Flight, Pilot};
-pub use trial::Trial;
 pub use standby::Standby;
+pub use trial::Trial;
 use watch::Watch;
 pub use watch::{PeerPlace, WatchParts};
 
@@ -94,9 +95,9 @@ pub struct AgentParts {
     pub probe_interval: Duration,
     /// Changes the record.
     pub hands: Hands,
-    /// Wakes people.
     /// More of the standby; `None` where nothing is scaled.
     pub standby: Option<Standby>,
+    /// Wakes people.
     pub caller: Caller,
     /// Tells people.
     pub informer: Informer,
@@ -131,8 +132,8 @@ impl Agent {
             probes,
             probe_interval,
             hands,
-            caller,
             standby,
+            caller,
             informer,
             deeds,
             journal,
@@ -164,11 +165,11 @@ impl Agent {
             brake: Arc::clone(&brake),
         };
         agent.spawn("agent-hands", move || hands.run(&around, &tasks, &finished))?;
-        let heard = message.clone();
         let standby =
             standby.map(|standby| agent.start_standby(standby, &brake, message.clone())).transpose()?;
         let asker = caller.pager.as_ref().and_then(Asker::of);
         let asker = asker.map(|asker| agent.start_asker(asker, message.clone())).transpose()?;
+        let heard = message.clone();
         agent.spawn("agent-caller", move || caller.run(&calls, &heard))?;
         let finished = message.clone();
         agent.spawn("agent-informer", move || informer.run(&tells, &finished))?;
@@ -206,7 +207,6 @@ impl Agent {
         Ok(agent)
     }
 
-    fn spawn(&mut self, name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {
     /// Where it is told which page to ask about.
     fn start_asker(
         &mut self,
@@ -231,6 +231,7 @@ impl Agent {
         Ok(tell)
     }
 
+    fn spawn(&mut self, name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {
         let run = move || {
             super::lower_priority();
             run();

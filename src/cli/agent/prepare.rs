@@ -92,6 +92,8 @@ fn runbook(agent: &AgentConfig) -> RunbookConfig {
         hold_off_ms: ms(agent.pace.hold_off),
         ack_timeout_ms: ms(agent.pace.ack_timeout),
         cooldown_ms: ms(agent.pace.cooldown),
+        // A node that answers as late as a probe lets it answers preflight as well.
+        preflight_timeout_ms: usual.preflight_timeout_ms.max(ms(agent.probe.timeout) + 1_000),
         validate_timeout_ms: usual.validate_timeout_ms.max(trial),
         ..usual
     };
