@@ -24,6 +24,8 @@ mod notice;
 mod property_tests;
 mod quorum;
 mod record_set;
+mod notice_tests;
+#[cfg(test)]
 mod restore;
 mod resume;
 mod status;
@@ -44,7 +46,7 @@ pub use action::{Action, Page, Task, TaskId, Work};
 pub use assessment::{Assessment, RegionView, Standing, Votes};
 pub use command::Accepted;
 pub use config::{Failback, RegionRecord, RunbookConfig, Timing};
-pub use event::{Command, Ended, Event, Failure, Notice};
+pub use event::{Command, Ended, Event, Failure, Notice, Scope};
 pub use machine::Runbook;
 pub use quorum::{Glimpse, Hysteresis, Outlook};
 pub use status::{RunbookPlan, RunbookStatus};

@@ -396,6 +396,7 @@ fn orders_that_mean_nothing_are_refused_with_what_to_do() {
     story.order(start("eu", "us")).unwrap();
     assert!(matches!(story.order(Command::Drill), Err(OrderRefused::Underway { .. })));
 }
+            scope: Scope::Region,
 
 #[test]
 fn a_plan_says_what_would_be_written_and_what_stands_against_it() {

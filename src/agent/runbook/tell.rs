@@ -1,6 +1,7 @@
 //! Whom an incident wakes and what it says, and its last state: Recovered, RolledBack, HandedOver.
 
-use super::action::{Page, Work};
+use super::action::{Page, Work, key_of};
+use super::errand::Urgency;
 use super::event::Ended;
 use super::incident::{Arrived, Change, Ending, Head, Incident, Next, State};
 use super::machine::Runbook;
@@ -15,7 +16,7 @@ impl Runbook {
     pub fn waiting_page(&self) -> Option<(String, Region)> {
         let Incident { head, state } = self.incident.as_ref()?;
         let waits = matches!(state, State::Paged { .. }) && !head.is_drill();
-        waits.then(|| (self.key_of(head), head.region.clone()))
+        waits.then(|| (self.key_of_page(head), head.region.clone()))
     }
 
     /// The key of the page of `region`'s failover; the same on all nodes, so that it is one page.
@@ -24,12 +25,12 @@ impl Runbook {
     }
 
     fn key(&self, what: &str, region: &Region) -> String {
-        format!("openclaw-rating:{}:{what}:{}", self.config.cluster, region.0)
+        key_of(&format!("openclaw-rating:{}:{what}:{}", self.config.cluster, region.0))
     }
 
     /// Health that comes back resolves a failover's page on every node; what a person must see to has a key
     /// that only a person resolves.
-    fn key_of(&self, head: &Head) -> String {
+    fn key_of_page(&self, head: &Head) -> String {
         let what = match head.cause {
             Cause::Signal | Cause::Person => "failover",
             Cause::Failback => "failback",
@@ -53,7 +54,7 @@ impl Runbook {
 
     pub(super) fn page(&mut self, head: &mut Head, why: &str) {
         let severity = self.severity(head);
-        let dedup_key = self.key_of(head);
+        let dedup_key = self.key_of_page(head);
         self.paged.insert(head.region.clone());
         head.paged = Some(severity);
         self.send_page(head, dedup_key, severity, why);
@@ -72,14 +73,14 @@ impl Runbook {
         ];
         let summary = format!("{drill}{dry}{}: {why}", self.config.cluster);
         let page = Page { dedup_key, severity, summary, details };
-        self.send(Some((&head.id, head.is_drill())), Work::Page(page));
+        self.send_as(Urgency::Failover, Some((&head.id, head.is_drill())), Work::Page(page));
     }
 
     pub(super) fn resolve_page(&mut self, head: Option<&Head>, region: &Region, why: &str) {
-        let dedup_key = head.map_or_else(|| self.failover_key(region), |head| self.key_of(head));
+        let dedup_key = head.map_or_else(|| self.failover_key(region), |head| self.key_of_page(head));
         let summary = format!("{}: {why}", region.0);
         let incident = head.map(|head| (&head.id, head.is_drill()));
-        self.send(incident, Work::ResolvePage { dedup_key, summary });
+        self.send_as(Urgency::Failover, incident, Work::ResolvePage { dedup_key, summary });
     }
 
     /// The incident has moved into `state`: people are told.

@@ -196,6 +196,7 @@ fn a_notice_of_before_a_restart_is_resolved_and_may_be_raised_again() {
             story.journal_fails = false;
             story.feed(Event::JournalBack);
             story.settle();
+        scope: Scope::Alert,
         }
         let (pages, resolved) = (story.count(Step::Page), story.count(Step::ResolvePage));
         story.restart();

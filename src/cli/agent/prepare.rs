@@ -51,7 +51,7 @@ pub(in crate::cli) fn prepare(
     let summariser =
         agent.summary.as_ref().map(|summary| providers::summariser(summary, &agent.http)).transpose()?;
     Ok(AgentParts {
-        runbook: runbook(agent),
+        runbook: runbook(&config.node.name, agent),
         watch: watch(config, agent, &state.directory, published, health)?,
         probes: looks.probes(),
         probe_interval: agent.probe.interval,
@@ -79,7 +79,7 @@ fn patience(record: &TrafficConfig) -> Duration {
     (Duration::from_secs(u64::from(record.ttl_s)) + BEYOND_TTL).min(MAX_PATIENCE)
 }
 
-fn runbook(agent: &AgentConfig) -> RunbookConfig {
+fn runbook(node: &str, agent: &AgentConfig) -> RunbookConfig {
     let record = |region: &config::RegionConfig| RegionRecord {
         region: region.name.clone(),
         values: region.values.clone(),
@@ -99,6 +99,7 @@ fn runbook(agent: &AgentConfig) -> RunbookConfig {
     };
     RunbookConfig {
         cluster: agent.cluster.clone(),
+        node: node.to_owned(),
         own_region: agent.own_region.clone(),
         regions: agent.regions.iter().map(record).collect(),
         mode: agent.mode,
@@ -242,7 +243,6 @@ fn hands(
             max_p99: validation.max_p99,
         },
         published: Arc::clone(published),
-        scaler: scaler(agent)?,
         cut_short: Arc::new(AtomicBool::new(false)),
     })
 }
