@@ -2,11 +2,14 @@
 //!
 //! [`Runbook`] takes an [`Event`] and says what to do by [`Action`]s. [`Outlook`] makes an [`Assessment`] of
 //! probes and votes. The incident is in one of the states of `incident`; how it goes on from each is in `detect`
-//! (until it is approved), `trial` (Preflight, Validating), `switch`, `restore` and `tell` (its end). `guard` has the rules of safety, one a
-//! function; `resume` gets from the journal's lines to the same state, `catch_up` when they are read late.
+//! (until it is approved), `trial` (Preflight, Validating), `switch`, `restore` and `tell` (its end); `beside` has
+//! what becomes of other regions meanwhile. `guard` has the rules of safety, one a function; `resume` gets from the journal's lines to the same state, `catch_up` when they are read late.
 
 mod action;
 mod assessment;
+mod beside;
+#[cfg(test)]
+mod beside_tests;
 mod catch_up;
 #[cfg(test)]
 mod catch_up_tests;
@@ -21,11 +24,11 @@ mod ledger;
 mod machine;
 mod notice;
 #[cfg(test)]
+mod notice_tests;
+#[cfg(test)]
 mod property_tests;
 mod quorum;
 mod record_set;
-mod notice_tests;
-#[cfg(test)]
 mod restore;
 mod resume;
 mod status;

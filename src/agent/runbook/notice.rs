@@ -190,6 +190,9 @@ impl Runbook {
             let detail = "its incident has ended; another begins once it was healthy".to_owned();
             self.journal(None, Entry::Signal { signal, raised: true, detail });
         }
+        for region in self.paged_beside.keys().cloned().collect::<Vec<_>>() {
+            self.journal_paged_beside(&region, "the journal is back".to_owned());
+        }
         self.journal_notices_again();
         self.journal_incident_again();
     }

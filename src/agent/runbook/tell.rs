@@ -20,7 +20,7 @@ impl Runbook {
     }
 
     /// The key of the page of `region`'s failover; the same on all nodes, so that it is one page.
-    fn failover_key(&self, region: &Region) -> String {
+    pub(super) fn failover_key(&self, region: &Region) -> String {
         self.key("failover", region)
     }
 
@@ -41,15 +41,17 @@ impl Runbook {
 
     /// An incident that most agree on wakes people.
     pub(super) fn severity(&self, head: &Head) -> Severity {
-        let serves = self.in_service().is_none_or(|set| set.contains(&head.region));
         match head.cause {
             Cause::Drill | Cause::Failback => Severity::Info,
             Cause::Person => Severity::Warning,
-            Cause::Signal if serves && self.assessment.is_down_by_majority(&head.region) => {
-                Severity::Critical
-            }
-            Cause::Signal => Severity::Warning,
+            Cause::Signal => self.severity_of_signal(&head.region),
         }
+    }
+
+    pub(super) fn severity_of_signal(&self, region: &Region) -> Severity {
+        let serves = self.in_service().is_none_or(|set| set.contains(region));
+        let is_certain = serves && self.assessment.is_down_by_majority(region);
+        if is_certain { Severity::Critical } else { Severity::Warning }
     }
 
     pub(super) fn page(&mut self, head: &mut Head, why: &str) {
@@ -93,7 +95,13 @@ impl Runbook {
             Phase::RolledBack if head.is_drill() => self.resolve_page(Some(head), &head.region.clone(), why),
             Phase::RolledBack | Phase::HandedOver => {
                 let key = self.key("handover", &head.region);
-                let severity = if head.is_drill() { Severity::Info } else { Severity::Critical };
+                // Traffic is served where it is when a failback has not written.
+                let is_untouched = self.ledger.switch_of(&head.id).is_none();
+                let severity = match head.cause {
+                    Cause::Drill => Severity::Info,
+                    Cause::Failback if is_untouched => Severity::Warning,
+                    Cause::Failback | Cause::Signal | Cause::Person => Severity::Critical,
+                };
                 self.send_page(head, key, severity, why);
             }
             _ => {}
