@@ -11,12 +11,18 @@ pub(super) struct AgentClock {
     origin: Instant,
 }
 
+/// One moment by both clocks. They differ when the wall clock was set after the start, or when the journal was
+/// dated ahead of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub(super) agent: UnixMs,
+    pub(super) wall: UnixMs,
+}
+
 impl AgentClock {
     /// From now on, and after `past`.
     pub(super) fn start(past: UnixMs) -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = UnixMs(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        Self { base: wall.max(past.after_ms(1)), origin: Instant::now() }
+        Self { base: wall_clock().max(past.after_ms(1)), origin: Instant::now() }
     }
 
     pub(super) fn now(&self) -> UnixMs {
@@ -27,5 +33,47 @@ impl AgentClock {
     pub(super) fn at(&self, moment: Instant) -> UnixMs {
         let since = moment.saturating_duration_since(self.origin);
         self.base.after_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Now, by both clocks.
+    pub(super) fn moment(&self) -> Moment {
+        Moment { agent: self.now(), wall: wall_clock() }
+    }
+}
+
+impl Moment {
+    /// What others call `wall_ms` by the clock of the world, in the agent's own time.
+    pub(super) fn agent_time_of(&self, wall_ms: i64) -> UnixMs {
+        let ahead_ms = i128::from(self.agent.0) - i128::from(self.wall.0);
+        UnixMs(u64::try_from((i128::from(wall_ms) + ahead_ms).max(0)).unwrap_or(u64::MAX))
+    }
+
+    /// How far the two clocks are apart.
+    pub(super) const fn apart_ms(&self) -> u64 {
+        self.agent.0.abs_diff(self.wall.0)
+    }
+}
+
+fn wall_clock() -> UnixMs {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMs(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_the_world_is_found_in_the_agents_own_whichever_clock_is_ahead() {
+        for (agent, wall, told, expected) in [
+            (1_000_000, 1_000_000, 999_000, 999_000),
+            (1_120_000, 1_000_000, 999_000, 1_119_000),
+            (1_000_000, 1_120_000, 1_119_000, 999_000),
+            (1_000, 9_000_000, 5, 0),
+            (u64::MAX, 0, i64::MAX, u64::MAX),
+        ] {
+            let moment = Moment { agent: UnixMs(agent), wall: UnixMs(wall) };
+            assert_eq!(moment.agent_time_of(told), UnixMs(expected), "{moment:?} {told}");
+        }
     }
 }

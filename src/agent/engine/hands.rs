@@ -8,11 +8,11 @@ use crossbeam::channel::{Receiver, Sender};
 
 use super::brake::{Brake, Job};
 use super::checks::{TargetBars, check_health, check_peers_of, check_replication, check_tokens, sum_up};
+use super::looks::look_until_good;
 use super::message::Finished;
 use super::trial::Trial;
 use super::watch::PeerPlace;
 use crate::agent::runbook::{Ended, Failure, Task, Work};
-use crate::agent::scale::{ScaleError, Scaled, Scaler};
 use crate::agent::signals::Probe;
 use crate::agent::traffic::{POOLS, TrafficError, TrafficProvider, Visibility, Written};
 use crate::agent::types::{RecordState, Region};
@@ -38,8 +38,6 @@ pub struct Hands {
     pub bars: TargetBars,
     /// This server's own figures.
     pub published: Arc<Published>,
-    /// More of the standby, and how many.
-    pub scaler: Option<(Box<dyn Scaler + Send>, u32)>,
     /// Set to cut short what is being waited for.
     pub cut_short: Arc<AtomicBool>,
 }
@@ -76,7 +74,7 @@ impl Hands {
     }
 
     fn perform(&mut self, job: &Job, around: &Surroundings) -> Result<Ended, Ended> {
-        job.may_begin(&around.brake).map_err(not_done)?;
+        job.may_begin(&around.brake).map_err(Ended::not_done)?;
         let task = &job.task;
         match &task.work {
             Work::ReadRecord => {
@@ -89,8 +87,7 @@ impl Hands {
             Work::AwaitVisible { wanted } => self.look(task, wanted),
             Work::Preflight { target } => self.preflight(target, around),
             Work::Validate { record, .. } => self.validate(task, record),
-            Work::Scale => self.scale(),
-            _ => Err(not_done("this is not done by the hands")),
+            _ => Err(Ended::not_done("this is not done by the hands")),
         }
     }
 
@@ -98,7 +95,9 @@ impl Hands {
         if !task.is_drill {
             return Ok(&mut self.live);
         }
-        self.shadow.as_mut().ok_or_else(|| refused("there is no shadow record. Write [agent.drill] for one"))
+        self.shadow
+            .as_mut()
+            .ok_or_else(|| Ended::refused("there is no shadow record. Write [agent.drill] for one"))
     }
 
     fn write(
@@ -110,7 +109,7 @@ impl Hands {
         let provider = &mut self.record(&job.task)?.provider;
         let may_begin = || job.may_begin(brake);
         let written = provider.write_while(&may_begin, expected, wanted).map_err(of_traffic)?;
-        Ok(done(match written {
+        Ok(Ended::done(match written {
             Written::Changed => format!("{} is now {}", wanted.name, wanted.values.join(", ")),
             Written::AlreadyThere => format!("{} was {} already", wanted.name, wanted.values.join(", ")),
         }))
@@ -118,9 +117,9 @@ impl Hands {
 
     fn look(&mut self, task: &Task, wanted: &RecordState) -> Result<Ended, Ended> {
         match self.record(task)?.provider.visible(wanted).map_err(of_traffic)? {
-            Visibility::Shown => Ok(done("all servers that answer show it")),
-            Visibility::Hidden(why) => Ok(done(format!("its provider alone can tell: {why}"))),
-            Visibility::Pending(why) => Err(not_done(format!("the change does not show yet: {why}"))),
+            Visibility::Shown => Ok(Ended::done("all servers that answer show it")),
+            Visibility::Hidden(why) => Ok(Ended::done(format!("its provider alone can tell: {why}"))),
+            Visibility::Pending(why) => Err(Ended::not_done(format!("the change does not show yet: {why}"))),
         }
     }
 
@@ -128,7 +127,7 @@ impl Hands {
     /// of that by the link: its own tokens say nothing.
     fn preflight(&self, target: &Region, around: &Surroundings) -> Result<Ended, Ended> {
         let probes = self.health.get(target).map(Vec::as_slice).unwrap_or_default();
-        let sights: Vec<_> = probes.iter().map(|probe| (probe.url.to_string(), probe.look())).collect();
+        let sights = look_until_good(probes);
         let (vitals, heard) = (self.published.vitals.load(), self.published.peers.load());
         let mut checks = vec![check_health(&sights)];
         if *target == around.own_region {
@@ -137,7 +136,7 @@ impl Hands {
             let nodes = around.peers.iter().filter(|peer| peer.region == *target).map(|peer| peer.node);
             checks.extend(nodes.map(|node| check_peers_of(node, &heard, &self.bars)));
         }
-        sum_up(&checks).map(done).map_err(refused)
+        sum_up(&checks).map(Ended::done).map_err(Ended::refused)
     }
 
     fn validate(&mut self, task: &Task, wanted: &RecordState) -> Result<Ended, Ended> {
@@ -147,32 +146,8 @@ impl Hands {
         let is_hidden = wanted.kind == POOLS || wanted.proxied == Some(true);
         let values = if is_hidden { Vec::new() } else { serving(wanted) };
         let checks = trial.run(&values, &bars, &cut_short);
-        sum_up(&checks).map(done).map_err(refused)
+        sum_up(&checks).map(Ended::done).map_err(Ended::refused)
     }
-
-    fn scale(&mut self) -> Result<Ended, Ended> {
-        let Some((scaler, replicas)) = &mut self.scaler else {
-            return Err(refused("nothing is scaled: there is no [agent.scale]"));
-        };
-        match scaler.raise(*replicas).map_err(of_scaling)? {
-            Scaled::Raised { from, to } => Ok(done(format!("raised from {from} to {to}"))),
-            Scaled::Enough { replicas } => Ok(done(format!("there are {replicas} already"))),
-        }
-    }
-}
-
-pub(super) fn done(detail: impl Into<String>) -> Ended {
-    Ended::Done { detail: detail.into() }
-}
-
-/// It may go better the next time.
-pub(super) fn not_done(why: impl Into<String>) -> Ended {
-    Ended::Failed { failure: Failure::NotDone, why: why.into() }
-}
-
-/// Repeating does not help.
-pub(super) fn refused(why: impl Into<String>) -> Ended {
-    Ended::Failed { failure: Failure::Refused, why: why.into() }
 }
 
 fn of_traffic(error: TrafficError) -> Ended {
@@ -184,11 +159,6 @@ fn of_traffic(error: TrafficError) -> Ended {
         _ => Failure::NotDone,
     };
     Ended::Failed { failure, why }
-}
-
-fn of_scaling(error: ScaleError) -> Ended {
-    let failure = if error.may_have_happened() { Failure::Unknown } else { Failure::NotDone };
-    Ended::Failed { failure, why: error.to_string() }
 }
 
 /// The values that take traffic.
@@ -237,18 +207,6 @@ mod tests {
         }
     }
 
-    struct Standby;
-
-    impl Scaler for Standby {
-        fn raise(&mut self, wanted: u32) -> Result<Scaled, ScaleError> {
-            Ok(Scaled::Raised { from: 1, to: wanted })
-        }
-
-        fn plan(&self, _wanted: u32) -> Vec<String> {
-            Vec::new()
-        }
-    }
-
     fn state(values: &[&str]) -> RecordState {
         RecordState {
             name: "www.example.com".to_owned(),
@@ -291,7 +249,6 @@ mod tests {
                 max_p99: Duration::from_millis(250),
             },
             published: Arc::default(),
-            scaler: Some((Box::new(Standby), 4)),
             cut_short: Arc::default(),
         }
     }
@@ -422,9 +379,6 @@ mod tests {
     fn a_public_name_that_does_not_answer_fails_validation() {
         let work = Work::Validate { target: Region("eu".to_owned()), record: state(&["127.0.0.1"]) };
         assert_eq!(failure(&ended(hands(&["127.0.0.1"], true), false, work)), &Failure::Refused);
-        assert!(
-            matches!(ended(hands(&["192.0.2.1"], true), false, Work::Scale), Ended::Done { detail } if detail.contains("from 1 to 4"))
-        );
     }
 
     #[test]

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::agent::journal::{Journal, JournalError, Line, Options, ReadError};
 use crate::agent::types::{Entry, IncidentId, UnixMs};
 
 /// Between two attempts while the journal cannot be written.
 const RETRY_MS: u64 = 3000;
+
+/// So much is left of each text of a line that is too long, and so many of its calls or values: together they fit.
+const MAX_TEXT_CHARS: usize = 1000;
+const MAX_TEXTS: usize = 32;
 
 /// A line as the runbook resumes from it.
 pub(super) type Past = (UnixMs, Option<IncidentId>, Entry);
@@ -75,16 +79,22 @@ impl Ledger {
         }
     }
 
-    /// Whether the entry is on the disk now.
+    /// Whether the entry is on the disk now. Of one that is too long the texts are cut: what was decided is in it
+    /// all the same.
     pub(super) fn append(&mut self, now: UnixMs, incident: Option<&IncidentId>, entry: &Entry) -> bool {
         let Some(journal) = &mut self.journal else { return false };
-        match journal.append(now, incident, entry) {
+        let mut appended = journal.append(now, incident, entry);
+        if matches!(appended, Err(JournalError::TooLong)) {
+            let Some(short) = shortened(entry) else {
+                // What it announces is not done then, and the disk has no part in it.
+                error!("{}", JournalError::TooLong);
+                return false;
+            };
+            warn!("texts of a line are cut, since it is longer than the journal takes");
+            appended = journal.append(now, incident, &short);
+        }
+        match appended {
             Ok(_) => true,
-            // The disk has no part in it: the next line may be written.
-            Err(error @ JournalError::TooLong) => {
-                error!("{error}");
-                false
-            }
             Err(error) => {
                 self.fail(error.to_string(), now);
                 false
@@ -131,9 +141,38 @@ impl Ledger {
     }
 }
 
+/// The same with all texts cut. `None` for a change that is announced: a record that is cut is another record, and
+/// a restart would take it for what was written.
+fn shortened(entry: &Entry) -> Option<Entry> {
+    let cut = |text: &String| text.chars().take(MAX_TEXT_CHARS).collect::<String>();
+    let mut short = entry.clone();
+    match &mut short {
+        Entry::Intent { expected: Some(_), .. } | Entry::Intent { wanted: Some(_), .. } => return None,
+        Entry::Intent { calls, .. } => {
+            calls.truncate(MAX_TEXTS);
+            calls.iter_mut().for_each(|call| *call = cut(call));
+        }
+        // No set of regions has so many values, cut or whole.
+        Entry::Record { state } => {
+            state.values.truncate(MAX_TEXTS);
+            state.values.iter_mut().for_each(|value| *value = cut(value));
+            state.weights.truncate(MAX_TEXTS);
+            (state.name, state.kind) = (cut(&state.name), cut(&state.kind));
+        }
+        Entry::Started { version: one, mode: other }
+        | Entry::Signal { signal: one, detail: other, .. }
+        | Entry::Command { command: one, who: other } => (*one, *other) = (cut(one), cut(other)),
+        Entry::Planned { approved_by: text, .. }
+        | Entry::Moved { why: text, .. }
+        | Entry::Outcome { detail: text, .. } => *text = cut(text),
+    }
+    Some(short)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::types::{Cause, Phase, RecordState, Region, Step};
 
     fn started() -> Entry {
         Entry::Started { version: "1".to_owned(), mode: "manual".to_owned() }
@@ -151,13 +190,53 @@ mod tests {
         assert!(ledger.failing().is_none() && ledger.errors() == 0);
     }
 
+    fn long_record() -> RecordState {
+        RecordState {
+            name: "www.example.com".to_owned(),
+            kind: "A".to_owned(),
+            ttl_s: 30,
+            values: vec!["\u{1}".repeat(9_000); 100],
+            proxied: None,
+            weights: vec![1; 100],
+        }
+    }
+
     #[test]
-    fn a_line_that_is_too_long_is_no_fault_of_the_disk() {
+    fn a_decision_whose_texts_are_too_long_is_written_with_texts_that_are_cut() {
+        // A control character takes six bytes of a line.
+        let (region, text) = (Region("eu".to_owned()), "\u{1}".repeat(300 << 10));
+        let (step, attempt, done) = (Step::Validate, 1, false);
+        let (target, cause, asked) = (Some(region.clone()), Cause::Signal, false);
+        let long = [
+            Entry::Started { version: text.clone(), mode: text.clone() },
+            Entry::Signal { signal: "x".to_owned(), raised: true, detail: text.clone() },
+            Entry::Planned { region, target, cause, approved_by: text.clone(), asked },
+            Entry::Moved { from: Phase::Paged, to: Phase::Acknowledged, why: text.clone() },
+            Entry::Command { command: "ack".to_owned(), who: text.clone() },
+            Entry::Outcome { step, attempt, done, detail: text.clone() },
+            Entry::Intent { step, attempt, calls: vec![text; 100], expected: None, wanted: None },
+            Entry::Record { state: long_record() },
+        ];
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let (mut ledger, _) = Ledger::open(path.clone());
+        for entry in &long {
+            assert!(ledger.append(UnixMs(5), None, entry) && ledger.failing().is_none());
+        }
+        drop(ledger);
+        let (_, past) = Ledger::open(path);
+        let kinds = |entries: &[Entry]| entries.iter().map(std::mem::discriminant).collect::<Vec<_>>();
+        let written: Vec<Entry> = past.into_iter().map(|(.., entry)| entry).collect();
+        assert_eq!(kinds(&written), kinds(&long));
+    }
+
+    #[test]
+    fn a_change_whose_announcement_is_too_long_is_not_announced_and_is_no_fault_of_the_disk() {
         let directory = tempfile::tempdir().unwrap();
         let (mut ledger, _) = Ledger::open(directory.path().join("journal"));
-        let mode = "x".repeat(300 << 10);
-        let long = Entry::Started { version: String::new(), mode };
-        assert!(!ledger.append(UnixMs(5), None, &long) && ledger.failing().is_none());
+        let (expected, wanted) = (Some(long_record()), Some(long_record()));
+        let change = Entry::Intent { step: Step::WriteRecord, attempt: 1, calls: vec![], expected, wanted };
+        assert!(!ledger.append(UnixMs(5), None, &change) && ledger.failing().is_none());
         assert!(ledger.append(UnixMs(6), None, &started()));
     }
 

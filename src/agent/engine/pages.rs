@@ -6,8 +6,8 @@ use super::ledger::Past;
 use crate::agent::runbook::{Runbook, Task, Work};
 use crate::agent::types::{Entry, IncidentId, Step, UnixMs};
 
-/// An acknowledgement counts when it came after the page, clocks a little apart.
-const CLOCK_SKEW_MS: u64 = 30_000;
+/// An acknowledgement counts when it came after the page, the clocks of two hosts a little apart.
+pub(super) const CLOCK_SKEW_MS: u64 = 30_000;
 
 /// The first page of an incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +43,10 @@ impl Pages {
         }
     }
 
-    /// Whether something that a person did at `at_ms`, by another clock, answers the page of `incident`.
-    pub(super) fn is_answered(&self, key: &str, incident: &IncidentId, at_ms: Option<i64>) -> bool {
+    /// Whether something that a person did at `at`, in the agent's time, answers the page of `incident`.
+    pub(super) fn is_answered(&self, key: &str, incident: &IncidentId, at: Option<UnixMs>) -> bool {
         let paged = self.0.get(key).filter(|paged| paged.incident == *incident);
-        let at_ms = at_ms.and_then(|at_ms| u64::try_from(at_ms).ok());
-        paged.zip(at_ms).is_some_and(|(paged, at_ms)| at_ms.saturating_add(CLOCK_SKEW_MS) >= paged.at.0)
+        paged.zip(at).is_some_and(|(paged, at)| at.after_ms(CLOCK_SKEW_MS) >= paged.at)
     }
 }
 
@@ -61,6 +60,7 @@ pub(super) fn last_paged(past: &[Past]) -> Option<Paged> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::Moment;
     use super::*;
     use crate::agent::pager::Severity;
     use crate::agent::runbook::{Page, TaskId};
@@ -91,20 +91,34 @@ mod tests {
         let mut pages = Pages::default();
         pages.note(&page("a"), UnixMs(1_000_000));
         pages.note(&page("a"), UnixMs(1_500_000));
-        let is_answered = |pages: &Pages, at_ms| pages.is_answered("failback:eu", &id("a"), at_ms);
-        for (at_ms, counts) in [
+        let is_answered =
+            |pages: &Pages, at: Option<u64>| pages.is_answered("failback:eu", &id("a"), at.map(UnixMs));
+        for (at, counts) in [
             (Some(1_000_500), true),
             (Some(1_000_000 - 30_000), true),
             (Some(1_000_000 - 30_001), false),
-            (Some(-5), false),
+            (Some(0), false),
             (None, false),
         ] {
-            assert_eq!(is_answered(&pages, at_ms), counts, "{at_ms:?}");
+            assert_eq!(is_answered(&pages, at), counts, "{at:?}");
         }
         pages.pass(60_000);
-        assert!(
-            !is_answered(&pages, Some(1_000_500)) && !pages.is_answered("other", &id("a"), Some(i64::MAX))
-        );
+        let latest = Some(UnixMs(u64::MAX));
+        assert!(!is_answered(&pages, Some(1_000_500)) && !pages.is_answered("other", &id("a"), latest));
+    }
+
+    #[test]
+    fn an_acknowledgement_by_the_clock_of_the_world_counts_though_the_agents_is_another() {
+        // The host began two minutes ahead, or behind, and its wall clock was set right before the page.
+        for agent in [1_120_000, 880_000] {
+            let mut pages = Pages::default();
+            pages.note(&page("a"), UnixMs(agent));
+            let asked = Moment { agent: UnixMs(agent + 60_000), wall: UnixMs(1_060_000) };
+            let counts =
+                |wall_ms| pages.is_answered("failback:eu", &id("a"), Some(asked.agent_time_of(wall_ms)));
+            assert!(counts(1_020_000), "20 s after the page");
+            assert!(!counts(940_000), "a minute before it");
+        }
     }
 
     #[test]
@@ -112,7 +126,7 @@ mod tests {
         let mut pages = Pages::default();
         pages.note(&page("a"), UnixMs(1_000_000));
         pages.note(&page("b"), UnixMs(2_000_000));
-        let is_answered = |incident, at_ms| pages.is_answered("failback:eu", &id(incident), Some(at_ms));
+        let is_answered = |incident, at| pages.is_answered("failback:eu", &id(incident), Some(UnixMs(at)));
         assert!(is_answered("b", 2_000_001) && !is_answered("b", 1_000_001) && !is_answered("a", 2_000_001));
     }
 }

@@ -9,17 +9,19 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, never, select};
 use tracing::{error, info, warn};
 
-use super::caller::{Call, Heard};
+use super::caller::Heard;
 use super::clock::AgentClock;
 use super::deeds::Deeds;
 use super::figures::Counts;
 use super::ledger::{Ledger, Mended, Past};
 use super::message::{Finished, Message};
-use super::pages::{Pages, last_paged};
+use super::pages::{CLOCK_SKEW_MS, Pages, last_paged};
 use super::watch::Watch;
 use crate::agent::orders::{OrderRefused, OrderRequest};
 use crate::agent::pager::{PageState, Severity};
-use crate::agent::runbook::{Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Task, TaskId};
+use crate::agent::runbook::{
+    Action, Ended, Event, Failure, GRACE_MS, Notice, Runbook, RunbookConfig, Scope, Task, TaskId,
+};
 use crate::agent::signals::{OwnSignal, SignalChange};
 use crate::agent::types::{Entry, IncidentId, Step, UnixMs};
 use crate::metrics::Published;
@@ -28,9 +30,6 @@ use crate::metrics::Published;
 const TICK: Duration = Duration::from_millis(250);
 /// Messages taken in before time is looked at again.
 const BURST: usize = 64;
-/// A task that says nothing is given up so long after its own time limit.
-const GRACE_MS: u64 = 2000;
-
 /// A task that is under way.
 pub(super) struct Underway {
     pub(super) task: Task,
@@ -60,6 +59,7 @@ pub(super) struct Flight {
     underway: BTreeMap<TaskId, Underway>,
     following: Option<String>,
     told_failing: bool,
+    told_apart: bool,
     pub(super) counts: Counts,
     /// What went wrong last outside of the runbook.
     pub(super) trouble: Option<String>,
@@ -136,6 +136,7 @@ impl Pilot {
             self.tell(Event::Notice(notice_of(change)));
         }
         self.give_up_late(now);
+        self.look_at_clocks();
         self.tell(Event::Tick);
         self.publish(now);
     }
@@ -263,8 +264,8 @@ impl Pilot {
         }
     }
 
-    /// A person took the page with `key` on. One that took on an earlier page of the same trouble did not mean
-    /// this one.
+    /// A person took the page with `key` on, at `at_ms` by the clock of the world. One that took on an earlier page
+    /// of the same trouble did not mean this one.
     ///
     /// # Errors
     /// When it would count and cannot be journalled.
@@ -277,7 +278,9 @@ impl Pilot {
         let Some((_, region)) = self.runbook.waiting_page().filter(|(waiting, _)| waiting == key) else {
             return Ok(false);
         };
-        if !self.runbook.incident().is_some_and(|incident| self.pages.is_answered(key, incident, at_ms)) {
+        let moment = self.clock.moment();
+        let at = at_ms.map(|at_ms| moment.agent_time_of(at_ms));
+        if !self.runbook.incident().is_some_and(|incident| self.pages.is_answered(key, incident, at)) {
             return Ok(false);
         }
         if let Some(why) = self.ledger.failing() {
@@ -291,7 +294,7 @@ impl Pilot {
     fn follow_page(&mut self) {
         let wanted = self.runbook.waiting_page().map(|(key, _)| key);
         if wanted != self.flight.following {
-            self.deeds.call(wanted.clone().map_or(Call::Unfollow, Call::Follow));
+            self.deeds.follow(wanted.clone());
             self.flight.following = wanted;
         }
     }
@@ -350,10 +353,23 @@ impl Pilot {
             .collect();
         for id in late {
             let Some(Underway { task, .. }) = self.flight.underway.remove(&id) else { continue };
-            let failure = if task.work.change().is_some() { Failure::Unknown } else { Failure::NotDone };
             let why = format!("nothing was heard of it within {} s", (task.timeout_ms + GRACE_MS) / 1000);
-            let actions = self.end(task, Ended::Failed { failure, why });
+            // Whoever does it may still come to its end.
+            let actions = self.end(task, Ended::unknown(why));
             self.carry_out(actions);
+        }
+    }
+
+    /// Says once that the clock of this host was set since the start: times in the journal differ from others'.
+    fn look_at_clocks(&mut self) {
+        let apart_ms = self.clock.moment().apart_ms();
+        if !self.flight.told_apart && apart_ms > CLOCK_SKEW_MS {
+            self.flight.told_apart = true;
+            warn!(
+                "the agent's time is {} s apart from this host's clock, which was set after the start or is behind \
+                 the journal. Deadlines are kept; times in the journal are the agent's",
+                apart_ms / 1000
+            );
         }
     }
 
@@ -377,8 +393,13 @@ fn notice_of(change: SignalChange) -> Notice {
         OwnSignal::TokensCritical | OwnSignal::Slow | OwnSignal::DiskFull => Severity::Error,
         OwnSignal::TokensLow => Severity::Warning,
     };
+    // What is left of a limit is the same for all nodes; the rest is this node's alone.
+    let scope = match signal {
+        OwnSignal::TokensLow | OwnSignal::TokensCritical => Scope::Region,
+        OwnSignal::StalledCore | OwnSignal::Errors | OwnSignal::Slow | OwnSignal::DiskFull => Scope::Node,
+    };
     let scales = signal == OwnSignal::TokensCritical;
-    Notice { name: signal.name().to_owned(), subject, raised: is_raised, severity, detail, scales }
+    Notice { name: signal.name().to_owned(), scope, subject, raised: is_raised, severity, detail, scales }
 }
 
 pub(super) fn step_words(step: Step) -> String {
@@ -417,16 +438,16 @@ mod tests {
     fn only_tokens_that_are_almost_gone_ask_for_more() {
         let change =
             |signal| SignalChange { signal, subject: String::new(), is_raised: true, detail: String::new() };
-        for (signal, severity, scales) in [
-            (OwnSignal::TokensLow, Severity::Warning, false),
-            (OwnSignal::TokensCritical, Severity::Error, true),
-            (OwnSignal::StalledCore, Severity::Critical, false),
-            (OwnSignal::DiskFull, Severity::Error, false),
+        for (signal, scope, severity, scales) in [
+            (OwnSignal::TokensLow, Scope::Region, Severity::Warning, false),
+            (OwnSignal::TokensCritical, Scope::Region, Severity::Error, true),
+            (OwnSignal::StalledCore, Scope::Node, Severity::Critical, false),
+            (OwnSignal::DiskFull, Scope::Node, Severity::Error, false),
         ] {
             let notice = notice_of(change(signal));
             assert_eq!(
-                (notice.severity, notice.scales, notice.name.as_str()),
-                (severity, scales, signal.name())
+                (notice.scope, notice.severity, notice.scales, notice.name.as_str()),
+                (scope, severity, scales, signal.name())
             );
         }
     }

@@ -1,6 +1,12 @@
 //! Whether a person has taken the incident on, from what PagerDuty's REST API says.
 
+use jiff::Timestamp;
 use serde::Deserialize;
+
+use crate::agent::journal::printable;
+
+/// A longer name is cut where it is read: it is journalled, and told in pages and rooms.
+const MAX_NAME_CHARS: usize = 100;
 
 /// What has become of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,15 +78,21 @@ impl Reference {
         matches!(self.kind.as_str(), "user" | "user_reference")
     }
 
-    /// As PagerDuty shows it.
-    pub(super) fn name(self) -> Option<String> {
-        self.summary.or(self.id)
+    /// As PagerDuty shows it, on one line and no longer than names are.
+    pub(super) fn name(&self) -> Option<String> {
+        let name = self.summary.as_ref().or(self.id.as_ref())?;
+        Some(printable(name).chars().take(MAX_NAME_CHARS).collect())
     }
 
     fn acknowledged(&self, at: &str) -> Acknowledged {
-        let name = self.summary.clone().or_else(|| self.id.clone());
+        let name = self.name();
         Acknowledged { by: name.unwrap_or_else(|| "a person without a name".to_owned()), at: at.to_owned() }
     }
+}
+
+/// The moment that a text names; one that names none is before all others.
+fn moment(at: &str) -> Option<Timestamp> {
+    at.parse().ok()
 }
 
 impl IncidentList {
@@ -93,7 +105,9 @@ impl IncidentList {
 impl Incident {
     /// What the incident alone says; `None` when only its log can tell.
     pub(super) fn state(&self) -> Option<PageState> {
-        let person = self.acknowledgements.iter().find(|entry| entry.acknowledger.is_person());
+        // A page that adds to an open incident is answered by what came after it.
+        let people = self.acknowledgements.iter().filter(|entry| entry.acknowledger.is_person());
+        let person = people.max_by_key(|entry| moment(&entry.at));
         match (self.status.as_str(), person) {
             (_, Some(entry)) => Some(PageState::Acknowledged(entry.acknowledger.acknowledged(&entry.at))),
             ("triggered", None) => Some(PageState::Waiting),
@@ -109,12 +123,12 @@ impl Incident {
 
 impl LogEntries {
     pub(super) fn state(&self, is_resolved: bool) -> PageState {
-        let person = self.log_entries.iter().find_map(|entry| {
+        let by_people = self.log_entries.iter().filter_map(|entry| {
             let agent = entry.agent.as_ref().filter(|agent| agent.is_person())?;
-            (entry.kind.starts_with("acknowledge_log_entry")).then(|| agent.acknowledged(&entry.created_at))
+            entry.kind.starts_with("acknowledge_log_entry").then_some((agent, &entry.created_at))
         });
-        match person {
-            Some(acknowledged) => PageState::Acknowledged(acknowledged),
+        match by_people.max_by_key(|(_, at)| moment(at)) {
+            Some((agent, at)) => PageState::Acknowledged(agent.acknowledged(at)),
             None if is_resolved => PageState::Resolved,
             None => PageState::Waiting,
         }
@@ -145,6 +159,38 @@ mod tests {
         {
             assert_eq!(incident("acknowledged", kind).state(), None, "{kind}");
         }
+    }
+
+    #[test]
+    fn of_several_acknowledgements_the_newest_by_a_person_counts() {
+        let by = |name: &str, kind: &str, at: &str| {
+            json!({"at": at, "created_at": at, "type": "acknowledge_log_entry",
+                "acknowledger": {"type": kind, "summary": name}, "agent": {"type": kind, "summary": name}})
+        };
+        // Offsets are read: Bob came an hour after Ada.
+        let all = [
+            by("Ada", "user_reference", "2026-01-01T10:00:00Z"),
+            by("Bob", "user_reference", "2026-01-01T10:00:00-01:00"),
+            by("Eve", "user_reference", "yesterday"),
+            by("a service", "service_reference", "2026-01-01T12:00:00Z"),
+        ];
+        let incident: Incident =
+            serde_json::from_value(json!({"id": "Q1", "status": "acknowledged", "acknowledgements": all}))
+                .unwrap();
+        let log: LogEntries = serde_json::from_value(json!({"log_entries": all})).unwrap();
+        for state in [incident.state().unwrap(), log.state(true)] {
+            let PageState::Acknowledged(person) = state else { panic!("{state:?}") };
+            assert_eq!(person.by, "Bob");
+        }
+    }
+
+    #[test]
+    fn a_name_is_cut_where_it_is_read() {
+        let reference = |summary: &str| -> Reference {
+            serde_json::from_value(json!({"type": "user", "summary": summary})).unwrap()
+        };
+        assert_eq!(reference("Ada\nis well").name().unwrap(), "Ada is well");
+        assert_eq!(reference(&"ä".repeat(300_000)).name().unwrap().chars().count(), MAX_NAME_CHARS);
     }
 
     #[test]

@@ -98,20 +98,27 @@ impl Spool {
         Ok(())
     }
 
-    /// The event that waits longest. A file that cannot be read is put aside, so that it does not hold
-    /// up the others.
-    pub(super) fn first(&mut self) -> Option<Event> {
+    /// The event that waits longest. A file that is no event is put aside, so that it does not hold up the others,
+    /// and named in `put_aside`; one that cannot be opened now is still a page, and is tried again.
+    pub(super) fn first(&mut self, put_aside: &mut Vec<String>) -> Result<Option<Event>, SpoolError> {
         while let Some(number) = self.waiting.first().copied() {
             let path = self.path(number);
             match read(&path) {
-                Some(event) => return Some(event),
-                None => {
-                    let _ = fs::rename(&path, path.with_extension("unreadable"));
-                    self.waiting.remove(0);
+                Ok(Some(event)) => return Ok(Some(event)),
+                Ok(None) => {
+                    let aside = path.with_extension("unreadable");
+                    fs::rename(&path, &aside).map_err(|cause| disk(&path, cause))?;
+                    put_aside
+                        .push(format!("what waited in {} is no event, and is not sent", aside.display()));
                 }
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                    put_aside.push(format!("{} was taken away, and is not sent", path.display()));
+                }
+                Err(cause) => return Err(disk(&path, cause)),
             }
+            self.waiting.remove(0);
         }
-        None
+        Ok(None)
     }
 
     /// Drops the event that waits longest.
@@ -132,10 +139,11 @@ impl Spool {
     }
 }
 
-fn read(path: &Path) -> Option<Event> {
+/// The event in a file; `None` when it is none.
+fn read(path: &Path) -> io::Result<Option<Event>> {
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MAX_EVENT_BYTES).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    File::open(path)?.take(MAX_EVENT_BYTES).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes).ok())
 }
 
 fn disk(path: &Path, cause: io::Error) -> SpoolError {
@@ -161,7 +169,7 @@ mod tests {
         let mut spool = Spool::open(directory.path().join("deep/er")).unwrap();
         spool.push(&event("c")).unwrap();
         let mut seen = Vec::new();
-        while let Some(event) = spool.first() {
+        while let Some(event) = spool.first(&mut Vec::new()).unwrap() {
             seen.push(event.dedup_key);
             spool.pop().unwrap();
         }
@@ -176,8 +184,30 @@ mod tests {
         fs::write(directory.path().join("000000000002.new"), b"half").unwrap();
         let mut spool = Spool::open(directory.path()).unwrap();
         spool.push(&event("good")).unwrap();
-        assert_eq!(spool.first(), Some(event("good")));
+        let mut put_aside = Vec::new();
+        assert_eq!(spool.first(&mut put_aside).unwrap(), Some(event("good")));
         assert!(directory.path().join("000000000001.unreadable").exists());
+        assert!(put_aside.len() == 1 && put_aside[0].contains("000000000001"), "{put_aside:?}");
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_opened_for_a_moment_is_sent_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(directory.path()).unwrap();
+        spool.push(&event("a")).unwrap();
+        // A directory in its place can be opened, and not read: an error that is none of the event.
+        let (path, hidden) = (spool.path(0), directory.path().join("hidden"));
+        fs::rename(&path, &hidden).unwrap();
+        fs::create_dir(&path).unwrap();
+        let mut put_aside = Vec::new();
+        assert!(matches!(spool.first(&mut put_aside), Err(SpoolError::Disk { .. })));
+        assert!(put_aside.is_empty() && spool.len() == 1);
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&hidden, &path).unwrap();
+        assert_eq!(spool.first(&mut put_aside).unwrap(), Some(event("a")));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(spool.first(&mut put_aside).unwrap(), None);
+        assert!(put_aside[0].contains("taken away"), "{put_aside:?}");
     }
 
     #[test]

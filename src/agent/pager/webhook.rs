@@ -101,7 +101,7 @@ pub fn read_event(body: &[u8]) -> Result<WebhookEvent, WebhookError> {
         occurred_ms: occurred.as_millisecond(),
         incident_id: id.filter(|_| is_incident),
         incident_key: incident_key.filter(|_| is_incident),
-        by: event.agent.filter(Reference::is_person).and_then(Reference::name),
+        by: event.agent.filter(Reference::is_person).and_then(|person| person.name()),
     })
 }
 

@@ -56,6 +56,32 @@ pub enum Ended {
     },
 }
 
+impl Ended {
+    /// It is done; `detail` says what was seen.
+    #[must_use]
+    pub fn done(detail: impl Into<String>) -> Self {
+        Self::Done { detail: detail.into() }
+    }
+
+    /// It had no effect, and may go better the next time.
+    #[must_use]
+    pub fn not_done(why: impl Into<String>) -> Self {
+        Self::Failed { failure: Failure::NotDone, why: why.into() }
+    }
+
+    /// It had no effect, and repeating it does not help.
+    #[must_use]
+    pub fn refused(why: impl Into<String>) -> Self {
+        Self::Failed { failure: Failure::Refused, why: why.into() }
+    }
+
+    /// It may have had an effect.
+    #[must_use]
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Self::Failed { failure: Failure::Unknown, why: why.into() }
+    }
+}
+
 /// How a task failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -70,11 +96,24 @@ pub enum Failure {
     Conflict(RecordState),
 }
 
+/// Whose trouble a notice is: all who see the same trouble page it under one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// This node's own. Another node that has the same has its own page.
+    Node,
+    /// All nodes of the region see it.
+    Region,
+    /// It was told from outside, to any number of agents. Its number is bounded apart from all others.
+    Alert,
+}
+
 /// Something that pages and moves no traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Its name: `tokens_low`, `tokens_critical`, `errors`, `alert`, ….
     pub name: String,
+    /// Whose trouble it is.
+    pub scope: Scope,
     /// What it is about; a part of the page's key. Empty when there is one only.
     pub subject: String,
     /// Whether it is raised now; else it is over.

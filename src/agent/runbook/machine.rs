@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::action::{Action, Task, TaskId, Work};
+use super::action::{About, Action, Task, TaskId, Work};
 use super::assessment::Assessment;
 use super::config::RunbookConfig;
 use super::errand::Errand;
@@ -13,6 +13,7 @@ use super::ledger::{Ledger, is_same};
 use super::notice::Raised;
 use super::record_set::{Layout, RegionSet};
 use super::tries::{Tries, salt_of};
+use crate::agent::pager::Severity;
 use crate::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Region, UnixMs};
 
 /// An incident passes through fewer states than this at once.
@@ -36,8 +37,8 @@ pub struct Runbook {
     pub(super) record: Option<(UnixMs, RecordState)>,
     pub(super) refresh: Tries,
     pub(super) incident: Option<Incident>,
-    /// Regions that are down by what was journalled.
-    pub(super) down: BTreeSet<Region>,
+    /// Regions that are down by what was journalled, and since when.
+    pub(super) down: BTreeMap<Region, UnixMs>,
     /// Regions whose incident has ended while they are down: no other begins before they are healthy.
     pub(super) spent: BTreeSet<Region>,
     /// Those among them that were handed over while the journal could not be written.
@@ -46,6 +47,8 @@ pub struct Runbook {
     pub(super) leaving: bool,
     /// Regions whose page is still open.
     pub(super) paged: BTreeSet<Region>,
+    /// Those among them that were paged beside the incident of another region, and how loudly.
+    pub(super) paged_beside: BTreeMap<Region, Severity>,
     /// What a failback would undo.
     pub(super) owed: Option<Owed>,
     pub(super) errands: Vec<Errand>,
@@ -85,11 +88,12 @@ impl Runbook {
             record: None,
             refresh: Tries::first(now),
             incident: None,
-            down: BTreeSet::new(),
+            down: BTreeMap::new(),
             spent: BTreeSet::new(),
             stopped: BTreeSet::new(),
             leaving: false,
             paged: BTreeSet::new(),
+            paged_beside: BTreeMap::new(),
             owed: None,
             errands: Vec::new(),
             raised: BTreeMap::new(),
@@ -132,7 +136,8 @@ impl Runbook {
     pub fn next_deadline(&self) -> Option<UnixMs> {
         let incident = self.incident.as_ref().map(|incident| incident.state.deadline());
         let errands = self.errands.iter().map(Errand::deadline);
-        let all = errands.chain(incident).chain([self.refresh.deadline()]);
+        let pages = self.down.values().map(|since| since.after_ms(self.config.timing.confirm_ms));
+        let all = errands.chain(incident).chain(pages).chain([self.refresh.deadline()]);
         // What is due and has not happened waits for something else than time.
         all.filter(|deadline| *deadline > self.now).min()
     }
@@ -179,13 +184,9 @@ impl Runbook {
             State::Declined { until } => self.declined(head, until),
             State::Preflight { run, tries } => self.preflight(head, run, tries, arrived),
             State::Switching { run, stage } => self.switching(head, run, stage, arrived),
-            State::Validating { run, change, until, tries } => {
-                self.validating(head, run, (change, until), tries, arrived)
-            }
-            State::RollingBack { change, until, stage } => {
-                self.roll_back(head, change, until, stage, arrived)
-            }
-            State::Ended { ending, until, tries } => self.ended(head, ending, until, tries, arrived),
+            State::Validating(state) => self.validating(head, state, arrived),
+            State::RollingBack(state) => self.roll_back(head, state, arrived),
+            State::Ended(state) => self.ended(head, state, arrived),
             State::Reported => Next::Close("the incident is over".to_owned()),
         }
     }
@@ -208,7 +209,8 @@ impl Runbook {
     pub(super) fn close(&mut self, head: &Head, from: Phase, why: String) {
         self.journal(Some(&head.id), Entry::Moved { from, to: Phase::Watching, why: why.clone() });
         let is_about_health = matches!(head.cause, Cause::Signal | Cause::Person);
-        if is_about_health && !self.assessment.is_healthy(&head.region) {
+        // One that is only not seen may be well, and its next trouble is news.
+        if is_about_health && self.down.contains_key(&head.region) {
             self.spent.insert(head.region.clone());
             if from == Phase::Reported && self.journal_fails.is_some() {
                 self.stopped.insert(head.region.clone());
@@ -253,38 +255,33 @@ impl Runbook {
         timeout_ms: u64,
         work: impl FnOnce() -> Work,
     ) -> Option<Ended> {
-        match *tries {
-            Tries::Pausing { attempt, until } => {
-                if self.now >= until && self.journal_fails.is_none() {
-                    *tries = self.perform(head, attempt, timeout_ms, work());
-                }
-                None
-            }
-            Tries::Running { task, deadline, .. } => {
-                if let Some((_, ended)) = arrived.take_if(|(of, _)| *of == task) {
-                    return Some(ended);
-                }
-                let why = "there was no answer in time".to_owned();
-                (self.now >= deadline).then_some(Ended::Failed { failure: Failure::Unknown, why })
-            }
+        let Tries::Pausing { attempt, until } = *tries else { return self.take_end(*tries, arrived) };
+        if self.now >= until && self.journal_fails.is_none() {
+            let about = head.map(Head::about).unwrap_or_default();
+            *tries = self.perform(about, attempt, timeout_ms, work());
         }
+        None
     }
 
-    pub(super) fn perform(
-        &mut self,
-        head: Option<&Head>,
-        attempt: u32,
-        timeout_ms: u64,
-        work: Work,
-    ) -> Tries {
+    /// The end of the task that was handed out, once it has one.
+    pub(super) fn take_end(&self, tries: Tries, arrived: &mut Arrived) -> Option<Ended> {
+        let Tries::Running { task, deadline, .. } = tries else { return None };
+        if let Some((_, ended)) = arrived.take_if(|(of, _)| *of == task) {
+            return Some(ended);
+        }
+        let why = "there was no answer in time".to_owned();
+        (self.now >= deadline).then_some(Ended::Failed { failure: Failure::Unknown, why })
+    }
+
+    pub(super) fn perform(&mut self, about: About, attempt: u32, timeout_ms: u64, work: Work) -> Tries {
         let id = TaskId(self.next_task);
         self.next_task += 1;
         self.out.push(Action::Perform(Task {
             id,
-            incident: head.map(|head| head.id.clone()),
+            incident: about.incident,
             attempt,
             timeout_ms,
-            is_drill: head.is_some_and(Head::is_drill),
+            is_drill: about.is_drill,
             work,
         }));
         Tries::running(id, attempt, self.now, timeout_ms)
@@ -330,10 +327,14 @@ impl Runbook {
             }
             Some(Ended::Done { .. }) => self.again(tries),
             Some(Ended::Failed { why, .. }) => {
-                self.last_error = Some(format!("the record cannot be read: {why}"));
+                self.cannot_read(&why);
                 self.again(tries)
             }
         };
+    }
+
+    pub(super) fn cannot_read(&mut self, why: &str) {
+        self.last_error = Some(format!("the record cannot be read: {why}"));
     }
 
     /// The live record was read. A change that is not ours counts like a switch.

@@ -4,13 +4,17 @@
 //! a page has its key, so telling it again is harmless.
 
 use super::config::RunbookConfig;
-use super::incident::{Approval, BackStage, Change, Ending, Head, Incident, Pass, Run, Stage, State, Stop};
+use super::incident::{
+    Approval, BackReading, BackStage, Change, Ending, Head, Incident, Pass, Reading, Reporting, RollingBack,
+    Run, Settling, Showing, Stage, State, Stop, Validating,
+};
 use super::ledger::{Switch, is_same};
 use super::machine::{Owed, Runbook};
 use super::notice::{CHANGED, JOURNAL_FAILED};
 use super::tries::Tries;
 use crate::agent::types::{
-    Cause, DOWN_PREFIX, Entry, FROZEN, IncidentId, Phase, RecordState, Region, SPENT_PREFIX, Step, UnixMs,
+    Cause, DOWN_PREFIX, Entry, FROZEN, IncidentId, PAGED_PREFIX, Phase, RecordState, Region, SPENT_PREFIX,
+    Step, UnixMs,
 };
 
 /// The incident as the lines so far tell it.
@@ -119,10 +123,12 @@ impl Replay {
             self.runbook.ledger.note_change(at);
         } else if let Some(region) = signal.strip_prefix(SPENT_PREFIX) {
             self.runbook.spent.insert(Region(region.to_owned()));
+        } else if let Some(region) = signal.strip_prefix(PAGED_PREFIX) {
+            self.runbook.paged.insert(Region(region.to_owned()));
         } else if let Some(region) = signal.strip_prefix(DOWN_PREFIX) {
             let region = Region(region.to_owned());
             if raised {
-                self.runbook.down.insert(region);
+                self.runbook.down.entry(region).or_insert(at);
             } else {
                 self.runbook.down.remove(&region);
                 self.runbook.spent.remove(&region);
@@ -196,7 +202,7 @@ impl Replay {
         let Some(open) = self.open.take() else { return };
         self.runbook.owe_again(&open.id, open.undoes, open.is_over);
         let is_about_health = matches!(open.plan.cause, Cause::Signal | Cause::Person);
-        if is_about_health && self.runbook.down.contains(&open.plan.region) {
+        if is_about_health && self.runbook.down.contains_key(&open.plan.region) {
             self.runbook.spent.insert(open.plan.region.clone());
             if open.is_paged {
                 self.runbook.paged.insert(open.plan.region);
@@ -322,7 +328,7 @@ fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
         approval: Approval::parse(&open.plan.approved_by),
         until: open.run_since.after_ms(timing.run_ms),
     });
-    let ended = |ending| State::Ended { ending, until: now.after_ms(timing.report_ms), tries };
+    let ended = |ending| State::Ended(Reporting { ending, until: now.after_ms(timing.report_ms), tries });
     let change = open.write.as_ref().and_then(|write| change_of(runbook, open.plan.cause, write));
     // What was lost of a run that had begun is for a person.
     let lost = || Some(ended(Ending::HandedOver));
@@ -343,17 +349,14 @@ fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
         Phase::Validating => match (run, change) {
             (Some(run), Some(change)) => {
                 let until = since.after_ms(timing.validating_ms);
-                Some(State::Validating { run, change, until, tries })
+                Some(State::Validating(Validating { run, change, until, tries }))
             }
             _ => lost(),
         },
         Phase::RollingBack => change.map_or_else(lost, |change| {
             let until = since.after_ms(timing.rollback_ms);
-            Some(State::RollingBack {
-                change,
-                until,
-                stage: BackStage::Reading { attempt: open.restores + 1, tries },
-            })
+            let stage = BackStage::Reading(BackReading { attempt: open.restores + 1, tries });
+            Some(State::RollingBack(RollingBack { change, until, stage }))
         }),
         Phase::Recovered => Some(ended(Ending::Recovered)),
         Phase::RolledBack => Some(ended(Ending::RolledBack)),
@@ -366,14 +369,15 @@ fn stage_of(runbook: &Runbook, open: &Open, run: &Run, change: Option<Change>) -
     let tries = Tries::first(now);
     match (&open.write, change) {
         (Some(write), Some(change)) if write.is_done => {
-            Stage::Showing { change, until: write.at.after_ms(timing.visible_ms), tries }
+            Stage::Showing(Showing { change, until: write.at.after_ms(timing.visible_ms), tries })
         }
         (Some(write), Some(change)) => {
-            Stage::Settling { change, attempt: write.attempt, until: now.after_ms(timing.run_ms), tries }
+            let until = now.after_ms(timing.run_ms);
+            Stage::Settling(Settling { change, attempt: write.attempt, until, tries })
         }
         _ => {
             let pass = Pass { target: run.target.clone(), at: open.since };
-            Stage::Reading { pass, tries, attempt: 1 }
+            Stage::Reading(Reading { pass, attempt: 1, tries })
         }
     }
 }
