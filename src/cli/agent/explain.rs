@@ -77,10 +77,11 @@ fn record(name: &'static str, config: &TrafficConfig, agent: &AgentConfig) -> Ve
     lines
 }
 
-/// Secrets that cannot be read now. They are read when they are used, so this hinders nobody from serving.
-fn unusable(agent: &AgentConfig) -> Vec<String> {
+/// Secrets that cannot be read now. They are read when they are used, so this hinders nobody from serving; but who
+/// believes that somebody is paged must know it before the first page.
+pub(super) fn unusable(agent: &AgentConfig) -> Vec<String> {
     let problems = secrets(agent).into_iter().filter_map(|secret| secret.read().err());
-    problems.map(|error| format!("a secret cannot be used now: {error}")).collect()
+    problems.map(|error| format!("a secret of the agent cannot be used now: {error}")).collect()
 }
 
 fn secrets(agent: &AgentConfig) -> Vec<&SecretSource> {

@@ -7,8 +7,10 @@ mod providers;
 use std::sync::Arc;
 
 use crossbeam::channel::{Sender, bounded};
+use tracing::warn;
 
 pub(super) use explain::explain;
+use explain::unusable;
 use prepare::prepare;
 use providers::PartError;
 
@@ -38,6 +40,7 @@ pub(super) fn start(
 ) -> Result<Option<(Agent, Sender<OrderRequest>)>, StartError> {
     // The configuration has no agent without a state directory.
     let (Some(agent), Some(state)) = (&config.agent, &config.state) else { return Ok(None) };
+    unusable(agent).iter().for_each(|problem| warn!("{problem}"));
     let (order, orders) = bounded(ORDERS_QUEUED);
     let parts = prepare(config, agent, state, published, health, orders)?;
     Ok(Some((Agent::start(parts)?, order)))
