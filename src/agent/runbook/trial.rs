@@ -84,7 +84,11 @@ impl Runbook {
         arrived: &mut Arrived,
     ) -> Next {
         let timeout_ms = self.config.timing.validate_timeout_ms;
-        let work = || Work::Validate { target: run.target.clone(), record: change.wanted.clone() };
+        let work = || Work::Validate {
+            target: run.target.clone(),
+            record: change.wanted.clone(),
+            before: change.expected.clone(),
+        };
         let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, work);
         match ended {
             Some(Ended::Done { detail }) if head.is_drill() => self.undo(
