@@ -169,6 +169,107 @@ fn what_must_hold_between_the_parts_is_checked() {
     }
 }
 
+const DRILL: &str =
+    "[agent.drill]\nurl = \"https://drill.example.com\"\nprovider = \"exec\"\ncommand = [\"/bin/true\"]\n";
+const BALANCER: &str = "provider = \"cloudflare_lb\"\nzone_id = \"z\"\ntoken_file = \"/t\"\naccount_id = \"a\"\n\
+                        load_balancer_id = \"live\"\n";
+
+#[test]
+fn a_drill_has_nothing_in_common_with_what_clients_use() {
+    let url = |name: &str| DRILL.replace("drill.example.com", name);
+    for (changes, more, says) in [
+        // The name of its URL is the one that it changes, where it has none of its own.
+        (vec![], url("rates.example.com"), "would change rates.example.com, the name that clients use"),
+        (
+            vec![],
+            format!("{DRILL}name = \"Rates.Example.com.\"\n"),
+            "would change Rates.Example.com., the name",
+        ),
+        // Another type of the same name is asked for by the same clients.
+        (
+            vec![],
+            format!("{DRILL}name = \"rates.example.com\"\ntype = \"AAAA\"\n"),
+            "the name that clients use",
+        ),
+        (
+            vec![("provider = \"exec\"", "name = \"live.example.com\"\nprovider = \"exec\"")],
+            format!("{DRILL}name = \"live.example.com\"\n"),
+            "would change live.example.com, the name that clients use",
+        ),
+        (
+            vec![
+                ("values = [\"192.0.2.1\"]", "values = [\"eu.example.com\"]\ndrill_values = [\"192.0.2.1\"]"),
+                ("values = [\"192.0.2.2\"]", "values = [\"us.example.com\"]\ndrill_values = [\"192.0.2.2\"]"),
+                ("provider = \"exec\"", "type = \"CNAME\"\nprovider = \"exec\""),
+            ],
+            format!("{DRILL}name = \"US.example.com\"\n"),
+            "would change us.example.com, to which the public record leads",
+        ),
+        (
+            vec![],
+            format!("{DRILL}type = \"POOLS\"\n"),
+            "disable the live pools of \"us\": it has no `drill_values`",
+        ),
+        (
+            vec![("values = [\"192.0.2.1\"]", "values = [\"192.0.2.1\"]\ndrill_values = [\"192.0.2.2\"]")],
+            format!("{DRILL}type = \"POOLS\"\n"),
+            "\"192.0.2.2\" in `drill_values` of \"eu\" is a live pool",
+        ),
+        (
+            vec![("provider = \"exec\"\ncommand = [\"/bin/true\"]\n", BALANCER)],
+            format!("[agent.drill]\nurl = \"https://drill.example.com\"\n{BALANCER}"),
+            "would change the load balancer of [agent.traffic]",
+        ),
+    ] {
+        let text = refusal(&changes, &more);
+        assert!(text.contains(says), "{text} lacks {says}");
+    }
+    let text = refusal(&[], &format!("{DRILL}name = \"rates.example.com\"\n"));
+    assert!(text.contains(":29:8") && text.contains("record of its own"), "{text}");
+}
+
+#[test]
+fn a_drill_with_a_record_and_pools_of_its_own_is_accepted() {
+    assert!(load(&[], DRILL).unwrap().agent.unwrap().drill.is_some());
+    let pools = [
+        ("values = [\"192.0.2.1\"]", "values = [\"eu\"]\ndrill_values = [\"eu-drill\"]"),
+        ("values = [\"192.0.2.2\"]", "values = [\"us\"]\ndrill_values = [\"us-drill\"]"),
+        ("provider = \"exec\"\ncommand = [\"/bin/true\"]\n", BALANCER),
+    ];
+    let drill = BALANCER.replace("live", "shadow");
+    let drill = format!("[agent.drill]\nurl = \"https://drill.example.com\"\n{drill}");
+    assert!(load(&pools, &drill).unwrap_or_else(|problems| panic!("{problems}")).agent.is_some());
+}
+
+#[test]
+fn a_value_is_the_same_however_it_is_written() {
+    let shared = [
+        ("\"192.0.2.1\"]", "\"2001:db8::1\"]"),
+        ("\"192.0.2.2\"]", "\"2001:DB8:0::1\"]"),
+        ("provider = \"exec\"", "type = \"AAAA\"\nprovider = \"exec\""),
+    ];
+    assert!(refusal(&shared, "").contains("a value of both \"eu\" and \"us\""));
+    let drill = ("values = [\"192.0.2.1\"]", "values = [\"192.0.2.1\"]\ndrill_values = [\"192.0.2.2\"]");
+    assert!(refusal(&[drill], "").contains("\"192.0.2.2\" is a value of both \"eu\" and \"us\""));
+}
+
+#[test]
+fn a_witness_token_over_plain_http_is_warned_of() {
+    let warnings = |url: &str, more: &str| {
+        load(&[], &format!("[[agent.witness]]\nurl = \"{url}\"\n{more}")).unwrap().warnings().join(" ")
+    };
+    let token = "token_file = \"/t\"\n";
+    assert!(warnings("http://198.51.100.1/{region}", token).contains("in the clear: ask it by https"));
+    for (url, more) in [
+        ("https://198.51.100.1/{region}", token),
+        ("http://127.0.0.1/{region}", token),
+        ("http://[::1]/{region}", token),
+        ("http://198.51.100.1/{region}", ""),
+    ] {
+        assert!(!warnings(url, more).contains("in the clear"), "{url}");
+    }
+}
+
 #[test]
 fn no_override_takes_the_witnesses_of_automatic_mode_away() {
     let directory = tempfile::tempdir().unwrap();
@@ -223,6 +324,10 @@ fn each_service_says_what_it_lacks() {
         ("[agent.prometheus]\nurl = \"ftp://a\"\n", "is not a URL"),
         ("[agent.http]\nproxy = \"http://me:hunter2@proxy:1\"\n", "holds a password"),
         ("[agent.http]\nca_file = \"/nonexistent.pem\"\n", "cannot read the CA file /nonexistent.pem"),
+        (
+            "[agent.scale]\nprovider = \"kubernetes\"\nreplicas = 3\nnamespace = \"a\"\nname = \"b\"\nca_file = \"/nonexistent.pem\"\n",
+            "cannot read the CA file /nonexistent.pem",
+        ),
         ("[agent.validation]\npolicy = \"apii\"\n", "did you mean `api`?"),
         ("[agent.signals]\ntokens_critical_percent = 20\n", "critical below 20 % and low only below 10 %"),
         ("[[agent.witness]]\nurl = \"https://a/b\"\n", "does not say which region"),
@@ -276,7 +381,7 @@ fn the_example_is_accepted_and_check_config_explains_its_provider() {
     for part in [
         "agent      manual, region eu-central of eu-central, us-east",
         "rfc2136 A rates.example.com",
-        "clients keep the old address for up to its TTL (30 s",
+        "clients keep the old address for up to its TTL, which stays as it is in the zone",
         "the server compares",
         "drill",
     ] {

@@ -138,3 +138,35 @@ fn a_unix_socket_is_served_beside_tcp() {
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("\"remaining\":199,"), "{answer}");
     assert!(server.get("/v1/check/default/alice?cost=0").starts_with("HTTP/1.1 200 OK"));
 }
+
+#[test]
+fn an_agent_that_finds_neither_its_directory_nor_its_secrets_keeps_nobody_from_serving() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    // A file in the place of the state directory.
+    fs::write(at("state"), "").unwrap();
+    let region = |name: &str, value: &str| {
+        format!(
+            "[[agent.region]]\nname = \"{name}\"\nvalues = [\"{value}\"]\nhealth = [\"http://{value}:1\"]\n"
+        )
+    };
+    let config = format!(
+        "{}[node]\nregion = \"eu\"\n[state]\ndirectory = \"{}\"\n[agent]\ncluster = \"c\"\n{}{}\
+         [agent.public]\nurl = \"http://127.0.0.9:1\"\n[agent.traffic]\nname = \"a.example\"\nprovider = \"exec\"\n\
+         command = [\"/bin/false\"]\n[agent.pagerduty]\nevents_api = \"http://127.0.0.9:1\"\n\
+         routing_key_file = \"{}\"\n[agent.http]\nproxy_file = \"{}\"\n",
+        policy("10/s", 10),
+        at("state"),
+        region("eu", "127.0.0.7"),
+        region("us", "127.0.0.8"),
+        at("routing.key"),
+        at("proxy"),
+    );
+    let program = serve(Some(&config), &[]);
+    for name in ["routing.key", "proxy"] {
+        assert!(program.said_before(&at(name)), "{name} is not warned of at the start");
+    }
+    assert!(program.get("/v1/check/p/a").contains("\"allowed\":true"));
+    let spool = "cannot use the spool";
+    assert!(program.said_before(spool) || program.until_logged(spool).contains("who may write there"));
+}

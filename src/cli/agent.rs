@@ -1,9 +1,9 @@
 //! The agent's settings in words, with what each provider can and cannot do.
 
-use crate::agent::secret::SecretSource;
-use crate::config::{AgentConfig, Failback, ProviderConfig, ScaleHow, SlackConfig, TrafficConfig};
+use crate::config::{AgentConfig, Failback, SlackConfig, TrafficConfig};
 use crate::counted::counted;
 use crate::server::agent::providers::{client, provider_name, traffic};
+use crate::server::agent::secrets::unusable;
 
 /// Lines for `check-config`, each with a name or without one.
 pub(super) fn explain(agent: &AgentConfig) -> Vec<(&'static str, String)> {
@@ -75,45 +75,4 @@ fn record(name: &'static str, config: &TrafficConfig, agent: &AgentConfig) -> Ve
         Err(error) => lines.push(("note", error.to_string())),
     }
     lines
-}
-
-/// Secrets that cannot be read now. They are read when they are used, so this hinders nobody from serving.
-fn unusable(agent: &AgentConfig) -> Vec<String> {
-    let problems = secrets(agent).into_iter().filter_map(|secret| secret.read().err());
-    problems.map(|error| format!("a secret cannot be used now: {error}")).collect()
-}
-
-fn secrets(agent: &AgentConfig) -> Vec<&SecretSource> {
-    let mut list: Vec<&SecretSource> =
-        agent.witnesses.iter().filter_map(|witness| witness.token.as_ref()).collect();
-    for config in std::iter::once(&agent.traffic).chain(agent.drill.as_ref().map(|drill| &drill.traffic)) {
-        match &config.provider {
-            ProviderConfig::Cloudflare(access) | ProviderConfig::CloudflareLb { access, .. } => {
-                list.push(&access.token);
-            }
-            ProviderConfig::Route53 { secret_access_key, session_token, .. } => {
-                list.push(secret_access_key);
-                list.extend(session_token);
-            }
-            ProviderConfig::Rfc2136 { key, .. } => list.push(key),
-            ProviderConfig::Exec { .. } => {}
-        }
-    }
-    if let Some(pager) = &agent.pagerduty {
-        list.push(&pager.routing_key);
-        list.extend(&pager.rest_key);
-    }
-    list.extend(agent.slack.iter().map(|slack| match slack {
-        SlackConfig::Webhook(secret) | SlackConfig::Bot { token: secret, .. } => secret,
-    }));
-    list.extend(agent.telegram.iter().map(|telegram| &telegram.token));
-    list.extend(agent.webhook.iter().filter_map(|webhook| webhook.token.as_ref()));
-    list.extend(agent.summary.iter().filter_map(|summary| summary.key.as_ref()));
-    list.extend(agent.prometheus.iter().filter_map(|prometheus| prometheus.token.as_ref()));
-    list.extend(agent.scale.iter().filter_map(|scale| match &scale.how {
-        ScaleHow::Kubernetes { token, .. } => Some(token),
-        ScaleHow::Command { .. } => None,
-    }));
-    list.extend(&agent.http.proxy_secret);
-    list
 }

@@ -123,7 +123,8 @@ impl Config {
         let clock_alone = self.cluster.is_some() && self.state.is_none();
         let clock_alone = clock_alone.then(|| state::CLOCK_ALONE.to_owned());
         let cluster = self.cluster.iter().flat_map(ClusterConfig::warnings);
-        self.admin.warnings().into_iter().chain(cluster).chain(clock_alone).collect()
+        let agent = self.agent.iter().flat_map(AgentConfig::warnings);
+        self.admin.warnings().into_iter().chain(cluster).chain(clock_alone).chain(agent).collect()
     }
 
     /// The sections in which `new` differs and that a reload cannot change: it replaces policies only.

@@ -46,6 +46,9 @@ impl World {
         match (asked.method.as_str(), asked.target.as_str()) {
             ("GET", "/zones?name=example.com") => success(json!([{"id": "zone1", "name": "example.com"}])),
             ("GET", "/zones?name=other.example") => success(json!([])),
+            ("GET", "/zones?name=twice.example") => success(
+                json!([{"id": "zone1", "name": "twice.example"}, {"id": "zone2", "name": "twice.example"}]),
+            ),
             ("GET", "/zones/zone1/dns_records?type=A&name=www.example.com") => success(json!(self.records)),
             ("GET", "/zones/zone1/load_balancers/lb1") => {
                 let mut balancer = json!({"id": "lb1", "name": NAME, "ttl": 30, "default_pools": self.order,
@@ -291,6 +294,8 @@ fn records_that_do_not_fit_are_refused_with_the_remedy() {
     assert_says(&two.to_string(), &["one value, not 2", "cloudflare_lb"]);
     provider.zone = Zone::Name("other.example".to_owned());
     assert_says(&provider.read().unwrap_err().to_string(), &["no zone other.example", "Zone Read"]);
+    provider.zone = Zone::Name("twice.example".to_owned());
+    assert_says(&provider.read().unwrap_err().to_string(), &["2 zones twice.example", "by zone_id"]);
     provider.zone = Zone::Id("zone1".to_owned());
     let second =
         json!({"id": "rec2", "type": "A", "name": NAME, "content": "192.0.2.2", "ttl": 60, "proxied": false});

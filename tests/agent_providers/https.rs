@@ -5,9 +5,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use openclaw_rating::agent::https::{
-    Client, ClientOptions, Effect, Failure, Method, Repeat, Request, Service,
+    Client, ClientOptions, Effect, Failure, Method, Repeat, Request, RetryPolicy, Service,
 };
-use openclaw_rating::agent::secret::Secret;
+use openclaw_rating::agent::secret::{Secret, SecretSource};
 
 use crate::common::fake::{Fake, Fault, status, text, too_many};
 use crate::common::support::{assert_says, client, options};
@@ -162,6 +162,30 @@ fn a_secret_that_the_server_repeats_is_covered() {
     let error = client().call(&SERVICE, &request).unwrap_err();
     assert_says(&error.to_string(), &["bad credential: Bearer [secret]", "renew the token"]);
     assert!(!format!("{error:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_proxy_that_is_kept_in_a_file_is_read_for_each_call() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("proxy");
+    let options = ClientOptions {
+        proxy_source: Some(SecretSource::File(file.clone())),
+        retry: RetryPolicy::ONCE,
+        ..options()
+    };
+    let client = Client::new(&options).unwrap();
+    let call = || client.call(&SERVICE, &Request::get("https://api.example.com/")).unwrap_err();
+    let unread = call();
+    assert_says(&unread.to_string(), &["proxy is not known", file.to_str().unwrap()]);
+    assert_eq!(unread.effect(), Effect::None);
+    std::fs::write(&file, "ftp://me:hunter2@nowhere").unwrap();
+    let said = call().to_string();
+    assert_says(&said, &["does not hold its proxy"]);
+    assert!(!said.contains("hunter2"), "{said}");
+    let proxy = Fake::start(|_| text(403, "not from here"));
+    std::fs::write(&file, format!("http://me:hunter2@{}\n", proxy.address)).unwrap();
+    call();
+    assert_eq!(proxy.asked()[0].line(), "CONNECT api.example.com:443");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::message::Finished;
-use crate::agent::pager::{Delivery, Event, PageState, PagerDuty, PagerError};
+use crate::agent::pager::{Delivery, Event, Flushed, PageState, PagerDuty, PagerError};
 use crate::agent::runbook::{Ended, TaskId};
 
 /// Between two attempts to send what waits on disk.
@@ -45,6 +45,7 @@ impl Caller {
     pub(super) fn run<M: From<Heard>>(mut self, calls: &Receiver<Call>, heard: &Sender<M>) {
         let mut next_flush = Instant::now();
         let mut waiting = 0;
+        let mut said_unkept = None;
         loop {
             match calls.recv_timeout(TICK) {
                 Ok(Call::Send(task, event)) => {
@@ -58,11 +59,12 @@ impl Caller {
             let now = Instant::now();
             if now >= next_flush {
                 next_flush = now + FLUSH_EVERY;
-                let (trouble, why) = self.flush();
-                if let Some(trouble) = trouble {
-                    let _ = heard.send(Heard::Trouble(trouble).into());
-                }
-                self.tell_waiting(&mut waiting, why, heard);
+                let flushed = self.flush();
+                let is_new = said_unkept != flushed.unkept;
+                said_unkept.clone_from(&flushed.unkept);
+                let troubles = flushed.dropped.into_iter().chain(flushed.unkept.filter(|_| is_new));
+                troubles.for_each(|trouble| drop(heard.send(Heard::Trouble(trouble).into())));
+                self.tell_waiting(&mut waiting, flushed.waiting.unwrap_or_default(), heard);
             }
         }
     }
@@ -89,18 +91,13 @@ impl Caller {
         }
     }
 
-    /// What went wrong, and why events still wait.
-    fn flush(&mut self) -> (Option<String>, String) {
-        let Some(pager) = self.pager.as_mut().filter(|pager| !pager.spool.is_empty()) else {
-            return (None, String::new());
-        };
-        match pager.flush() {
-            Ok(flushed) => {
-                let dropped = (!flushed.dropped.is_empty()).then(|| flushed.dropped.join("; "));
-                (dropped, flushed.waiting.unwrap_or_default())
-            }
-            Err(error) => (Some(error.to_string()), error.to_string()),
-        }
+    fn flush(&mut self) -> Flushed {
+        let Some(pager) = &mut self.pager else { return Flushed::default() };
+        pager.flush().unwrap_or_else(|error| Flushed {
+            dropped: vec![error.to_string()],
+            waiting: Some(error.to_string()),
+            ..Flushed::default()
+        })
     }
 }
 
@@ -120,7 +117,7 @@ mod tests {
             // No key, so nothing is sent.
             routing_key: SecretSource::File(directory.path().join("key")),
             rest: None,
-            spool: Spool::open(directory.path().join("spool")).unwrap(),
+            spool: Spool::open(directory.path().join("spool")),
         };
         let (tell, calls) = crossbeam::channel::unbounded();
         let (heard, hears) = crossbeam::channel::unbounded::<Heard>();

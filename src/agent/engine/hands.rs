@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
 
@@ -10,7 +11,7 @@ use super::brake::{Brake, Job};
 use super::checks::{TargetBars, check_health, check_peers_of, check_replication, check_tokens, sum_up};
 use super::looks::look_until_good;
 use super::message::Finished;
-use super::trial::Trial;
+use super::trial::{Destination, Trial};
 use super::watch::PeerPlace;
 use crate::agent::runbook::{Ended, Failure, Task, Work};
 use crate::agent::signals::Probe;
@@ -86,7 +87,7 @@ impl Hands {
             }
             Work::AwaitVisible { wanted } => self.look(task, wanted),
             Work::Preflight { target } => self.preflight(target, around),
-            Work::Validate { record, .. } => self.validate(task, record),
+            Work::Validate { record, before, .. } => self.validate(task, record, before),
             _ => Err(Ended::not_done("this is not done by the hands")),
         }
     }
@@ -139,13 +140,17 @@ impl Hands {
         sum_up(&checks).map(Ended::done).map_err(Ended::refused)
     }
 
-    fn validate(&mut self, task: &Task, wanted: &RecordState) -> Result<Ended, Ended> {
+    fn validate(&mut self, task: &Task, wanted: &RecordState, before: &RecordState) -> Result<Ended, Ended> {
         let (bars, cut_short) = (self.bars, Arc::clone(&self.cut_short));
         let trial = &self.record(task)?.trial;
         // Only addresses can be compared with where a name leads; a proxy hides even those.
         let is_hidden = wanted.kind == POOLS || wanted.proxied == Some(true);
-        let values = if is_hidden { Vec::new() } else { serving(wanted) };
-        let checks = trial.run(&values, &bars, &cut_short);
+        let to = Destination {
+            wanted: if is_hidden { Vec::new() } else { serving(wanted) },
+            before: serving(before),
+            ttl: Duration::from_secs(before.ttl_s.into()),
+        };
+        let checks = trial.run(&to, &bars, &cut_short);
         sum_up(&checks).map(Ended::done).map_err(Ended::refused)
     }
 }
@@ -169,8 +174,6 @@ fn serving(state: &RecordState) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use crossbeam::channel::bounded;
 
     use super::*;
@@ -377,7 +380,11 @@ mod tests {
 
     #[test]
     fn a_public_name_that_does_not_answer_fails_validation() {
-        let work = Work::Validate { target: Region("eu".to_owned()), record: state(&["127.0.0.1"]) };
+        let work = Work::Validate {
+            target: Region("eu".to_owned()),
+            record: state(&["127.0.0.1"]),
+            before: state(&["192.0.2.2"]),
+        };
         assert_eq!(failure(&ended(hands(&["127.0.0.1"], true), false, work)), &Failure::Refused);
     }
 

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Proxy, Timeout, http};
+use ureq::{Agent, AsSendBody, Body, Proxy, Timeout, http};
 
 use super::error::{CallError, Failure, Service};
 use super::request::{Request, Response};
 use super::retry::{self, Pace, RetryPolicy};
-use crate::agent::secret::Secret;
+use crate::agent::secret::{Secret, SecretSource};
 
 const MAX_CA_BYTES: u64 = 4 << 20;
 /// How the standard library begins an error of `getaddrinfo`.
@@ -30,6 +30,9 @@ pub struct ClientOptions {
     pub max_response_bytes: u64,
     /// `http://[user:password@]host:port`; secret since it may hold a password.
     pub proxy: Option<Secret>,
+    /// Or where that URL is kept: read for each call, as every secret is, so that one that cannot be read
+    /// hinders that call only.
+    pub proxy_source: Option<SecretSource>,
     /// PEM certificates trusted instead of the built-in roots (Mozilla's).
     pub ca_file: Option<PathBuf>,
     /// When and how often a call is repeated.
@@ -43,6 +46,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(2),
             max_response_bytes: 1 << 20,
             proxy: None,
+            proxy_source: None,
             ca_file: None,
             retry: RetryPolicy::default(),
         }
@@ -78,6 +82,7 @@ pub enum SetupError {
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: Agent,
+    proxy_source: Option<SecretSource>,
     max_response_bytes: u64,
     retry: RetryPolicy,
 }
@@ -101,7 +106,28 @@ impl Client {
             .user_agent(concat!("openclaw-rating/", env!("CARGO_PKG_VERSION")))
             .build();
         let max_response_bytes = options.max_response_bytes;
-        Ok(Self { agent: config.new_agent(), max_response_bytes, retry: options.retry })
+        let proxy_source = options.proxy_source.clone();
+        Ok(Self { agent: config.new_agent(), proxy_source, max_response_bytes, retry: options.retry })
+    }
+
+    /// The proxy that its secret names now.
+    fn named_proxy(&self) -> Result<Option<Proxy>, Failure> {
+        let Some(source) = &self.proxy_source else { return Ok(None) };
+        let url =
+            source.read().map_err(|error| Failure::NotSent(format!("its proxy is not known: {error}")))?;
+        let no_url = |_| Failure::NotSent(format!("{source} does not hold its proxy: {}", SetupError::Proxy));
+        Proxy::new(url.expose()).map(Some).map_err(no_url)
+    }
+
+    fn run<B: AsSendBody>(
+        &self,
+        request: http::Request<B>,
+        proxy: Option<Proxy>,
+    ) -> Result<http::Response<Body>, ureq::Error> {
+        match proxy {
+            None => self.agent.run(request),
+            proxy => self.agent.run(self.agent.configure_request(request).proxy(proxy).build()),
+        }
     }
 
     /// Sends `request` until it is answered with success (2xx), within the retry policy.
@@ -118,9 +144,10 @@ impl Client {
         }
         let not_sent =
             |_| fail(Failure::NotSent("the URL or a header holds characters that it cannot".to_owned()));
+        let proxy = self.named_proxy().map_err(fail)?;
         let sent = match &request.body {
-            Some(body) => self.agent.run(builder.body(body.as_bytes()).map_err(not_sent)?),
-            None => self.agent.run(builder.body(()).map_err(not_sent)?),
+            Some(body) => self.run(builder.body(body.as_bytes()).map_err(not_sent)?, proxy),
+            None => self.run(builder.body(()).map_err(not_sent)?, proxy),
         };
         let mut answer = sent.map_err(|error| fail(failure_of(error, self.max_response_bytes)))?;
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());

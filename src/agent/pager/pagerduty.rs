@@ -97,6 +97,8 @@ pub struct Flushed {
     pub dropped: Vec<String>,
     /// Why the rest still waits.
     pub waiting: Option<String>,
+    /// Why the spool cannot be used, so that an event which does not get through is lost.
+    pub unkept: Option<String>,
 }
 
 /// Why a page is not out. The text says what to do.
@@ -152,7 +154,9 @@ impl PagerDuty {
 
     /// Sends what waits, oldest first, until one does not get through or 16 are sent.
     pub fn flush(&mut self) -> Result<Flushed, PagerError> {
-        let mut flushed = Flushed::default();
+        // No reason not to send what can be sent.
+        let unkept = self.spool.look().err().map(|error| error.to_string());
+        let mut flushed = Flushed { unkept, ..Flushed::default() };
         loop {
             let event = match self.spool.first(&mut flushed.dropped) {
                 Ok(Some(event)) => event,

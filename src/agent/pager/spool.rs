@@ -16,9 +16,13 @@ const MAX_EVENT_BYTES: u64 = 512 << 10;
 const SUFFIX: &str = ".event";
 
 /// A directory of waiting events.
+///
+/// One that cannot be used now is tried again with each event and each look: it is no reason not to serve.
 #[derive(Debug)]
 pub struct Spool {
     directory: PathBuf,
+    /// Whether what waits in it from before is known.
+    is_read: bool,
     /// Numbers of the files, oldest first.
     waiting: Vec<u64>,
     next: u64,
@@ -53,20 +57,33 @@ pub enum SpoolError {
 }
 
 impl Spool {
-    /// Opens `directory`, which is made when it is not there, with what waits in it.
-    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, SpoolError> {
-        let directory = directory.into();
-        fs::create_dir_all(&directory).map_err(|cause| disk(&directory, cause))?;
+    /// The spool in `directory`, which is made when it is not there. One that cannot be used now says so when it
+    /// is used.
+    #[must_use]
+    pub fn open(directory: impl Into<PathBuf>) -> Self {
+        let mut spool = Self { directory: directory.into(), is_read: false, waiting: Vec::new(), next: 0 };
+        let _ = spool.look();
+        spool
+    }
+
+    /// Makes the directory and reads what waits in it, unless that was done.
+    pub(super) fn look(&mut self) -> Result<(), SpoolError> {
+        if self.is_read {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.directory).map_err(|cause| disk(&self.directory, cause))?;
         let mut waiting = Vec::new();
-        for entry in fs::read_dir(&directory).map_err(|cause| disk(&directory, cause))? {
-            let name = entry.map_err(|cause| disk(&directory, cause))?.file_name();
+        for entry in fs::read_dir(&self.directory).map_err(|cause| disk(&self.directory, cause))? {
+            let name = entry.map_err(|cause| disk(&self.directory, cause))?.file_name();
             let number: Option<u64> =
                 name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).and_then(|text| text.parse().ok());
             waiting.extend(number);
         }
         waiting.sort_unstable();
-        let next = waiting.last().map_or(0, |last| last + 1);
-        Ok(Self { directory, waiting, next })
+        self.next = waiting.last().map_or(0, |last| last.saturating_add(1));
+        self.waiting = waiting;
+        self.is_read = true;
+        Ok(())
     }
 
     /// How many wait.
@@ -83,6 +100,7 @@ impl Spool {
 
     /// Keeps `event` behind those that wait. It is on disk when this returns.
     pub fn push(&mut self, event: &Event) -> Result<(), SpoolError> {
+        self.look()?;
         if self.waiting.len() >= MAX_EVENTS {
             return Err(SpoolError::Full { path: self.directory.clone() });
         }
@@ -162,11 +180,11 @@ mod tests {
     #[test]
     fn events_leave_in_the_order_in_which_they_came_even_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(directory.path().join("deep/er")).unwrap();
+        let mut spool = Spool::open(directory.path().join("deep/er"));
         for key in ["a", "b"] {
             spool.push(&event(key)).unwrap();
         }
-        let mut spool = Spool::open(directory.path().join("deep/er")).unwrap();
+        let mut spool = Spool::open(directory.path().join("deep/er"));
         spool.push(&event("c")).unwrap();
         let mut seen = Vec::new();
         while let Some(event) = spool.first(&mut Vec::new()).unwrap() {
@@ -182,7 +200,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("000000000001.event"), b"{\"dedup").unwrap();
         fs::write(directory.path().join("000000000002.new"), b"half").unwrap();
-        let mut spool = Spool::open(directory.path()).unwrap();
+        let mut spool = Spool::open(directory.path());
         spool.push(&event("good")).unwrap();
         let mut put_aside = Vec::new();
         assert_eq!(spool.first(&mut put_aside).unwrap(), Some(event("good")));
@@ -193,7 +211,7 @@ mod tests {
     #[test]
     fn a_page_that_cannot_be_opened_for_a_moment_is_sent_later() {
         let directory = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(directory.path()).unwrap();
+        let mut spool = Spool::open(directory.path());
         spool.push(&event("a")).unwrap();
         // A directory in its place can be opened, and not read: an error that is none of the event.
         let (path, hidden) = (spool.path(0), directory.path().join("hidden"));
@@ -213,15 +231,30 @@ mod tests {
     #[test]
     fn a_full_spool_a_large_event_and_a_bad_directory_say_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(directory.path()).unwrap();
+        let mut spool = Spool::open(directory.path());
+        spool.look().unwrap();
         let large = event(&"x".repeat(1 << 20));
         assert!(matches!(spool.push(&large), Err(SpoolError::TooLarge)));
         for _ in 0..MAX_EVENTS {
             spool.waiting.push(spool.next);
         }
         assert!(spool.push(&event("a")).unwrap_err().to_string().contains("telephone"));
-        let file = directory.path().join("file");
-        fs::write(&file, b"").unwrap();
-        assert!(Spool::open(file.join("spool")).unwrap_err().to_string().contains("who may write"));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_used_is_tried_again_and_what_waits_in_it_goes_first() {
+        let root = tempfile::tempdir().unwrap();
+        let (state, aside) = (root.path().join("state"), root.path().join("aside"));
+        Spool::open(state.join("pages")).push(&event("old")).unwrap();
+        fs::rename(&state, &aside).unwrap();
+        fs::write(&state, b"a file in its place").unwrap();
+        let mut spool = Spool::open(state.join("pages"));
+        assert!(spool.look().unwrap_err().to_string().contains("who may write"));
+        assert!(matches!(spool.push(&event("lost")), Err(SpoolError::Disk { .. })) && spool.is_empty());
+        fs::remove_file(&state).unwrap();
+        fs::rename(&aside, &state).unwrap();
+        spool.push(&event("new")).unwrap();
+        assert_eq!(spool.len(), 2);
+        assert_eq!(spool.first(&mut Vec::new()).unwrap(), Some(event("old")));
     }
 }

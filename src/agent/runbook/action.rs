@@ -82,6 +82,8 @@ pub enum Work {
         target: Region,
         /// The record that leads there.
         record: RecordState,
+        /// The record as it was: resolvers may keep it for its TTL.
+        before: RecordState,
     },
     /// Puts the record back.
     RestoreRecord {

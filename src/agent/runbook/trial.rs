@@ -82,9 +82,12 @@ impl Runbook {
         arrived: &mut Arrived,
     ) -> Next {
         let timeout_ms = self.config.timing.validate_timeout_ms;
-        let (target, record) = (state.run.target.clone(), state.change.wanted.clone());
-        let work = || Work::Validate { target, record };
-        match self.attempt(Some(head), &mut state.tries, arrived, timeout_ms, work) {
+        let work = Work::Validate {
+            target: state.run.target.clone(),
+            record: state.change.wanted.clone(),
+            before: state.change.expected.clone(),
+        };
+        match self.attempt(Some(head), &mut state.tries, arrived, timeout_ms, || work) {
             Some(Ended::Done { detail }) => return self.validated(head, state.change, &detail),
             Some(Ended::Failed { why, .. }) if state.tries.attempt() >= MAX_TRIALS => {
                 return self.undo(head, state.change, &format!("validation failed: {why}"));

@@ -142,15 +142,14 @@ impl TrafficProvider for CloudflareRecord {
         [lookup.clone(), lookup.clone(), vec![change], lookup].concat()
     }
 
-    fn limits(&self, ttl_s: u32) -> Vec<String> {
+    fn limits(&self, _ttl_s: u32) -> Vec<String> {
         vec![
             "a proxied record: clients keep Cloudflare's addresses, and a change of the origin behind them \
              takes seconds; its TTL is always automatic"
                 .to_owned(),
             format!(
-                "a record that is not proxied: clients keep the old address for up to its TTL, at least \
-                 {MIN_TTL_S} s (30 s on Enterprise); `automatic` is {AUTOMATIC_TTL_S} s, [agent.traffic] or \
-                 [agent.drill] says {ttl_s} s"
+                "a record that is not proxied: clients keep the old address for up to its TTL, at least {MIN_TTL_S} s \
+                 (30 s on Enterprise); `automatic` is {AUTOMATIC_TTL_S} s"
             ),
             "TTL and `proxied` are left as they are in the zone".to_owned(),
         ]

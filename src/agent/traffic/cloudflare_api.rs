@@ -91,13 +91,23 @@ impl CloudflareAccess {
             Zone::Name(name) => name,
         };
         let found: Vec<FoundZone> = self.get(&zone_path(name))?;
-        let zone = found.into_iter().find(|zone| zone.name.eq_ignore_ascii_case(name));
-        zone.map(|zone| zone.id).ok_or_else(|| {
-            TrafficError::unfit(
+        let mut ours: Vec<String> = found
+            .into_iter()
+            .filter(|zone| zone.name.eq_ignore_ascii_case(name))
+            .map(|zone| zone.id)
+            .collect();
+        match (ours.pop(), ours.len()) {
+            (Some(id), 0) => Ok(id),
+            (None, _) => Err(TrafficError::unfit(
                 format!("Cloudflare shows no zone {name} to this token"),
                 "Check the zone's name and that the token may read it (Zone Read)",
-            )
-        })
+            )),
+            // One of another account, or one that has moved away, is not where clients ask.
+            (Some(_), more) => Err(TrafficError::unfit(
+                format!("Cloudflare shows {} zones {name} to this token", more + 1),
+                "Name the one that is delegated to by zone_id, as its overview page shows it",
+            )),
+        }
     }
 
     /// The lines of a plan that find the zone, and the path of what is in it.

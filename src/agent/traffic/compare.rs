@@ -37,7 +37,7 @@ fn targets(state: &RecordState) -> String {
     if targets.is_empty() { "nothing".to_owned() } else { targets.join(", ") }
 }
 
-pub(super) fn canonical_name(name: &str) -> String {
+pub(crate) fn canonical_name(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
 }
 

@@ -18,8 +18,8 @@ mod route53;
 pub use cloudflare::CloudflareRecord;
 pub use cloudflare_api::{CloudflareAccess, Zone};
 pub use cloudflare_lb::CloudflareLoadBalancer;
-pub(in crate::agent) use compare::canonical_value;
 pub use compare::differences;
+pub(crate) use compare::{canonical_name, canonical_value};
 pub use dns::{DnsError, Trouble};
 pub use error::TrafficError;
 pub use exec::ExecProvider;
@@ -79,7 +79,8 @@ pub trait TrafficProvider {
     /// Exactly the calls that a write would make, one a line, without secrets.
     fn plan(&self, expected: &RecordState, wanted: &RecordState) -> Vec<String>;
 
-    /// What to know of this provider before relying on it: how long old answers live, what is refused.
+    /// What to know of this provider before relying on it: how long old answers live, what is refused. `ttl_s` is
+    /// what the configuration says of it; a provider whose records have a TTL of their own keeps that.
     fn limits(&self, ttl_s: u32) -> Vec<String>;
 
     /// Changes the record from `expected` to `wanted`, and makes sure of it.

@@ -4,7 +4,7 @@
 //! between reading and writing nobody can slip in.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use domain::base::iana::{Class, Opcode, Rcode};
@@ -45,7 +45,7 @@ pub struct Rfc2136 {
     pub kind: String,
     /// What questions and updates are signed with.
     pub key: TsigKey,
-    /// For each question and update.
+    /// For each question and update, at all addresses of the server together.
     pub timeout: Duration,
     /// How the public name is looked at.
     pub view: PublicView,
@@ -81,8 +81,12 @@ impl Rfc2136 {
         let signed =
             ClientTransaction::request(key, &mut message, Time48::now()).map_err(|_| self.too_long())?;
         let request = message.finish();
-        for server in addresses(&self.server)? {
-            match exchange(server, &request, self.timeout, Transport::Tcp) {
+        let (servers, deadline) = (addresses(&self.server)?, Instant::now() + self.timeout);
+        for (at, server) in servers.iter().copied().enumerate() {
+            // One that swallows packets leaves time for those after it.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(servers.len() - at).unwrap_or(1);
+            match exchange(server, &request, share, Transport::Tcp) {
                 Ok(mut answer) => {
                     let check = signed.answer(&mut answer, Time48::now());
                     check.map_err(|why| DnsError::new(server.to_string(), Trouble::Tsig(why)))?;
@@ -202,12 +206,9 @@ impl TrafficProvider for Rfc2136 {
         vec![read.clone(), update, read]
     }
 
-    fn limits(&self, ttl_s: u32) -> Vec<String> {
+    fn limits(&self, _ttl_s: u32) -> Vec<String> {
         vec![
-            format!(
-                "clients keep the old address for up to its TTL ({ttl_s} s by [agent.traffic] or \
-                 [agent.drill])"
-            ),
+            "clients keep the old address for up to its TTL, which stays as it is in the zone".to_owned(),
             "secondaries follow the primary by NOTIFY; the change counts as visible when all servers that \
              answer have it"
                 .to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::problem::Findings;
 use super::super::secret::secret;
 use super::super::section::{Section, Text};
-use super::source::{base_url, line};
+use super::source::{base_url, ca_file, line};
 use super::traffic::read_command;
 use crate::agent::https::BaseUrl;
 use crate::agent::secret::SecretSource;
@@ -39,7 +39,7 @@ pub enum ScaleHow {
         base: BaseUrl,
         /// A service account's token.
         token: SecretSource,
-        /// The cluster's CA; that of [`super::OutboundConfig`] when there is none.
+        /// The cluster's CA: in a pod that of its service account; else that of [`super::OutboundConfig`] when there is none.
         ca_file: Option<PathBuf>,
         /// The namespace.
         namespace: String,
@@ -122,7 +122,9 @@ pub(super) fn read_scale(agent: &mut Section<'_>, findings: &mut Findings) -> Op
 fn read_kubernetes(section: &mut Section<'_>, findings: &mut Findings) -> Option<ScaleHow> {
     let base = base_url(section, "api", "https://kubernetes.default.svc", findings);
     let token = secret(section, ["token_file", "token_credential"], findings);
-    let ca_file = section.text("ca_file", "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", findings);
+    let ca_file = ca_file(section, "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", findings);
+    // No root that comes with the program signs for a cluster's own API server.
+    let ca_file = ca_file.or_else(|| account_ca(Path::new(ACCOUNT)).filter(|_| section.get("api").is_none()));
     let namespace = section.required("namespace", "rates", findings);
     let kinds = [("deployments", "deployments"), ("statefulsets", "statefulsets")];
     let resource = section.choice("resource", &kinds, findings).unwrap_or("deployments");
@@ -131,11 +133,16 @@ fn read_kubernetes(section: &mut Section<'_>, findings: &mut Findings) -> Option
     Some(ScaleHow::Kubernetes {
         base: base?,
         token,
-        ca_file: ca_file.map(|file| PathBuf::from(file.text)),
+        ca_file,
         namespace: namespace?.text.to_owned(),
         resource: resource.to_owned(),
         name: name?.text.to_owned(),
     })
+}
+
+/// The authority of a pod's cluster, where this is a pod.
+fn account_ca(account: &Path) -> Option<PathBuf> {
+    Some(account.join("ca.crt")).filter(|file| file.is_file())
 }
 
 fn read_command_scaler(section: &mut Section<'_>, findings: &mut Findings) -> Option<ScaleHow> {
@@ -188,4 +195,17 @@ pub(super) fn read_gitops(agent: &mut Section<'_>, findings: &mut Findings) -> O
         push: remote.zip(branch).map(|(remote, branch)| (remote.text.to_owned(), branch.text.to_owned())),
         timeout,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_has_the_authority_of_its_cluster_and_no_other_host_has() {
+        let account = tempfile::tempdir().unwrap();
+        assert_eq!(account_ca(account.path()), None);
+        std::fs::write(account.path().join("ca.crt"), b"").unwrap();
+        assert_eq!(account_ca(account.path()), Some(account.path().join("ca.crt")));
+    }
 }

@@ -3,6 +3,7 @@
 //! Each part is a file here; this one puts them together and checks what must hold between them.
 
 mod capacity;
+mod drill;
 mod regions;
 mod rules;
 mod services;
@@ -10,6 +11,7 @@ mod source;
 mod traffic;
 
 pub use capacity::{GitOpsConfig, ScaleConfig, ScaleHow};
+pub use drill::DrillConfig;
 pub use regions::{PublicConfig, RegionConfig, WitnessConfig};
 pub use rules::{Failback, PaceConfig, ProbeConfig, SignalConfig, VALIDATION_KEY_PREFIX, ValidationConfig};
 pub use services::{
@@ -26,7 +28,6 @@ use super::state::StateConfig;
 use super::value::Value;
 use crate::agent::orders::AgentMode;
 use crate::agent::pager::Link;
-use crate::agent::signals::ProbeUrl;
 use crate::agent::types::Region;
 
 const MAX_LINKS: usize = 8;
@@ -83,13 +84,12 @@ pub struct AgentConfig {
     pub links: Vec<Link>,
 }
 
-/// `[agent.drill]`: the record of a drill and the name under which it is tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DrillConfig {
-    /// The shadow record.
-    pub traffic: TrafficConfig,
-    /// The name that it stands for.
-    pub url: ProbeUrl,
+impl AgentConfig {
+    /// What somebody should look at, though the settings can be served.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.witnesses.iter().filter_map(WitnessConfig::warning).collect()
+    }
 }
 
 /// What other sections say that the agent needs.
@@ -114,7 +114,7 @@ pub(super) fn read_agent(
     let cluster = read_name(&mut section, findings);
     let public = regions::read_public(&mut section, findings);
     let traffic = read_live(&mut section, public.as_ref(), findings);
-    let drill = read_drill(&mut section, findings);
+    let drill = drill::read_drill(&mut section, public.as_ref(), traffic.as_ref(), findings);
     let shadow = drill.as_ref().map(|drill| &drill.traffic);
     let regions = regions::read_regions(&mut section, traffic.as_ref(), shadow, findings);
     let witnesses = regions::read_witnesses(&mut section, &regions, findings);
@@ -188,16 +188,6 @@ fn read_live(
     let traffic = traffic::read_traffic(&mut section, public.map(|public| public.url.host()), findings);
     section.finish(findings);
     traffic
-}
-
-fn read_drill(agent: &mut Section<'_>, findings: &mut Findings) -> Option<DrillConfig> {
-    agent.get("drill")?;
-    let mut section = agent.section("drill", findings);
-    let url = section.required("url", "https://drill.rates.example.com", findings);
-    let url = url.and_then(|url| source::probe_url(url, findings));
-    let traffic = traffic::read_traffic(&mut section, url.as_ref().map(ProbeUrl::host), findings);
-    section.finish(findings);
-    Some(DrillConfig { traffic: traffic?, url: url? })
 }
 
 fn read_links(agent: &mut Section<'_>, findings: &mut Findings) -> Vec<Link> {

@@ -1,14 +1,18 @@
 //! `[[agent.region]]`, `[agent.public]` and `[[agent.witness]]`: what is watched, from where.
 
+use std::net::IpAddr;
+
 use super::super::policy;
 use super::super::problem::{Findings, Place};
 use super::super::secret::secret;
 use super::super::section::{Section, Text};
 use super::super::value::Value;
+use super::drill;
 use super::source::probe_url;
 use super::traffic::{ProviderConfig, TrafficConfig};
 use crate::agent::secret::SecretSource;
 use crate::agent::signals::ProbeUrl;
+use crate::agent::traffic::canonical_value;
 use crate::agent::types::Region;
 use crate::counted::counted;
 
@@ -53,11 +57,34 @@ pub struct WitnessConfig {
     pub token: Option<SecretSource>,
 }
 
-struct Written {
-    region: RegionConfig,
-    place: Place,
-    values: Vec<(String, Place)>,
-    drill_values: Vec<(String, Place)>,
+impl WitnessConfig {
+    /// What somebody should look at, though it can be asked.
+    pub(super) fn warning(&self) -> Option<String> {
+        let is_open = |url: &&ProbeUrl| !url.is_tls() && !is_this_machine(url.host());
+        let url = self.urls.iter().find(is_open).filter(|_| self.token.is_some())?;
+        Some(format!(
+            "[[agent.witness]] is asked at {url}, where its token crosses the network in the clear: ask it by https"
+        ))
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+}
+
+/// A region and where each part of it is written.
+pub(super) struct Written {
+    pub(super) region: RegionConfig,
+    pub(super) place: Place,
+    pub(super) values: Vec<(String, Place)>,
+    /// As written: none where the values of the public record stand for them.
+    pub(super) drill_values: Vec<(String, Place)>,
+}
+
+impl Written {
+    fn of_drill(&self) -> &[(String, Place)] {
+        if self.drill_values.is_empty() { &self.values } else { &self.drill_values }
+    }
 }
 
 /// The regions in order of preference, their values checked against the records that hold them.
@@ -79,10 +106,12 @@ pub(super) fn read_regions(
     for (record, is_drill) in [(traffic, false), (drill, true)] {
         let Some(record) = record else { continue };
         for one in &written {
-            let values =
-                if is_drill && !one.drill_values.is_empty() { &one.drill_values } else { &one.values };
+            let values = if is_drill { one.of_drill() } else { &one.values };
             check_values(record, one, values, findings);
         }
+    }
+    if let Some(drill) = drill {
+        drill::check_values(drill, &written, findings);
     }
     written.into_iter().map(|written| written.region).collect()
 }
@@ -153,15 +182,24 @@ fn check_apart(written: &[Written], findings: &mut Findings) {
                 let what = format!("the region {:?} is there twice", one.region.name.0);
                 findings.wrong(one.place, what, "give each region a name of its own");
             }
-            for (value, place) in &one.values {
-                if other.values.iter().any(|(theirs, _)| theirs == value) {
-                    let what = format!(
-                        "{value:?} is a value of both {:?} and {:?}",
-                        other.region.name.0, one.region.name.0
-                    );
-                    findings.wrong(*place, what, "a value must say which region is served");
-                }
+            check_no_value_shared((&one.values, one), (&other.values, other), findings);
+            // Where neither has any of its own, these are the values again.
+            if !(one.drill_values.is_empty() && other.drill_values.is_empty()) {
+                check_no_value_shared((one.of_drill(), one), (other.of_drill(), other), findings);
             }
+        }
+    }
+}
+
+type ValuesOf<'a> = (&'a [(String, Place)], &'a Written);
+
+/// However a value is written, it is the same: the record is read so.
+fn check_no_value_shared((own, one): ValuesOf<'_>, (theirs, other): ValuesOf<'_>, findings: &mut Findings) {
+    for (value, place) in own {
+        if theirs.iter().any(|(their, _)| canonical_value(their) == canonical_value(value)) {
+            let (first, second) = (&other.region.name.0, &one.region.name.0);
+            let what = format!("{value:?} is a value of both {first:?} and {second:?}");
+            findings.wrong(*place, what, "a value must say which region is served");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::problem::Findings;
 use super::super::secret::secret;
 use super::super::section::{Section, Text};
-use super::source::{base_url, base_url_of, required_secret};
+use super::source::{base_url, base_url_of, ca_file, required_secret};
 use crate::agent::https::{BaseUrl, Client, ClientOptions};
 use crate::agent::pager::Site;
 use crate::agent::secret::{Secret, SecretSource};
@@ -182,7 +182,7 @@ pub(super) fn read_outbound(agent: &mut Section<'_>, findings: &mut Findings) ->
     let mut section = agent.section("http", findings);
     let proxy = section.text("proxy", "http://proxy.example.com:3128", findings);
     let proxy_secret = secret(&mut section, ["proxy_file", "proxy_credential"], findings);
-    let ca_file = section.text("ca_file", "/etc/ssl/certs/ca-certificates.crt", findings);
+    let ca_file = ca_file(&mut section, "/etc/ssl/certs/ca-certificates.crt", findings);
     if let (Some(Text { place, .. }), Some(_)) = (proxy, &proxy_secret) {
         findings.wrong(place, "[agent.http] names two proxies", "keep one of them");
     }
@@ -196,12 +196,5 @@ pub(super) fn read_outbound(agent: &mut Section<'_>, findings: &mut Findings) ->
             findings.wrong(place, error.to_string(), "write proxy = \"http://proxy.example.com:3128\"");
         }
     }
-    let ca_path = ca_file.map(|file| PathBuf::from(file.text));
-    if let (Some(Text { place, .. }), Some(path)) = (ca_file, &ca_path) {
-        let options = ClientOptions { ca_file: Some(path.clone()), ..ClientOptions::default() };
-        if let Err(error) = Client::new(&options) {
-            findings.wrong(place, error.to_string(), "name a file of PEM certificates, or remove the line");
-        }
-    }
-    OutboundConfig { proxy: proxy.map(|proxy| proxy.text.to_owned()), proxy_secret, ca_file: ca_path }
+    OutboundConfig { proxy: proxy.map(|proxy| proxy.text.to_owned()), proxy_secret, ca_file }
 }

@@ -1,9 +1,11 @@
 //! What sections of the agent have in common: secrets by name of their place, URLs, sockets.
 
+use std::path::PathBuf;
+
 use super::super::problem::Findings;
 use super::super::secret::{SecretKeys, secret};
 use super::super::section::{Section, Text};
-use crate::agent::https::BaseUrl;
+use crate::agent::https::{BaseUrl, Client, ClientOptions};
 use crate::agent::secret::SecretSource;
 use crate::agent::signals::ProbeUrl;
 
@@ -55,6 +57,17 @@ pub(super) fn probe_url(text: Text<'_>, findings: &mut Findings) -> Option<Probe
         findings.wrong(text.place, format!("{:?} {error}", text.text), help);
     };
     ProbeUrl::new(text.text).map_err(wrong).ok()
+}
+
+/// A file of authorities, which is read now as it will be at the start: a server must not find out then.
+pub(super) fn ca_file(section: &mut Section<'_>, usual: &str, findings: &mut Findings) -> Option<PathBuf> {
+    let Text { text, place } = section.text("ca_file", usual, findings)?;
+    let path = PathBuf::from(text);
+    let options = ClientOptions { ca_file: Some(path.clone()), ..ClientOptions::default() };
+    if let Err(error) = Client::new(&options) {
+        findings.wrong(place, error.to_string(), "name a file of PEM certificates, or remove the line");
+    }
+    Some(path)
 }
 
 /// Text that people read: one line of at most `max` characters.

@@ -14,7 +14,7 @@ use crate::agent::traffic::{POOLS, is_domain_name, is_value_of};
 
 const TTL_S: RangeInclusive<u64> = 1..=86_400;
 const DEFAULT_TTL_S: u32 = 30;
-/// Below the time limit of a write, so that a call which hangs ends before its write is given up.
+/// The deadlines of reads, writes and looks follow it; more than this would hold up a failover for too long.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(25);
 const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,7 +28,8 @@ pub struct TrafficConfig {
     pub name: String,
     /// `A`, `AAAA`, `CNAME`, or `POOLS`.
     pub kind: String,
-    /// How long resolvers may keep an answer, in seconds.
+    /// How long resolvers may keep an answer, in seconds, as a command is told. Other providers' records have a TTL
+    /// of their own, which stays.
     pub ttl_s: u32,
     /// The zone's own servers, asked whether a change shows; found by NS records when there are none.
     pub servers: Vec<String>,
@@ -77,7 +78,7 @@ pub enum ProviderConfig {
         algorithm: String,
         /// The key.
         key: SecretSource,
-        /// For each question and update.
+        /// For each question and update, at all addresses of the server together.
         timeout: Duration,
     },
     /// A command.
@@ -103,6 +104,15 @@ pub struct CloudflareConfig {
 }
 
 impl TrafficConfig {
+    /// How long one call to its provider may take, where that is a setting.
+    #[must_use]
+    pub const fn timeout(&self) -> Option<Duration> {
+        match &self.provider {
+            ProviderConfig::Rfc2136 { timeout, .. } | ProviderConfig::Exec { timeout, .. } => Some(*timeout),
+            _ => None,
+        }
+    }
+
     /// Whether all regions' values stay in the record and weights say which are in service.
     #[must_use]
     pub const fn is_weighted(&self) -> bool {

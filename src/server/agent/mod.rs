@@ -2,13 +2,16 @@
 
 mod prepare;
 pub(crate) mod providers;
+pub(crate) mod secrets;
 
 use std::sync::Arc;
 
 use crossbeam::channel::{Sender, bounded};
+use tracing::warn;
 
 use prepare::prepare;
 use providers::PartError;
+use secrets::unusable;
 
 use crate::agent::engine::{Agent, AgentError};
 use crate::agent::orders::OrderRequest;
@@ -36,6 +39,7 @@ pub(super) fn start(
 ) -> Result<Option<(Agent, Sender<OrderRequest>)>, StartError> {
     // The configuration has no agent without a state directory.
     let (Some(agent), Some(state)) = (&config.agent, &config.state) else { return Ok(None) };
+    unusable(agent).iter().for_each(|problem| warn!("{problem}"));
     let (order, orders) = bounded(ORDERS_QUEUED);
     let parts = prepare(config, agent, state, published, health, orders)?;
     Ok(Some((Agent::start(parts)?, order)))

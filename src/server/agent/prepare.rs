@@ -28,9 +28,13 @@ const REPORTS: &str = "reports";
 const SPOOL: &str = "pages";
 /// One look at the public name in a trial.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Resolvers may show the past for a TTL and a little more, but nobody waits longer than this.
-const MAX_PATIENCE: Duration = Duration::from_secs(120);
-const BEYOND_TTL: Duration = Duration::from_secs(5);
+/// A trial waits so long for resolvers that show the past: for those of a TTL of 30 s. Those of a longer one are not
+/// waited for.
+const MAX_PATIENCE: Duration = Duration::from_secs(35);
+/// What a provider's command takes to end after its time limit, and some more.
+const CALL_MARGIN: Duration = Duration::from_secs(1);
+/// A write reads, writes and reads.
+const CALLS_OF_A_WRITE: u32 = 3;
 /// What a trial takes beside patience and load.
 const TRIAL_MARGIN: Duration = Duration::from_secs(15);
 
@@ -74,9 +78,25 @@ fn names(agent: &AgentConfig) -> Vec<Region> {
     agent.regions.iter().map(|region| region.name.clone()).collect()
 }
 
-/// How long resolvers may show the past.
-fn patience(record: &TrafficConfig) -> Duration {
-    (Duration::from_secs(u64::from(record.ttl_s)) + BEYOND_TTL).min(MAX_PATIENCE)
+/// Deadlines that leave what is waited for the time that its own settings give it: what ends after its deadline has
+/// been of no use.
+fn timing(agent: &AgentConfig) -> Timing {
+    let usual = Timing::default();
+    let records = std::iter::once(&agent.traffic).chain(agent.drill.as_ref().map(|drill| &drill.traffic));
+    let call = records.filter_map(TrafficConfig::timeout).max().unwrap_or_default() + CALL_MARGIN;
+    let trial = MAX_PATIENCE + agent.validation.duration + TRIAL_MARGIN;
+    Timing {
+        hold_off_ms: ms(agent.pace.hold_off),
+        ack_timeout_ms: ms(agent.pace.ack_timeout),
+        cooldown_ms: ms(agent.pace.cooldown),
+        // A node that answers as late as a probe lets it answers preflight as well.
+        preflight_timeout_ms: usual.preflight_timeout_ms.max(ms(agent.probe.timeout) + 1_000),
+        read_timeout_ms: usual.read_timeout_ms.max(ms(call)),
+        look_timeout_ms: usual.look_timeout_ms.max(ms(call)),
+        write_timeout_ms: usual.write_timeout_ms.max(ms(call * CALLS_OF_A_WRITE)),
+        validate_timeout_ms: usual.validate_timeout_ms.max(ms(trial)),
+        ..usual
+    }
 }
 
 fn runbook(node: &str, agent: &AgentConfig) -> RunbookConfig {
@@ -85,17 +105,6 @@ fn runbook(node: &str, agent: &AgentConfig) -> RunbookConfig {
         values: region.values.clone(),
         drill_values: region.drill_values.clone(),
         weight: region.weight,
-    };
-    let usual = Timing::default();
-    let trial = ms(patience(&agent.traffic) + agent.validation.duration + TRIAL_MARGIN);
-    let timing = Timing {
-        hold_off_ms: ms(agent.pace.hold_off),
-        ack_timeout_ms: ms(agent.pace.ack_timeout),
-        cooldown_ms: ms(agent.pace.cooldown),
-        // A node that answers as late as a probe lets it answers preflight as well.
-        preflight_timeout_ms: usual.preflight_timeout_ms.max(ms(agent.probe.timeout) + 1_000),
-        validate_timeout_ms: usual.validate_timeout_ms.max(trial),
-        ..usual
     };
     RunbookConfig {
         cluster: agent.cluster.clone(),
@@ -112,7 +121,7 @@ fn runbook(node: &str, agent: &AgentConfig) -> RunbookConfig {
         can_scale: agent.scale.is_some(),
         commits_region: agent.gitops.is_some(),
         can_drill: agent.drill.is_some(),
-        timing,
+        timing: timing(agent),
     }
 }
 
@@ -208,7 +217,7 @@ impl Looks<'_> {
         list
     }
 
-    fn trial(&self, record: &TrafficConfig, url: &ProbeUrl) -> Trial {
+    fn trial(&self, url: &ProbeUrl) -> Trial {
         let validation = &self.agent.validation;
         Trial {
             probe: self.public(url, TRIAL_TIMEOUT),
@@ -216,7 +225,7 @@ impl Looks<'_> {
             key_prefix: VALIDATION_KEY_PREFIX.to_owned(),
             rate_per_s: validation.rate_per_s,
             duration: validation.duration,
-            patience: patience(record),
+            patience: MAX_PATIENCE,
         }
     }
 }
@@ -229,7 +238,7 @@ fn hands(
 ) -> Result<Hands, PartError> {
     let record = |record: &TrafficConfig, url| Record {
         provider: providers::traffic(record, client),
-        trial: looks.trial(record, url),
+        trial: looks.trial(url),
     };
     let validation = &agent.validation;
     Ok(Hands {
@@ -280,4 +289,42 @@ fn deeds(
         reports: state.join(REPORTS),
         prometheus: prometheus.transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    /// With an `exec` whose time limit is `timeout`.
+    fn timing_with(timeout: &str) -> Timing {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("c.toml");
+        let region = |name: &str, value: &str| {
+            format!(
+                "[[agent.region]]\nname = \"{name}\"\nvalues = [\"{value}\"]\nhealth = [\"http://{value}\"]\n"
+            )
+        };
+        let text = format!(
+            "[[policy]]\nname = \"api\"\nrate = \"1/s\"\n[node]\nregion = \"eu\"\n[state]\ndirectory = \"/s\"\n\
+             [agent]\ncluster = \"c\"\n{}{}[agent.public]\nurl = \"http://a.example\"\n[agent.traffic]\n\
+             provider = \"exec\"\ncommand = [\"/bin/true\"]\ntimeout = \"{timeout}\"\n",
+            region("eu", "192.0.2.1"),
+            region("us", "192.0.2.2")
+        );
+        std::fs::write(&file, text).unwrap();
+        let config = config::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+        timing(config.agent.as_ref().unwrap())
+    }
+
+    #[test]
+    fn a_call_that_may_take_long_is_not_given_up_before_it_ends() {
+        let usual = Timing::default();
+        let short = timing_with("1s");
+        assert_eq!(short.read_timeout_ms, usual.read_timeout_ms);
+        assert_eq!(short.write_timeout_ms, usual.write_timeout_ms);
+        let long = timing_with("25s");
+        assert_eq!((long.read_timeout_ms, long.look_timeout_ms), (26_000, 26_000));
+        assert_eq!(long.write_timeout_ms, 78_000);
+    }
 }

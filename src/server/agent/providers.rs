@@ -8,9 +8,9 @@ use crate::agent::gitops::{Checkout, Push};
 use crate::agent::history::SubjectsError;
 use crate::agent::https::{BaseUrl, Client, ClientOptions, RetryPolicy, SetupError};
 use crate::agent::notify::{Notifier, Slack, SlackBot, SlackRoute, Summariser, Telegram, Webhook};
-use crate::agent::pager::{PagerDuty, RestAccess, Spool, SpoolError};
+use crate::agent::pager::{PagerDuty, RestAccess, Spool};
 use crate::agent::scale::{CommandScaler, KubernetesScaler, Scaler, Workload};
-use crate::agent::secret::SecretError;
+use crate::agent::secret::Secret;
 use crate::agent::signals::TrustError;
 use crate::agent::traffic::{
     AwsKeys, CloudflareAccess, CloudflareLoadBalancer, CloudflareRecord, ExecProvider, PublicView, Rfc2136,
@@ -32,10 +32,6 @@ pub(crate) enum PartError {
     #[error(transparent)]
     Client(#[from] SetupError),
     #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    #[error(transparent)]
     Trust(#[from] TrustError),
     #[error(transparent)]
     History(#[from] SubjectsError),
@@ -46,12 +42,12 @@ pub(crate) fn client(
     http: &OutboundConfig,
     change: impl FnOnce(&mut ClientOptions),
 ) -> Result<Client, PartError> {
-    let proxy = match (&http.proxy, &http.proxy_secret) {
-        (Some(url), _) => Some(crate::agent::secret::Secret::new(url.as_str())),
-        (None, Some(source)) => Some(source.read()?),
-        (None, None) => None,
+    let mut options = ClientOptions {
+        proxy: http.proxy.as_deref().map(Secret::new),
+        proxy_source: http.proxy_secret.clone(),
+        ca_file: http.ca_file.clone(),
+        ..ClientOptions::default()
     };
-    let mut options = ClientOptions { proxy, ca_file: http.ca_file.clone(), ..ClientOptions::default() };
     change(&mut options);
     Ok(Client::new(&options)?)
 }
@@ -147,7 +143,7 @@ pub(super) fn pager(
         events_base: config.events_base.clone(),
         routing_key: config.routing_key.clone(),
         rest,
-        spool: Spool::open(spool)?,
+        spool: Spool::open(spool),
     })
 }
 

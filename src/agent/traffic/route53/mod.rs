@@ -5,8 +5,8 @@ mod xml;
 
 use jiff::Timestamp;
 
-use super::{PublicView, TrafficError, TrafficProvider, Visibility};
-use crate::agent::https::{BaseUrl, Client, Method, Repeat, Request, Response, Service};
+use super::{PublicView, TrafficError, TrafficProvider, Visibility, refuse_difference};
+use crate::agent::https::{BaseUrl, Client, Failure, Method, Repeat, Request, Response, Service};
 use crate::agent::secret::SecretSource;
 use crate::agent::types::RecordState;
 use crate::percent::percent_encode;
@@ -14,9 +14,10 @@ use sigv4::{Credentials, Scope};
 
 static ROUTE53: Service = Service {
     name: "Route 53",
-    credential: "check the access key, its secret and its session token (a temporary one expires), the clock \
-        of this host, and that the policy allows route53:ListResourceRecordSets, \
-        route53:ChangeResourceRecordSets and route53:GetChange on the zone",
+    credential: "check the access key, its secret and its session token (a temporary one expires), the clock of \
+                 this host, and that the policy allows route53:ListResourceRecordSets and \
+                 route53:ChangeResourceRecordSets on arn:aws:route53:::hostedzone/ID, and route53:GetChange on \
+                 arn:aws:route53:::change/*",
     status_page: Some("https://health.aws.amazon.com/health/status"),
     throttle_marks: &["<Code>Throttling</Code>", "<Code>PriorRequestNotComplete</Code>"],
 };
@@ -26,6 +27,9 @@ const REGION: &str = "us-east-1";
 const VERSION_PATH: &str = "/2013-04-01";
 /// Names that sort after ours come back too; more sets than this under one name are not handled.
 const MAX_SETS: usize = 100;
+
+/// Said where it matters: a set is replaced whole, by what it was but for its value and weight.
+const KEPT: &str = "each set keeps the TTL and the health check that it has in the zone";
 
 /// Where credentials are.
 #[derive(Clone, Debug)]
@@ -76,48 +80,67 @@ impl Route53 {
         Request::get(self.base.join(&format!("{}/rrset?{query}", self.zone_path())))
     }
 
-    fn change_request(&self, expected: &RecordState, wanted: &RecordState) -> Result<Request, TrafficError> {
-        let sets = if self.set_identifiers.is_empty() {
-            vec![xml::RecordSet::simple(&self.name, &self.kind, wanted.ttl_s, &wanted.values)]
-        } else {
-            self.weighted_sets(expected, wanted)?
-        };
-        let url = self.base.join(&format!("{}/rrset/", self.zone_path()));
-        Ok(Request::new(Method::Post, url, Repeat::OnlyIfWithoutEffect).body("text/xml", xml::upsert(&sets)))
+    fn find(&self) -> Result<Vec<xml::RecordSet>, TrafficError> {
+        let response = self.send(self.list_request())?;
+        let listing = xml::read_sets(response.body()).map_err(|why| response.not_understood(why))?;
+        xml::choose(listing, &self.name, &self.kind, &self.set_identifiers)
     }
 
-    fn weighted_sets(
+    /// Makes `found` lead where `wanted` says; all else of each set stays.
+    fn change_request(
         &self,
-        expected: &RecordState,
+        found: &[xml::RecordSet],
         wanted: &RecordState,
-    ) -> Result<Vec<xml::RecordSet>, TrafficError> {
-        if self.set_identifiers.len() != wanted.values.len() || wanted.values.len() != wanted.weights.len() {
+    ) -> Result<Request, TrafficError> {
+        let found = found.iter().map(|set| set.named(&self.name));
+        let pairs: Vec<(xml::RecordSet, xml::RecordSet)> = if self.set_identifiers.is_empty() {
+            found.map(|set| (set.clone(), set.with_values(&wanted.values))).collect()
+        } else {
+            let wanted = self.weighted(wanted)?;
+            let pairs = found.zip(wanted).map(|(set, (value, weight))| {
+                let after = set.clone().with_values(std::slice::from_ref(value)).with_weight(weight);
+                (set, after)
+            });
+            pairs.filter(|(before, after)| before != after).collect()
+        };
+        let url = self.base.join(&format!("{}/rrset/", self.zone_path()));
+        Ok(Request::new(Method::Post, url, Repeat::OnlyIfWithoutEffect)
+            .body("text/xml", xml::replace(&pairs)))
+    }
+
+    /// A value and a weight for each set.
+    fn weighted<'a>(&self, state: &'a RecordState) -> Result<Vec<(&'a String, u32)>, TrafficError> {
+        let counts = [self.set_identifiers.len(), state.values.len(), state.weights.len()];
+        if counts.iter().any(|count| *count != counts[0]) {
+            let [sets, values, weights] = counts;
             return Err(TrafficError::unfit(
-                format!(
-                    "{} set identifiers, {} values and {} weights do not go together",
-                    self.set_identifiers.len(),
-                    wanted.values.len(),
-                    wanted.weights.len()
-                ),
+                format!("{sets} set identifiers, {values} values and {weights} weights do not go together"),
                 "Name one set identifier for each region in [agent.traffic]",
             ));
         }
-        let sets = self.set_identifiers.iter().enumerate();
-        let changed = sets.filter(|(at, _)| {
-            expected.values.get(*at) != wanted.values.get(*at)
-                || expected.weights.get(*at) != wanted.weights.get(*at)
-        });
-        Ok(changed
-            .map(|(at, id)| {
-                let values = std::slice::from_ref(&wanted.values[at]);
-                xml::RecordSet::simple(&self.name, &self.kind, wanted.ttl_s, values)
-                    .weighted(id, wanted.weights[at])
-            })
+        Ok(state.values.iter().zip(state.weights.iter().copied()).collect())
+    }
+
+    /// The sets that `state` was read from, as far as it says what is in them.
+    fn sets_of(&self, state: &RecordState) -> Result<Vec<xml::RecordSet>, TrafficError> {
+        let set = |values: &[String]| xml::RecordSet::simple(&self.name, &self.kind, state.ttl_s, values);
+        if self.set_identifiers.is_empty() {
+            return Ok(vec![set(&state.values)]);
+        }
+        let targets = self.set_identifiers.iter().zip(self.weighted(state)?);
+        Ok(targets
+            .map(|(id, (value, weight))| set(std::slice::from_ref(value)).weighted(id, weight))
             .collect())
     }
 
     fn change_status_request(&self, change_id: &str) -> Request {
         Request::get(self.base.join(&format!("{VERSION_PATH}/change/{}", percent_encode(change_id))))
+    }
+
+    fn is_in_sync(&self, change_id: &str) -> Result<bool, TrafficError> {
+        let response = self.send(self.change_status_request(change_id))?;
+        let change = xml::read_change(response.body()).map_err(|why| response.not_understood(why))?;
+        Ok(change.is_in_sync)
     }
 
     fn send(&self, request: Request) -> Result<Response, TrafficError> {
@@ -134,14 +157,14 @@ impl Route53 {
 
 impl TrafficProvider for Route53 {
     fn read(&mut self) -> Result<RecordState, TrafficError> {
-        let response = self.send(self.list_request())?;
-        let sets = xml::read_sets(response.body()).map_err(|why| response.not_understood(why))?;
-        xml::state_of(sets, &self.name, &self.kind, &self.set_identifiers)
+        Ok(xml::state_of(&self.find()?, &self.name, &self.kind))
     }
 
     fn put(&mut self, expected: &RecordState, wanted: &RecordState) -> Result<(), TrafficError> {
-        let request = self.change_request(expected, wanted)?;
-        let response = self.send(request)?;
+        // As late as can be, since what is found is what Route 53 compares with.
+        let found = self.find()?;
+        refuse_difference(expected, xml::state_of(&found, &self.name, &self.kind))?;
+        let response = self.send(self.change_request(&found, wanted)?)?;
         let change = xml::read_change(response.body()).map_err(|why| response.not_understood(why))?;
         self.pending_change = Some(change.id);
         Ok(())
@@ -149,37 +172,45 @@ impl TrafficProvider for Route53 {
 
     fn visible(&mut self, wanted: &RecordState) -> Result<Visibility, TrafficError> {
         if let Some(change_id) = self.pending_change.clone() {
-            let response = self.send(self.change_status_request(&change_id))?;
-            let change = xml::read_change(response.body()).map_err(|why| response.not_understood(why))?;
-            if !change.is_in_sync {
-                return Ok(Visibility::Pending(format!("Route 53 is still distributing change {change_id}")));
+            match self.is_in_sync(&change_id) {
+                Ok(false) => {
+                    let why = format!("Route 53 is still distributing change {change_id}");
+                    return Ok(Visibility::Pending(why));
+                }
+                Ok(true) => self.pending_change = None,
+                // Who may not ask is told by the zone's servers alone.
+                Err(TrafficError::Call(error))
+                    if matches!(error.failure(), Failure::Status { code: 403 | 404, .. }) =>
+                {
+                    self.pending_change = None;
+                }
+                Err(error) => return Err(error),
             }
-            self.pending_change = None;
         }
         self.view.look(wanted)
     }
 
     fn plan(&self, expected: &RecordState, wanted: &RecordState) -> Vec<String> {
         let list = self.list_request().shown();
-        let change = match self.change_request(expected, wanted) {
+        let change = match self.sets_of(expected).and_then(|sets| self.change_request(&sets, wanted)) {
             Ok(request) => request.shown(),
             Err(error) => format!("nothing: {error}"),
         };
         let mut status = self.change_status_request("").shown();
         status.push_str("{change id} until it is INSYNC");
-        vec![list.clone(), change, list, status]
+        // Read, find the sets to change, change them, read them back.
+        vec![list.clone(), list.clone(), change, list, status, format!("in all of it: {KEPT}")]
     }
 
-    fn limits(&self, ttl_s: u32) -> Vec<String> {
+    fn limits(&self, _ttl_s: u32) -> Vec<String> {
         vec![
-            "a change reaches all of Route 53's servers within about 60 s; the agent waits until it is \
-             INSYNC"
+            "a change reaches all of Route 53's servers within about 60 s; the agent waits until it is INSYNC".to_owned(),
+            "clients keep the old answer for up to its TTL after that".to_owned(),
+            KEPT.to_owned(),
+            "refused are aliases, sets that are chosen by anything else than weight, and weighted sets of the name \
+             that set_identifiers does not name"
                 .to_owned(),
-            format!(
-                "clients keep the old answer for up to its TTL ({ttl_s} s by [agent.traffic] or \
-                [agent.drill]) after that"
-            ),
-            "alias records are refused: they have no values and no TTL of their own".to_owned(),
+            "Route 53 compares: a change is refused when a set is not as it was found".to_owned(),
             "all changes of one switch go into one batch, which is done as a whole or not at all".to_owned(),
         ]
     }

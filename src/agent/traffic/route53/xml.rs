@@ -2,24 +2,32 @@
 
 use quick_xml::escape::escape;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::super::TrafficError;
 use super::super::compare::canonical_name;
 use crate::agent::types::RecordState;
 
-/// A set of records that go together.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// A set of records that go together: what of it is written back, and what is only known to be there.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(super) struct RecordSet {
     name: String,
     #[serde(rename = "Type")]
     kind: String,
-    #[serde(rename = "TTL")]
-    ttl_s: Option<u32>,
     set_identifier: Option<String>,
     weight: Option<u32>,
-    #[serde(default)]
+    #[serde(rename = "TTL")]
+    ttl_s: Option<u32>,
     resource_records: Records,
+    health_check_id: Option<String>,
+    region: Option<IgnoredAny>,
+    geo_location: Option<IgnoredAny>,
+    geo_proximity_location: Option<IgnoredAny>,
+    cidr_routing_config: Option<IgnoredAny>,
+    failover: Option<IgnoredAny>,
+    multi_value_answer: Option<IgnoredAny>,
+    traffic_policy_instance_id: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -67,14 +75,42 @@ pub(super) struct Change {
 
 impl RecordSet {
     pub(super) fn simple(name: &str, kind: &str, ttl_s: u32, values: &[String]) -> Self {
-        let list = values.iter().map(|value| Value { value: value.clone() }).collect();
         let (name, kind) = (name.to_owned(), kind.to_owned());
-        let resource_records = Records { list };
-        Self { name, kind, ttl_s: Some(ttl_s), set_identifier: None, weight: None, resource_records }
+        Self { name, kind, ttl_s: Some(ttl_s), ..Self::default() }.with_values(values)
     }
 
     pub(super) fn weighted(self, set_identifier: &str, weight: u32) -> Self {
         Self { set_identifier: Some(set_identifier.to_owned()), weight: Some(weight), ..self }
+    }
+
+    /// As it is, under the name as the configuration writes it.
+    pub(super) fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
+    pub(super) fn with_values(self, values: &[String]) -> Self {
+        let list = values.iter().map(|value| Value { value: value.clone() }).collect();
+        Self { resource_records: Records { list }, ..self }
+    }
+
+    pub(super) fn with_weight(self, weight: u32) -> Self {
+        Self { weight: Some(weight), ..self }
+    }
+
+    /// What answers are chosen by, where that is neither nothing nor weight.
+    fn other_routing(&self) -> Option<&'static str> {
+        let kinds = [
+            (&self.region, "latency"),
+            (&self.geo_location, "location"),
+            (&self.geo_proximity_location, "distance"),
+            (&self.cidr_routing_config, "the network of who asks"),
+            (&self.failover, "Route 53's own failover"),
+            (&self.multi_value_answer, "chance among several (multivalue)"),
+            (&self.traffic_policy_instance_id, "a traffic policy"),
+        ];
+        let known = kinds.into_iter().find(|(element, _)| element.is_some()).map(|(_, by)| by);
+        let is_unknown = self.set_identifier.is_some() && self.weight.is_none();
+        known.or_else(|| is_unknown.then_some("something that this version does not know"))
     }
 
     /// Elements in the order of the schema, which the service insists on.
@@ -93,6 +129,7 @@ impl RecordSet {
             number("Weight", self.weight),
             number("TTL", self.ttl_s),
             Some(format!("<ResourceRecords>{records}</ResourceRecords>")),
+            self.health_check_id.as_ref().map(|id| element("HealthCheckId", id)),
         ]
         .into_iter()
         .flatten()
@@ -100,15 +137,15 @@ impl RecordSet {
     }
 }
 
-/// The body that upserts all of `sets` as one change.
-pub(super) fn upsert(sets: &[RecordSet]) -> String {
-    let changes: String = sets
-        .iter()
-        .map(|set| {
-            let set = set.to_xml();
-            format!("<Change><Action>UPSERT</Action><ResourceRecordSet>{set}</ResourceRecordSet></Change>")
-        })
-        .collect();
+/// The body that replaces each set by another, all as one change. Route 53 deletes a set only when all that is said
+/// of it is so: that is its comparison, without a moment between it and the write.
+pub(super) fn replace(sets: &[(RecordSet, RecordSet)]) -> String {
+    let change = |action: &str, set: &RecordSet| {
+        let set = set.to_xml();
+        format!("<Change><Action>{action}</Action><ResourceRecordSet>{set}</ResourceRecordSet></Change>")
+    };
+    let changes: String =
+        sets.iter().map(|(before, after)| change("DELETE", before) + &change("CREATE", after)).collect();
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
          <ChangeResourceRecordSetsRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\">\
@@ -132,57 +169,84 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     quick_xml::de::from_str(text).map_err(|error| error.to_string())
 }
 
-/// The state that `sets` (of a listing that starts at our name) are in, for one name and type. With
-/// `set_identifiers` it has a value and a weight for each of them.
-pub(super) fn state_of(
-    sets: Vec<RecordSet>,
+/// The one set of a name and type, or its weighted sets in the order of `set_identifiers`, out of a listing. Only
+/// sets are given that can be written back whole and that alone say where traffic goes.
+pub(super) fn choose(
+    listing: Vec<RecordSet>,
     name: &str,
     kind: &str,
     set_identifiers: &[String],
-) -> Result<RecordState, TrafficError> {
+) -> Result<Vec<RecordSet>, TrafficError> {
     let is_ours =
         |set: &RecordSet| unescaped(&set.name) == canonical_name(name) && set.kind.eq_ignore_ascii_case(kind);
-    let ours: Vec<RecordSet> = sets.into_iter().filter(is_ours).collect();
-    let none = || {
+    let ours: Vec<RecordSet> = listing.into_iter().filter(is_ours).collect();
+    refuse_unlike(&ours, name)?;
+    let chosen: Option<Vec<RecordSet>> = if set_identifiers.is_empty() {
+        ours.first().filter(|set| set.set_identifier.is_none()).map(|set| vec![set.clone()])
+    } else {
+        let with_id = |id: &String| ours.iter().find(|set| set.set_identifier.as_ref() == Some(id)).cloned();
+        set_identifiers.iter().map(with_id).collect()
+    };
+    let chosen = chosen.ok_or_else(|| {
         TrafficError::unfit(
             format!("Route 53 has no {kind} record {name} of this form in the zone"),
             "Create it once by hand, pointing to the region that serves now, and check zone_id, name, type \
              and set identifiers",
         )
-    };
+    })?;
+    refuse_unlisted(&ours, name, set_identifiers)?;
+    Ok(chosen)
+}
+
+fn refuse_unlike(ours: &[RecordSet], name: &str) -> Result<(), TrafficError> {
+    if let Some(by) = ours.iter().find_map(RecordSet::other_routing) {
+        return Err(TrafficError::unfit(
+            format!(
+                "answers for {name} are chosen by {by} at Route 53, and only simple and weighted sets are moved"
+            ),
+            "Make them weighted sets, one a region, or switch by another provider",
+        ));
+    }
     if ours.iter().any(|set| set.resource_records.list.is_empty()) {
         return Err(TrafficError::unfit(
             format!("{name} is an alias at Route 53"),
             "Make it a record with values and a TTL, or switch by another provider",
         ));
     }
-    let chosen: Vec<&RecordSet> = if set_identifiers.is_empty() {
-        ours.iter().filter(|set| set.set_identifier.is_none()).collect()
-    } else {
-        let with_id = |id: &String| ours.iter().find(|set| set.set_identifier.as_ref() == Some(id));
-        set_identifiers.iter().map(with_id).collect::<Option<_>>().ok_or_else(none)?
-    };
-    let first = chosen.first().ok_or_else(none)?;
-    let weights = if set_identifiers.is_empty() {
-        Vec::new()
-    } else {
-        chosen.iter().map(|set| set.weight).collect::<Option<_>>().ok_or_else(none)?
-    };
-    if !weights.is_empty() && chosen.iter().any(|set| set.resource_records.list.len() != 1) {
+    let is_weighted = |set: &&RecordSet| set.set_identifier.is_some();
+    if ours.iter().filter(is_weighted).any(|set| set.resource_records.list.len() != 1) {
         return Err(TrafficError::unfit(
             format!("a weighted set of {name} has several values"),
             "Give each weighted set one value",
         ));
     }
-    let values = chosen.iter().flat_map(|set| &set.resource_records.list);
-    Ok(RecordState {
+    Ok(())
+}
+
+/// A set that the agent does not know may have traffic, and would keep it.
+fn refuse_unlisted(ours: &[RecordSet], name: &str, set_identifiers: &[String]) -> Result<(), TrafficError> {
+    let ids = ours.iter().filter_map(|set| set.set_identifier.as_ref());
+    let unlisted: Vec<&str> = ids.filter(|id| !set_identifiers.contains(id)).map(String::as_str).collect();
+    if unlisted.is_empty() {
+        return Ok(());
+    }
+    Err(TrafficError::unfit(
+        format!("{name} has weighted sets that set_identifiers does not name: {}", unlisted.join(", ")),
+        "Remove them at Route 53, or name one set a region in set_identifiers",
+    ))
+}
+
+/// Where `sets`, as [`choose`] gives them, send traffic.
+pub(super) fn state_of(sets: &[RecordSet], name: &str, kind: &str) -> RecordState {
+    let values = sets.iter().flat_map(|set| &set.resource_records.list);
+    RecordState {
         name: canonical_name(name),
-        kind: first.kind.clone(),
-        ttl_s: first.ttl_s.unwrap_or_default(),
+        kind: kind.to_owned(),
+        ttl_s: sets.iter().filter_map(|set| set.ttl_s).max().unwrap_or_default(),
         values: values.map(|record| record.value.clone()).collect(),
         proxied: None,
-        weights,
-    })
+        weights: sets.iter().filter_map(|set| set.weight).collect(),
+    }
 }
 
 /// Route 53 writes an asterisk as `\052`.
@@ -216,7 +280,11 @@ mod tests {
 
     fn state(name: &str, ids: &[&str]) -> Result<RecordState, TrafficError> {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        state_of(read_sets(LISTING.as_bytes()).unwrap(), name, "A", &ids)
+        state_in(LISTING, name, &ids)
+    }
+
+    fn state_in(listing: &str, name: &str, ids: &[String]) -> Result<RecordState, TrafficError> {
+        choose(read_sets(listing.as_bytes()).unwrap(), name, "A", ids).map(|sets| state_of(&sets, name, "A"))
     }
 
     #[test]
@@ -248,15 +316,64 @@ mod tests {
         }
     }
 
+    /// Two weighted sets, the second with more in it.
+    fn two_sets(more: &str) -> String {
+        let set = |id: &str, more: &str| {
+            format!(
+                "<ResourceRecordSet><Name>www.example.com.</Name><Type>A</Type><SetIdentifier>{id}</SetIdentifier>\
+                 {more}<TTL>30</TTL><ResourceRecords><ResourceRecord><Value>192.0.2.1</Value></ResourceRecord>\
+                 </ResourceRecords></ResourceRecordSet>"
+            )
+        };
+        let sets = set("eu", "<Weight>1</Weight>") + &set("us", more);
+        format!("<L><ResourceRecordSets>{sets}</ResourceRecordSets></L>")
+    }
+
     #[test]
-    fn an_upsert_has_its_elements_in_the_order_of_the_schema() {
-        let set =
-            RecordSet::simple("a&b.example.com", "A", 30, &["192.0.2.1".to_owned()]).weighted("east", 0);
-        let text = upsert(&[set]);
-        let part = "<Name>a&amp;b.example.com</Name><Type>A</Type><SetIdentifier>east</SetIdentifier>\
-                    <Weight>0</Weight><TTL>30</TTL><ResourceRecords><ResourceRecord><Value>192.0.2.1</Value>\
-                    </ResourceRecord></ResourceRecords>";
-        assert!(text.contains(part), "{text}");
+    fn sets_that_are_not_chosen_by_weight_alone_are_refused() {
+        let ids = ["eu".to_owned(), "us".to_owned()];
+        assert!(state_in(&two_sets("<Weight>0</Weight>"), "www.example.com", &ids).is_ok());
+        for (element, says) in [
+            ("<Region>us-east-1</Region>", "latency"),
+            ("<GeoLocation><ContinentCode>EU</ContinentCode></GeoLocation>", "location"),
+            ("<GeoProximityLocation><Bias>1</Bias></GeoProximityLocation>", "distance"),
+            ("<CidrRoutingConfig><CollectionId>c</CollectionId></CidrRoutingConfig>", "network"),
+            ("<Failover>PRIMARY</Failover>", "failover"),
+            ("<MultiValueAnswer>true</MultiValueAnswer>", "multivalue"),
+            ("<TrafficPolicyInstanceId>t</TrafficPolicyInstanceId>", "traffic policy"),
+        ] {
+            let error = state_in(&two_sets(element), "www.example.com", &ids).unwrap_err();
+            assert!(matches!(error, TrafficError::Unfit { .. }), "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_weighted_set_that_nobody_named_is_refused() {
+        let error = state("www.example.com", &["east"]).unwrap_err().to_string();
+        assert!(error.contains("does not name: west") && error.contains("one set a region"), "{error}");
+    }
+
+    #[test]
+    fn a_change_has_its_elements_in_the_order_of_the_schema() {
+        let before = RecordSet {
+            health_check_id: Some("abc-1".to_owned()),
+            ..RecordSet::simple("a&b.example.com", "A", 30, &["192.0.2.1".to_owned()]).weighted("east", 9)
+        };
+        let text = replace(&[(before.clone(), before.with_weight(0))]);
+        let set = |weight: u32| {
+            format!(
+                "<ResourceRecordSet><Name>a&amp;b.example.com</Name><Type>A</Type><SetIdentifier>east</SetIdentifier>\
+                 <Weight>{weight}</Weight><TTL>30</TTL><ResourceRecords><ResourceRecord><Value>192.0.2.1</Value>\
+                 </ResourceRecord></ResourceRecords><HealthCheckId>abc-1</HealthCheckId></ResourceRecordSet>"
+            )
+        };
+        let part = format!(
+            "<Changes><Change><Action>DELETE</Action>{}</Change><Change><Action>CREATE</Action>{}</Change></Changes>",
+            set(9),
+            set(0)
+        );
+        assert!(text.contains(&part), "{text}");
     }
 
     #[test]
