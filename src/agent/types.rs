@@ -136,6 +136,10 @@ pub const DOWN_PREFIX: &str = "region_down/";
 /// A region whose incident has ended while it is down is journalled again under its name behind this.
 pub const SPENT_PREFIX: &str = "region_spent/";
 
+/// A region that was paged while an incident about another one was under way is journalled under its name behind
+/// this.
+pub const PAGED_PREFIX: &str = "region_paged/";
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
 const fn is_false(value: &bool) -> bool {
     !*value

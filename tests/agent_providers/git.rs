@@ -64,6 +64,30 @@ fn a_commit_that_was_not_pushed_is_pushed_by_the_next_run() {
 }
 
 #[test]
+fn a_stop_holds_before_the_commit_and_before_the_push() {
+    if !is_there("git") {
+        return;
+    }
+    let directory = repository();
+    let target = checkout(&directory, true);
+    let origin = directory.path().join("origin");
+    let commits = |at: &std::path::Path, of: &str| git(at, &["rev-list", "--count", of]).trim().to_owned();
+    let before = commits(&origin, "main");
+    for (allowed, says) in [(0, "nothing was committed"), (1, "was not pushed")] {
+        let asked = std::cell::Cell::new(0);
+        let may_go_on = || {
+            asked.set(asked.get() + 1);
+            if asked.get() > allowed { Err("frozen".to_owned()) } else { Ok(()) }
+        };
+        let error = target.commit_while(&may_go_on, "eu", "us", "move").unwrap_err();
+        assert_says(&error.to_string(), &[says, "frozen"]);
+        assert_eq!(commits(&origin, "main"), before);
+        let is_committed = commits(&target.directory, "HEAD") != before;
+        assert_eq!(is_committed, allowed == 1);
+    }
+}
+
+#[test]
 fn someone_elses_work_is_left_alone() {
     if !is_there("git") {
         return;

@@ -96,6 +96,7 @@ impl Agent {
         let failback = if scenario.observer == Some(index) { Failback::Manual } else { scenario.failback };
         let config = RunbookConfig {
             cluster: "test".to_owned(),
+            node: format!("node-{index}"),
             own_region: name_of(region),
             regions: regions.collect(),
             mode,
@@ -140,6 +141,14 @@ impl Agent {
 
     pub(crate) fn is_up(&self) -> bool {
         self.runbook.is_some()
+    }
+
+    /// The region that is being withdrawn here; a plan that could not be written is one as well.
+    pub(crate) fn withdrawn(&self, now: UnixMs) -> Option<Region> {
+        let status = self.runbook.as_ref()?.status(now);
+        let plan = self.plans.get(status.incident.as_ref()?);
+        let is_withdrawn = plan.is_none_or(|plan| matches!(plan.cause, Cause::Signal | Cause::Person));
+        status.region.filter(|_| is_withdrawn && !status.drill)
     }
 
     pub(crate) fn start(&mut self, scenario: &Scenario, now_ms: u64) {

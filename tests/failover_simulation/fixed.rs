@@ -147,6 +147,43 @@ fn a_region_that_comes_back_gets_its_traffic_by_the_rule_only() {
 }
 
 #[test]
+fn a_region_that_dies_while_another_is_declined_is_left_once_a_person_says_so() {
+    let dies = |region, from_ms| Timed { fault: Fault::Dead(region), from_ms, to_ms: FOR_EVER };
+    let typed = |at_ms, command| Typed { at_ms, node: 2, command };
+    let scenario = Scenario {
+        regions: 3,
+        witnesses: 3,
+        serving: vec![0, 1],
+        mode: AgentMode::Manual,
+        faults: Faults(vec![dies(0, DEAD_MS), dies(1, 2 * DEAD_MS)]),
+        typed: vec![typed(DEAD_MS + 5_000, Command::Decline), typed(2 * DEAD_MS + 6_000, Command::Ack)],
+        ..first_region_dies()
+    };
+    assert_eq!(told(&scenario).live, values_of(2));
+}
+
+#[test]
+fn a_run_that_was_aborted_during_its_write_stays_stopped_over_a_crash_at_any_line() {
+    let start = Command::Start { from: name_of(0), to: None, why: String::new() };
+    let order = |order| {
+        let typed = |at_ms, command| Typed { at_ms, node: 1, command };
+        let mut scenario = with(&[Fault::ProviderSlow]);
+        scenario.faults.0.remove(0);
+        scenario.typed = vec![typed(DEAD_MS, start.clone()), typed(DEAD_MS + 4_000, order)];
+        scenario
+    };
+    for order in [order(Command::Abort), order(Command::Rollback)] {
+        let lines = told(&order).lines[1];
+        for line in 1..=lines {
+            for at in [CrashAt::Before(line), CrashAt::After(line)] {
+                // What must not happen is among the promises.
+                told(&Scenario { crashes: vec![Crash { node: 1, at, down_ms: 300 }], ..order.clone() });
+            }
+        }
+    }
+}
+
+#[test]
 fn a_crash_at_any_line_neither_loses_the_switch_nor_repeats_it() {
     let lines = told(&first_region_dies()).lines[1];
     assert!(lines > 20, "{lines}");

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openclaw_rating::agent::orders::AgentMode;
-use openclaw_rating::agent::runbook::{Action, Task, Work};
-use openclaw_rating::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Step};
+use openclaw_rating::agent::runbook::{Action, Assessment, Command, Task, Work};
+use openclaw_rating::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Region, Step};
 
 use crate::agent::{Agent, timing};
 use crate::faults::Fault;
@@ -20,6 +20,8 @@ const LONGEST_INCIDENT_MS: u64 = 300_000;
 const SLOWEST_WRITE_MS: u64 = 6_000;
 /// A write that gave no answer may be tried again for so long, when the record is found unchanged.
 const DOUBT_MS: u64 = 20_000;
+/// Somebody is woken when an agent has seen a region down for so long, whatever else it is about.
+const WAKES_WITHIN_MS: u64 = 5_000;
 const DAY_MS: u64 = 86_400_000;
 
 /// A change of the live record that had an effect.
@@ -49,6 +51,11 @@ pub(crate) struct Promises {
     healthy_ms: [u64; 3],
     frozen: BTreeMap<usize, bool>,
     declined: BTreeSet<(usize, IncidentId)>,
+    /// What a person stopped, by `abort` or `rollback`.
+    stopped: BTreeMap<(usize, IncidentId), Command>,
+    /// Regions that a node sees down, and since when; those for which it has woken somebody, or a person was there.
+    down_since: BTreeMap<(usize, Region), u64>,
+    woken: BTreeSet<(usize, Region)>,
     passed_ms: BTreeMap<(usize, IncidentId), (usize, u64)>,
     announced: BTreeMap<(usize, IncidentId), Announced>,
     applied: Vec<Applied>,
@@ -98,6 +105,61 @@ impl Promises {
         self.declined.remove(&(node, incident.clone()));
     }
 
+    pub(crate) fn stop(&mut self, node: usize, incident: IncidentId, order: Command) {
+        self.stopped.insert((node, incident), order);
+    }
+
+    /// How the regions look to a node, and which one is being withdrawn there: people know of that one.
+    pub(crate) fn assessed(
+        &mut self,
+        node: usize,
+        assessment: &Assessment,
+        withdrawn: Option<Region>,
+        now_ms: u64,
+    ) {
+        for (region, view) in &assessment.regions {
+            let key = (node, region.clone());
+            if assessment.is_healthy(region) {
+                self.woken.remove(&key);
+            }
+            if view.standing.is_down() && withdrawn.as_ref() == Some(region) {
+                self.woken.insert(key.clone());
+            }
+            if view.standing.is_down() {
+                self.down_since.entry(key).or_insert(now_ms);
+            } else {
+                self.down_since.remove(&key);
+            }
+        }
+    }
+
+    pub(crate) fn began_anew(&mut self, node: usize) {
+        self.down_since.retain(|(of, _), _| *of != node);
+    }
+
+    /// A person is at `node` for the sake of `region`.
+    pub(crate) fn somebody_is_there(&mut self, node: usize, region: Region) {
+        self.woken.insert((node, region));
+    }
+
+    /// A task is handed out: a page of a region wakes somebody.
+    pub(crate) fn wakes(&mut self, node: usize, task: &Task) {
+        let Work::Page(page) = &task.work else { return };
+        let region = page.dedup_key.split_once(":failover:").map(|(_, region)| Region(region.to_owned()));
+        self.woken.extend(region.map(|region| (node, region)));
+    }
+
+    /// Nobody sleeps through a region that stays down.
+    pub(crate) fn check_woken(&self, node: usize, now_ms: u64) -> Kept {
+        let of_node = self.down_since.iter().filter(|((of, _), _)| *of == node);
+        let late =
+            of_node.filter(|(key, since)| now_ms - **since > WAKES_WITHIN_MS && !self.woken.contains(key));
+        late.map(|((_, region), since)| {
+            Err(format!("node {node} sees {} down since {since} ms, and has woken nobody", region.0))
+        })
+        .collect()
+    }
+
     pub(crate) fn passed(&mut self, node: usize, incident: &IncidentId, target: usize, now_ms: u64) {
         self.passed_ms.insert((node, incident.clone()), (target, now_ms));
     }
@@ -129,6 +191,10 @@ impl Promises {
                     must(why.len() > 20, || format!("handed over without an explanation: {why:?}"))?;
                     must(actions.iter().any(is_paged), || "handed over and nobody is paged".to_owned())?;
                 }
+                Action::Journal { incident: Some(id), entry: Entry::Moved { to: Phase::Recovered, .. } } => {
+                    let is_stopped = self.stopped.contains_key(&(agent.index, id.clone()));
+                    must(!is_stopped, || format!("{} was stopped, and ends as if it had gone well", id.0))?;
+                }
                 Action::Perform(task) => self.check_task(agent, scenario, task, now_ms)?,
                 Action::Journal { .. } => {}
             }
@@ -153,6 +219,10 @@ impl Promises {
             return Ok(());
         }
         let id = task.incident.clone().ok_or("a write of no incident")?;
+        let stopped = self.stopped.get(&(node, id.clone()));
+        let may_write = stopped
+            .is_none_or(|order| *order == Command::Rollback && task.work.step() == Step::RestoreRecord);
+        must(may_write, || format!("node {node} writes after {stopped:?} in {}", id.0))?;
         // Read since the last write, and a moment ago: nothing is written blindly.
         let read_ms = self.read.get(&node).map(|(at_ms, _)| *at_ms);
         let last_ms = self.wrote_ms.insert(node, now_ms);

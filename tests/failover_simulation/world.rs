@@ -138,6 +138,9 @@ impl World {
                 self.agents[node].seen_ms = self.now_ms;
                 self.turn(node)?;
             }
+            if self.agents[node].is_up() {
+                self.promises.check_woken(node, self.now_ms)?;
+            }
             let is_idle = |agent: &Agent| {
                 agent.restart_ms.is_none()
                     && agent.runbook.as_ref().is_none_or(|runbook| runbook.phase() == Phase::Watching)
@@ -184,6 +187,7 @@ impl World {
             agent.stop(Some(self.now_ms + START_MS));
         } else if agent.restart_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
             agent.start(&self.scenario, self.now_ms);
+            self.promises.began_anew(node);
             let phase = agent.runbook.as_ref().map(|runbook| runbook.phase());
             self.tell(|| format!("node {node} starts, {phase:?}"));
         }
@@ -267,6 +271,14 @@ impl World {
         if !matches!(event, Event::Tick | Event::Assessed(_)) {
             self.tell(|| format!("node {node} hears {event:?}"));
         }
+        match &event {
+            Event::Assessed(assessment) => {
+                let withdrawn = self.agents[node].withdrawn(time);
+                self.promises.assessed(node, assessment, withdrawn, self.now_ms);
+            }
+            Event::PageAcknowledged { region, .. } => self.promises.somebody_is_there(node, region.clone()),
+            _ => {}
+        }
         let Some(runbook) = &mut self.agents[node].runbook else { return Ok(()) };
         let actions = runbook.handle(time, event);
         self.act(node, actions)
@@ -285,7 +297,11 @@ impl World {
                         return Ok(());
                     }
                 }
-                Action::Perform(task) => performed.push(task.clone()),
+                Action::Perform(task) => {
+                    // It goes out before the lines that follow.
+                    self.promises.wakes(node, task);
+                    performed.push(task.clone());
+                }
             }
         }
         self.promises.check_actions(&self.agents[node], &self.scenario, &actions, self.now_ms)?;
@@ -373,13 +389,18 @@ impl World {
     fn order(&mut self, node: usize, command: Command) -> Kept {
         let time = self.agents[node].time(self.now_ms);
         let Some(runbook) = &mut self.agents[node].runbook else { return Ok(()) };
-        let incident = runbook.status(time).incident;
+        let before = runbook.status(time);
+        let incident = before.incident;
         let answer = runbook.command(time, command.clone(), "a person");
+        let after = runbook.status(time).region;
         self.tell(|| {
             let what = answer.as_ref().map(|accepted| accepted.what.clone()).map_err(ToString::to_string);
             format!("node {node} is ordered {command:?}: {what:?}")
         });
         let Ok(accepted) = answer else { return Ok(()) };
+        for region in before.region.into_iter().chain(after) {
+            self.promises.somebody_is_there(node, region);
+        }
         if let (Command::Ack | Command::Start { .. }, Some(id)) = (&command, &incident) {
             self.promises.approve(node, id);
         }
@@ -392,6 +413,9 @@ impl World {
             match (command, incident) {
                 (Command::Freeze { .. }, _) => self.promises.freeze(node, true),
                 (Command::Decline, Some(id)) => self.promises.decline(node, id),
+                (order @ (Command::Abort | Command::Rollback), Some(id)) => {
+                    self.promises.stop(node, id, order);
+                }
                 _ => {}
             }
         }

@@ -2,19 +2,19 @@
 
 use std::time::Instant;
 
+use tracing::error;
+
 use super::pilot::Pilot;
 use crate::agent::orders::{
     AgentStatus, Alert, Order, OrderAnswer, OrderRefused, OrderRequest, PlanReport, PlannedStep, RegionStatus,
 };
 use crate::agent::pager::Severity;
 use crate::agent::pager::webhook::WebhookEvent;
-use crate::agent::runbook::{Command, Event, Notice, RunbookPlan};
+use crate::agent::runbook::{Command, Event, Notice, RunbookPlan, Scope};
 use crate::agent::types::{RecordState, Region, Step, UnixMs};
 
 /// What PagerDuty calls it when a person takes a page on.
 const ACKNOWLEDGED: &str = "incident.acknowledged";
-/// Alerts of one notification that are looked at.
-const MAX_ALERTS: usize = 64;
 /// A page's key has room for as much of an alert's name and fingerprint.
 const MAX_NAME: usize = 64;
 const MAX_FINGERPRINT: usize = 32;
@@ -98,11 +98,21 @@ impl Pilot {
 
     /// An alert pages as a signal of the agent's own; it moves no traffic.
     fn take_alerts(&mut self, alerts: Vec<Alert>) -> OrderAnswer {
-        let taken = alerts.len().min(MAX_ALERTS);
-        for alert in alerts.into_iter().take(MAX_ALERTS) {
-            self.tell(Event::Notice(notice_of(&alert)));
+        let mut dropped = Vec::new();
+        for alert in &alerts {
+            let notice = notice_of(alert);
+            match self.runbook.has_no_room_for(&notice) {
+                Some(why) => dropped.push(why),
+                None => self.tell(Event::Notice(notice)),
+            }
         }
-        OrderAnswer::Accepted { what: format!("{taken} alerts taken") }
+        let taken = alerts.len() - dropped.len();
+        let Some(why) = dropped.last() else {
+            return OrderAnswer::Accepted { what: format!("{taken} alerts taken") };
+        };
+        error!("{} of {} alerts are not paged: {why}", dropped.len(), alerts.len());
+        self.flight.trouble = Some(why.clone());
+        OrderAnswer::Accepted { what: format!("{taken} alerts taken, {} not: {why}", dropped.len()) }
     }
 
     fn status(&self, now: UnixMs) -> AgentStatus {
@@ -213,6 +223,7 @@ fn notice_of(alert: &Alert) -> Notice {
     let (name, said) = (cut(name, MAX_NAME), cut(said, MAX_SAID));
     Notice {
         name: "alert".to_owned(),
+        scope: Scope::Alert,
         subject: format!("{name}/{}", cut(&alert.fingerprint, MAX_FINGERPRINT)),
         raised: alert.firing,
         severity,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::runbook::{Task, TaskId};
 
-/// A task for the hands, and when it is too late to begin it.
+/// A task that is handed on, and when it is too late to begin it.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     pub(super) task: Task,
@@ -29,8 +29,7 @@ impl Job {
             return Err("it was not begun, since its time was over before its turn came".to_owned());
         }
         // A look changes nothing, and what comes next waits for it.
-        let is_stoppable = self.task.is_drill || self.task.work.change().is_some();
-        if is_stoppable && brake.stops(self.task.id) {
+        if (self.task.is_drill || self.task.work.changes_the_world()) && brake.stops(self.task.id) {
             return Err("it was not begun, since it was stopped before its turn came".to_owned());
         }
         Ok(())
@@ -44,5 +43,39 @@ impl Brake {
 
     fn stops(&self, task: TaskId) -> bool {
         task.0 <= self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::runbook::Work;
+    use crate::agent::types::Region;
+
+    #[test]
+    fn what_changes_the_world_is_stopped_and_what_looks_is_not() {
+        let us = || Region("us".to_owned());
+        let brake = Brake::default();
+        brake.stop_up_to(TaskId(1));
+        for (work, is_stopped) in [
+            (Work::Scale, true),
+            (Work::CommitRegion { region: us() }, true),
+            (Work::Preflight { target: us() }, false),
+            (Work::ReadRecord, false),
+        ] {
+            let job = |id| {
+                let (incident, work) = (None, work.clone());
+                Job::of(Task {
+                    id: TaskId(id),
+                    incident,
+                    attempt: 1,
+                    timeout_ms: 60_000,
+                    is_drill: false,
+                    work,
+                })
+            };
+            assert_eq!(job(1).may_begin(&brake).is_err(), is_stopped, "{work:?}");
+            assert!(job(2).may_begin(&brake).is_ok(), "what is ordered later is done: {work:?}");
+        }
     }
 }

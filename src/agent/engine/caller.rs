@@ -9,8 +9,6 @@ use super::message::Finished;
 use crate::agent::pager::{Delivery, Event, PageState, PagerDuty, PagerError};
 use crate::agent::runbook::{Ended, TaskId};
 
-/// Between two questions whether a page was answered.
-const ASK_EVERY: Duration = Duration::from_secs(2);
 /// Between two attempts to send what waits on disk.
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
 /// The thread looks at its clock so often.
@@ -21,10 +19,6 @@ const TICK: Duration = Duration::from_millis(500);
 pub(super) enum Call {
     /// Sends an event.
     Send(TaskId, Box<Event>),
-    /// Asks again and again what has become of this page.
-    Follow(String),
-    /// Asks no more.
-    Unfollow,
 }
 
 /// What the caller tells.
@@ -47,17 +41,9 @@ pub struct Caller {
     pub pager: Option<PagerDuty>,
 }
 
-struct Following {
-    key: String,
-    next: Instant,
-    /// What was said last, so that a thing is told once.
-    said: Option<String>,
-}
-
 impl Caller {
     /// Does what it is told until nobody tells it any more.
     pub(super) fn run<M: From<Heard>>(mut self, calls: &Receiver<Call>, heard: &Sender<M>) {
-        let mut following: Option<Following> = None;
         let mut next_flush = Instant::now();
         let mut waiting = 0;
         loop {
@@ -67,20 +53,10 @@ impl Caller {
                     let _ = heard.send(Heard::Sent(Finished { task, ended }).into());
                     self.tell_waiting(&mut waiting, why, heard);
                 }
-                Ok(Call::Follow(key)) => {
-                    following = Some(Following { key, next: Instant::now(), said: None });
-                }
-                Ok(Call::Unfollow) => following = None,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = Instant::now();
-            if let Some(following) = following.as_mut().filter(|following| now >= following.next) {
-                following.next = now + ASK_EVERY;
-                if let Some(news) = self.ask(following) {
-                    let _ = heard.send(news.into());
-                }
-            }
             if now >= next_flush {
                 next_flush = now + FLUSH_EVERY;
                 let (trouble, why) = self.flush();
@@ -111,22 +87,6 @@ impl Caller {
             Ok(Delivery::Spooled(why)) => (done(format!("it waits on disk: {why}")), why),
             Err(error @ PagerError::Lost { .. }) => (not_done(error.to_string()), String::new()),
             Err(error) => (refused(error.to_string()), String::new()),
-        }
-    }
-
-    fn ask(&self, following: &mut Following) -> Option<Heard> {
-        let pager = self.pager.as_ref().filter(|pager| pager.rest.is_some())?;
-        match pager.state(&following.key) {
-            Ok(state) => {
-                following.said = None;
-                Some(Heard::State(following.key.clone(), state))
-            }
-            Err(error) => {
-                let trouble = error.to_string();
-                let is_new = following.said.as_ref() != Some(&trouble);
-                following.said = Some(trouble.clone());
-                is_new.then_some(Heard::Trouble(trouble))
-            }
         }
     }
 

@@ -14,13 +14,13 @@ use super::informer::Tell;
 use super::ledger::Ledger;
 use super::pilot::hand_over;
 use super::report::{ReportJob, write_report};
+use super::standby::Standby;
 use crate::agent::gitops::Checkout;
 use crate::agent::history::{History, Prometheus, Series};
 use crate::agent::journal::{Line, words_of};
 use crate::agent::notify::{Facts, Update};
 use crate::agent::pager::{Event, EventAction, Link};
 use crate::agent::runbook::{Ended, Page, Task, Work};
-use crate::agent::scale::Scaler;
 use crate::agent::traffic::TrafficProvider;
 use crate::agent::types::{IncidentId, RecordState, Region, UnixMs};
 
@@ -33,8 +33,8 @@ pub struct Planners {
     pub live: Box<dyn TrafficProvider + Send>,
     /// The shadow record's.
     pub shadow: Option<Box<dyn TrafficProvider + Send>>,
-    /// More of the standby, and how many.
-    pub scaler: Option<(Box<dyn Scaler + Send>, u32)>,
+    /// More of the standby.
+    pub standby: Option<Standby>,
 }
 
 impl std::fmt::Debug for Planners {
@@ -65,8 +65,12 @@ pub struct DeedParts {
 pub(super) struct Deeds {
     pub(super) parts: DeedParts,
     pub(super) hands: Sender<Job>,
+    /// `None` where nothing is scaled.
+    pub(super) standby: Option<Sender<Job>>,
     pub(super) brake: Arc<Brake>,
     pub(super) caller: Sender<Call>,
+    /// `None` where the pager is not asked.
+    pub(super) asker: Option<Sender<Option<String>>>,
     pub(super) informer: Sender<Tell>,
     pub(super) cut_short: Arc<AtomicBool>,
 }
@@ -82,9 +86,10 @@ impl Deeds {
         self.cut_short.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn call(&self, call: Call) {
-        // A caller that is behind by so much is asked again when the phase changes.
-        let _ = self.caller.try_send(call);
+    /// Has the pager asked about the page with this key, and about no other.
+    pub(super) fn follow(&self, key: Option<String>) {
+        // An asker that is behind by so much is told again when the phase changes.
+        self.asker.iter().for_each(|asker| drop(asker.try_send(key.clone())));
     }
 
     /// The calls that a task would make, one a line.
@@ -94,8 +99,8 @@ impl Deeds {
                 self.plan(task.is_drill, expected, wanted)
             }
             Work::Scale => {
-                let planned = self.parts.planners.scaler.as_ref();
-                planned.map(|(scaler, replicas)| scaler.plan(*replicas)).unwrap_or_default()
+                let standby = self.parts.planners.standby.as_ref();
+                standby.map(|standby| standby.scaler.plan(standby.replicas)).unwrap_or_default()
             }
             Work::CommitRegion { region } => match &self.parts.checkout {
                 Some(checkout) => checkout.plan("(the region it names)", &region.0, &commit_message(region)),
@@ -150,6 +155,10 @@ impl Deeds {
             }
             Work::CommitRegion { region } => self.commit(task, region),
             Work::WriteReport => self.report(task, context),
+            Work::Scale => match &self.standby {
+                Some(standby) => hand_over(standby, Job::of(task.clone())),
+                None => Err(refused("nothing is scaled: there is no [agent.scale]")),
+            },
             _ => hand_over(&self.hands, Job::of(task.clone())),
         }
     }
@@ -178,10 +187,14 @@ impl Deeds {
         let checkout = self.parts.checkout.clone();
         let checkout = checkout.ok_or_else(|| refused("nothing is committed: there is no [agent.gitops]"))?;
         let (regions, region) = (self.parts.regions.clone(), region.clone());
+        let (job, brake) = (Job::of(task.clone()), Arc::clone(&self.brake));
         let errand = move || {
+            let may_go_on = || job.may_begin(&brake);
+            may_go_on()?;
             let found = checkout.found().map_err(|error| error.to_string())?;
             let expected = regions.iter().find(|known| known.0 == found).unwrap_or(&region);
-            let committed = checkout.commit(&expected.0, &region.0, &commit_message(&region));
+            let committed =
+                checkout.commit_while(&may_go_on, &expected.0, &region.0, &commit_message(&region));
             committed.map(|_| format!("the file says {}", region.0)).map_err(|error| error.to_string())
         };
         hand_over(&self.informer, Tell::Errand { task: task.id, errand: Box::new(errand) })

@@ -8,11 +8,11 @@ use crossbeam::channel::{Receiver, Sender};
 
 use super::brake::{Brake, Job};
 use super::checks::{TargetBars, check_health, check_peers_of, check_replication, check_tokens, sum_up};
+use super::looks::look_until_good;
 use super::message::Finished;
 use super::trial::Trial;
 use super::watch::PeerPlace;
 use crate::agent::runbook::{Ended, Failure, Task, Work};
-use crate::agent::scale::{ScaleError, Scaled, Scaler};
 use crate::agent::signals::Probe;
 use crate::agent::traffic::{POOLS, TrafficError, TrafficProvider, Visibility, Written};
 use crate::agent::types::{RecordState, Region};
@@ -38,8 +38,6 @@ pub struct Hands {
     pub bars: TargetBars,
     /// This server's own figures.
     pub published: Arc<Published>,
-    /// More of the standby, and how many.
-    pub scaler: Option<(Box<dyn Scaler + Send>, u32)>,
     /// Set to cut short what is being waited for.
     pub cut_short: Arc<AtomicBool>,
 }
@@ -89,7 +87,6 @@ impl Hands {
             Work::AwaitVisible { wanted } => self.look(task, wanted),
             Work::Preflight { target } => self.preflight(target, around),
             Work::Validate { record, .. } => self.validate(task, record),
-            Work::Scale => self.scale(),
             _ => Err(not_done("this is not done by the hands")),
         }
     }
@@ -128,7 +125,7 @@ impl Hands {
     /// of that by the link: its own tokens say nothing.
     fn preflight(&self, target: &Region, around: &Surroundings) -> Result<Ended, Ended> {
         let probes = self.health.get(target).map(Vec::as_slice).unwrap_or_default();
-        let sights: Vec<_> = probes.iter().map(|probe| (probe.url.to_string(), probe.look())).collect();
+        let sights = look_until_good(probes);
         let (vitals, heard) = (self.published.vitals.load(), self.published.peers.load());
         let mut checks = vec![check_health(&sights)];
         if *target == around.own_region {
@@ -148,16 +145,6 @@ impl Hands {
         let values = if is_hidden { Vec::new() } else { serving(wanted) };
         let checks = trial.run(&values, &bars, &cut_short);
         sum_up(&checks).map(done).map_err(refused)
-    }
-
-    fn scale(&mut self) -> Result<Ended, Ended> {
-        let Some((scaler, replicas)) = &mut self.scaler else {
-            return Err(refused("nothing is scaled: there is no [agent.scale]"));
-        };
-        match scaler.raise(*replicas).map_err(of_scaling)? {
-            Scaled::Raised { from, to } => Ok(done(format!("raised from {from} to {to}"))),
-            Scaled::Enough { replicas } => Ok(done(format!("there are {replicas} already"))),
-        }
     }
 }
 
@@ -184,11 +171,6 @@ fn of_traffic(error: TrafficError) -> Ended {
         _ => Failure::NotDone,
     };
     Ended::Failed { failure, why }
-}
-
-fn of_scaling(error: ScaleError) -> Ended {
-    let failure = if error.may_have_happened() { Failure::Unknown } else { Failure::NotDone };
-    Ended::Failed { failure, why: error.to_string() }
 }
 
 /// The values that take traffic.
@@ -237,18 +219,6 @@ mod tests {
         }
     }
 
-    struct Standby;
-
-    impl Scaler for Standby {
-        fn raise(&mut self, wanted: u32) -> Result<Scaled, ScaleError> {
-            Ok(Scaled::Raised { from: 1, to: wanted })
-        }
-
-        fn plan(&self, _wanted: u32) -> Vec<String> {
-            Vec::new()
-        }
-    }
-
     fn state(values: &[&str]) -> RecordState {
         RecordState {
             name: "www.example.com".to_owned(),
@@ -291,7 +261,6 @@ mod tests {
                 max_p99: Duration::from_millis(250),
             },
             published: Arc::default(),
-            scaler: Some((Box::new(Standby), 4)),
             cut_short: Arc::default(),
         }
     }
@@ -422,9 +391,6 @@ mod tests {
     fn a_public_name_that_does_not_answer_fails_validation() {
         let work = Work::Validate { target: Region("eu".to_owned()), record: state(&["127.0.0.1"]) };
         assert_eq!(failure(&ended(hands(&["127.0.0.1"], true), false, work)), &Failure::Refused);
-        assert!(
-            matches!(ended(hands(&["192.0.2.1"], true), false, Work::Scale), Ended::Done { detail } if detail.contains("from 1 to 4"))
-        );
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl Informer {
                 Err(error) => failed.push(format!("{}: {error}", notifier.name())),
             }
         }
-        // Those who were told are not told again for the sake of those who were not.
+        // Those who were told are not told again for the sake of those who were not, nor because all of it took
+        // longer than anybody waited: the runbook repeats no message of which it heard nothing.
         let text = [vec![format!("told {}", told.join(", "))], remarks, failed].concat().join("; ");
         if told.is_empty() { not_done(text) } else { done(text) }
     }

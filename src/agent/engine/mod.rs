@@ -1,11 +1,13 @@
 //! What makes the agent run: it sees, lets the runbook decide, writes down, and has things done.
 //!
 //! [`Agent`] is a handful of threads. The `pilot` hears everything and decides by the runbook; it makes no call
-//! that waits. The `hands` change the world, one thing at a time; the `caller` wakes people; the `informer`
-//! tells them; probers look. They meet in bounded channels only, and each call of theirs has a time limit.
+//! that waits. The `hands` change the record, one thing at a time; `standby` asks for more of it; the `caller` wakes
+//! people, the `asker` hears who answered; the `informer` tells them; probers look. They meet in bounded channels
+//! only, and each call of theirs has a time limit.
 //! What is about to be done is in the journal (`ledger`) before it is handed on.
 
 mod answers;
+mod asker;
 mod brake;
 mod caller;
 mod checks;
@@ -15,11 +17,13 @@ mod figures;
 mod hands;
 mod informer;
 mod ledger;
+mod looks;
 mod message;
 mod pages;
 mod pilot;
 mod report;
 mod seen;
+mod standby;
 mod trial;
 mod watch;
 
@@ -30,9 +34,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 
-use brake::Brake;
+use asker::Asker;
+use brake::{Brake, Job};
 pub use caller::Caller;
 pub use checks::TargetBars;
 use clock::AgentClock;
@@ -45,6 +50,7 @@ use ledger::Ledger;
 use message::Message;
 use pages::{Pages, last_paged};
 use pilot::{Flight, Pilot};
+pub use standby::Standby;
 pub use trial::Trial;
 use watch::Watch;
 pub use watch::{PeerPlace, WatchParts};
@@ -87,8 +93,10 @@ pub struct AgentParts {
     pub probes: Vec<(Watched, Probe)>,
     /// Between two looks.
     pub probe_interval: Duration,
-    /// Changes the world.
+    /// Changes the record.
     pub hands: Hands,
+    /// More of the standby; `None` where nothing is scaled.
+    pub standby: Option<Standby>,
     /// Wakes people.
     pub caller: Caller,
     /// Tells people.
@@ -124,6 +132,7 @@ impl Agent {
             probes,
             probe_interval,
             hands,
+            standby,
             caller,
             informer,
             deeds,
@@ -156,11 +165,24 @@ impl Agent {
             brake: Arc::clone(&brake),
         };
         agent.spawn("agent-hands", move || hands.run(&around, &tasks, &finished))?;
+        let standby =
+            standby.map(|standby| agent.start_standby(standby, &brake, message.clone())).transpose()?;
+        let asker = caller.pager.as_ref().and_then(Asker::of);
+        let asker = asker.map(|asker| agent.start_asker(asker, message.clone())).transpose()?;
         let heard = message.clone();
         agent.spawn("agent-caller", move || caller.run(&calls, &heard))?;
         let finished = message.clone();
         agent.spawn("agent-informer", move || informer.run(&tells, &finished))?;
-        let deeds = Deeds { parts: deeds, hands: task, brake, caller: call, informer: tell, cut_short };
+        let deeds = Deeds {
+            parts: deeds,
+            hands: task,
+            standby,
+            brake,
+            caller: call,
+            asker,
+            informer: tell,
+            cut_short,
+        };
         let watch = Watch::new(watch);
         let pilot = Pilot {
             config,
@@ -183,6 +205,30 @@ impl Agent {
             agent.probers.push(Prober::start(watched, probe, probe_interval, offset, message.clone())?);
         }
         Ok(agent)
+    }
+
+    /// Where it is told which page to ask about.
+    fn start_asker(
+        &mut self,
+        asker: Asker,
+        heard: Sender<Message>,
+    ) -> Result<Sender<Option<String>>, AgentError> {
+        let (follow, keys) = bounded(TASKS_QUEUED);
+        self.spawn("agent-asker", move || asker.run(&keys, &heard))?;
+        Ok(follow)
+    }
+
+    /// Where it is told to raise the standby.
+    fn start_standby(
+        &mut self,
+        standby: Standby,
+        brake: &Arc<Brake>,
+        finished: Sender<Message>,
+    ) -> Result<Sender<Job>, AgentError> {
+        let (tell, jobs) = bounded(TASKS_QUEUED);
+        let brake = Arc::clone(brake);
+        self.spawn("agent-standby", move || standby.run(&brake, &jobs, &finished))?;
+        Ok(tell)
     }
 
     fn spawn(&mut self, name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {

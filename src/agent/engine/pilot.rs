@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, never, select};
 use tracing::{error, info, warn};
 
-use super::caller::{Call, Heard};
+use super::caller::Heard;
 use super::clock::AgentClock;
 use super::deeds::Deeds;
 use super::figures::Counts;
@@ -19,7 +19,9 @@ use super::pages::{CLOCK_SKEW_MS, Pages, last_paged};
 use super::watch::Watch;
 use crate::agent::orders::{OrderRefused, OrderRequest};
 use crate::agent::pager::{PageState, Severity};
-use crate::agent::runbook::{Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Task, TaskId};
+use crate::agent::runbook::{
+    Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Scope, Task, TaskId,
+};
 use crate::agent::signals::{OwnSignal, SignalChange};
 use crate::agent::types::{Entry, IncidentId, Step, UnixMs};
 use crate::metrics::Published;
@@ -60,9 +62,9 @@ pub(super) struct Flight {
     underway: BTreeMap<TaskId, Underway>,
     following: Option<String>,
     told_failing: bool,
+    told_apart: bool,
     pub(super) counts: Counts,
     /// What went wrong last outside of the runbook.
-    told_apart: bool,
     pub(super) trouble: Option<String>,
     /// How many events for the pager wait on disk, and why.
     pub(super) unsent_pages: Option<(usize, String)>,
@@ -137,9 +139,9 @@ impl Pilot {
             self.tell(Event::Notice(notice_of(change)));
         }
         self.give_up_late(now);
+        self.look_at_clocks();
         self.tell(Event::Tick);
         self.publish(now);
-        self.look_at_clocks();
     }
 
     /// The runbook's decision on `event`, carried out.
@@ -295,7 +297,7 @@ impl Pilot {
     fn follow_page(&mut self) {
         let wanted = self.runbook.waiting_page().map(|(key, _)| key);
         if wanted != self.flight.following {
-            self.deeds.call(wanted.clone().map_or(Call::Unfollow, Call::Follow));
+            self.deeds.follow(wanted.clone());
             self.flight.following = wanted;
         }
     }
@@ -354,16 +356,14 @@ impl Pilot {
             .collect();
         for id in late {
             let Some(Underway { task, .. }) = self.flight.underway.remove(&id) else { continue };
-            let failure = if task.work.change().is_some() { Failure::Unknown } else { Failure::NotDone };
+            // Whoever does it may still come to its end.
+            let failure = Failure::Unknown;
             let why = format!("nothing was heard of it within {} s", (task.timeout_ms + GRACE_MS) / 1000);
             let actions = self.end(task, Ended::Failed { failure, why });
             self.carry_out(actions);
         }
     }
 
-    pub(super) fn cut_short(&self) {
-        self.deeds.cut_short();
-    }
     /// Says once that the clock of this host was set since the start: times in the journal differ from others'.
     fn look_at_clocks(&mut self) {
         let apart_ms = self.clock.moment().apart_ms();
@@ -377,6 +377,9 @@ impl Pilot {
         }
     }
 
+    pub(super) fn cut_short(&self) {
+        self.deeds.cut_short();
+    }
 
     /// Changes that were handed out and have not begun do not begin any more.
     pub(super) fn stop_what_has_not_begun(&self) {
@@ -394,8 +397,13 @@ fn notice_of(change: SignalChange) -> Notice {
         OwnSignal::TokensCritical | OwnSignal::Slow | OwnSignal::DiskFull => Severity::Error,
         OwnSignal::TokensLow => Severity::Warning,
     };
+    // What is left of a limit is the same for all nodes; the rest is this node's alone.
+    let scope = match signal {
+        OwnSignal::TokensLow | OwnSignal::TokensCritical => Scope::Region,
+        OwnSignal::StalledCore | OwnSignal::Errors | OwnSignal::Slow | OwnSignal::DiskFull => Scope::Node,
+    };
     let scales = signal == OwnSignal::TokensCritical;
-    Notice { name: signal.name().to_owned(), subject, raised: is_raised, severity, detail, scales }
+    Notice { name: signal.name().to_owned(), scope, subject, raised: is_raised, severity, detail, scales }
 }
 
 pub(super) fn step_words(step: Step) -> String {
@@ -434,16 +442,16 @@ mod tests {
     fn only_tokens_that_are_almost_gone_ask_for_more() {
         let change =
             |signal| SignalChange { signal, subject: String::new(), is_raised: true, detail: String::new() };
-        for (signal, severity, scales) in [
-            (OwnSignal::TokensLow, Severity::Warning, false),
-            (OwnSignal::TokensCritical, Severity::Error, true),
-            (OwnSignal::StalledCore, Severity::Critical, false),
-            (OwnSignal::DiskFull, Severity::Error, false),
+        for (signal, scope, severity, scales) in [
+            (OwnSignal::TokensLow, Scope::Region, Severity::Warning, false),
+            (OwnSignal::TokensCritical, Scope::Region, Severity::Error, true),
+            (OwnSignal::StalledCore, Scope::Node, Severity::Critical, false),
+            (OwnSignal::DiskFull, Scope::Node, Severity::Error, false),
         ] {
             let notice = notice_of(change(signal));
             assert_eq!(
-                (notice.severity, notice.scales, notice.name.as_str()),
-                (severity, scales, signal.name())
+                (notice.scope, notice.severity, notice.scales, notice.name.as_str()),
+                (scope, severity, scales, signal.name())
             );
         }
     }

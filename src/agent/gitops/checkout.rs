@@ -94,6 +94,14 @@ pub enum GitError {
         /// The region that is there.
         found: String,
     },
+    /// It was stopped on the way.
+    #[error("{step}: {why}")]
+    Stopped {
+        /// How far it got.
+        step: &'static str,
+        /// Who stopped it, or what.
+        why: String,
+    },
     /// `git` does not run.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -112,13 +120,24 @@ pub enum GitError {
 impl Checkout {
     /// Sets the region from `expected` to `wanted`, commits the one file, and pushes.
     pub fn commit(&self, expected: &str, wanted: &str, message: &str) -> Result<Committed, GitError> {
+        self.commit_while(&|| Ok(()), expected, wanted, message)
+    }
+
+    /// As [`Self::commit`], unless `may_go_on` says no right before the commit, or before the push.
+    pub fn commit_while(
+        &self,
+        may_go_on: &dyn Fn() -> Result<(), String>,
+        expected: &str,
+        wanted: &str,
+        message: &str,
+    ) -> Result<Committed, GitError> {
         let path = self.path()?;
         let before = self.read(&path)?;
         let found = get_value(&before, &self.key).map_err(|cause| self.values(cause))?;
         self.refuse_dirty()?;
         if found == wanted {
             // An earlier run may have committed without getting to push.
-            self.push()?;
+            self.push_while(may_go_on)?;
             return Ok(Committed::AlreadyThere);
         }
         if found != expected {
@@ -126,13 +145,14 @@ impl Checkout {
             return Err(GitError::Conflict { file, expected, found });
         }
         let after = set_value(&before, &self.key, wanted).map_err(|cause| self.values(cause))?;
+        may_go_on().map_err(|why| GitError::Stopped { step: "nothing was committed", why })?;
         self.write(&path, &after)?;
         let next = "The file was put back. Run it by hand in the checkout and mend what it says";
         if let Err(error) = self.git(self.commit_command(message), next) {
             self.write(&path, &before)?;
             return Err(error);
         }
-        self.push()?;
+        self.push_while(may_go_on)?;
         Ok(Committed::Changed)
     }
 
@@ -159,6 +179,12 @@ impl Checkout {
         } else {
             Err(GitError::Dirty { file: self.file.clone() })
         }
+    }
+
+    fn push_while(&self, may_go_on: &dyn Fn() -> Result<(), String>) -> Result<(), GitError> {
+        let step = "the commit is in the checkout and was not pushed";
+        may_go_on().map_err(|why| GitError::Stopped { step, why })?;
+        self.push()
     }
 
     fn push(&self) -> Result<(), GitError> {

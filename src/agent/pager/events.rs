@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 /// The API cuts a longer summary; so does this, at a character.
 const MAX_SUMMARY_CHARS: usize = 1024;
 /// Longer keys are refused.
-pub(super) const MAX_DEDUP_KEY_CHARS: usize = 255;
+pub const MAX_DEDUP_KEY_CHARS: usize = 255;
 
 /// How bad it is, in PagerDuty's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,6 @@ mod spool;
 pub mod webhook;
 
 pub use acknowledgement::{Acknowledged, PageState};
-pub use events::{Event, EventAction, Link, Severity};
+pub use events::{Event, EventAction, Link, MAX_DEDUP_KEY_CHARS, Severity};
 pub use pagerduty::{Delivery, Flushed, PagerDuty, PagerError, RestAccess, Site};
 pub use spool::{Spool, SpoolError};

@@ -187,19 +187,7 @@ impl PagerDuty {
 
     /// Asks what has become of the page with `dedup_key`.
     pub fn state(&self, dedup_key: &str) -> Result<PageState, PagerError> {
-        let rest = self.rest.as_ref().ok_or(PagerError::NotAsked)?;
-        let path = format!(
-            "/incidents?incident_key={}&date_range=all&sort_by=created_at%3Adesc&limit=1",
-            percent_encode(dedup_key)
-        );
-        let list: IncidentList = rest.get(&self.client, &path)?;
-        let Some(incident) = list.into_newest() else { return Ok(PageState::Unknown) };
-        if let Some(state) = incident.state() {
-            return Ok(state);
-        }
-        let path = format!("/incidents/{}/log_entries?limit=100", percent_encode(&incident.id));
-        let log: LogEntries = rest.get(&self.client, &path)?;
-        Ok(log.state(incident.is_resolved()))
+        self.rest.as_ref().ok_or(PagerError::NotAsked)?.state(&self.client, dedup_key)
     }
 
     fn post(&self, event: &Event) -> Result<(), PagerError> {
@@ -224,6 +212,22 @@ impl PagerDuty {
 }
 
 impl RestAccess {
+    /// Asks by `client` what has become of the page with `dedup_key`.
+    pub fn state(&self, client: &Client, dedup_key: &str) -> Result<PageState, PagerError> {
+        let path = format!(
+            "/incidents?incident_key={}&date_range=all&sort_by=created_at%3Adesc&limit=1",
+            percent_encode(dedup_key)
+        );
+        let list: IncidentList = self.get(client, &path)?;
+        let Some(incident) = list.into_newest() else { return Ok(PageState::Unknown) };
+        if let Some(state) = incident.state() {
+            return Ok(state);
+        }
+        let path = format!("/incidents/{}/log_entries?limit=100", percent_encode(&incident.id));
+        let log: LogEntries = self.get(client, &path)?;
+        Ok(log.state(incident.is_resolved()))
+    }
+
     fn get<T: serde::de::DeserializeOwned>(&self, client: &Client, path: &str) -> Result<T, PagerError> {
         let request = Request::get(self.base.join(path))
             .header("Accept", "application/vnd.pagerduty+json;version=2")

@@ -1,6 +1,6 @@
 //! What the runbook wants done.
 
-use crate::agent::pager::Severity;
+use crate::agent::pager::{MAX_DEDUP_KEY_CHARS, Severity};
 use crate::agent::types::{Entry, IncidentId, RecordState, Region, Step};
 
 /// What the runbook wants done, in the order in which it says so.
@@ -118,6 +118,18 @@ pub struct Page {
     pub details: Vec<(String, String)>,
 }
 
+/// `text` as the key of a page: one that is longer than a pager takes is cut, and the hash of the whole keeps it apart
+/// from others that begin the same.
+pub(super) fn key_of(text: &str) -> String {
+    if text.chars().count() <= MAX_DEDUP_KEY_CHARS {
+        return text.to_owned();
+    }
+    let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let hash: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let kept = MAX_DEDUP_KEY_CHARS - hash.len() - 1;
+    format!("{}#{hash}", text.chars().take(kept).collect::<String>())
+}
+
 impl Task {
     /// Whether it only looks at the record, for no incident.
     #[must_use]
@@ -172,6 +184,12 @@ impl Work {
         )
     }
 
+    /// Whether it changes something that a freeze protects: the record, the standby, the values file.
+    #[must_use]
+    pub const fn changes_the_world(&self) -> bool {
+        self.change().is_some() || matches!(self, Self::Scale | Self::CommitRegion { .. })
+    }
+
     /// The public record before and after, as an `Intent` has them.
     #[must_use]
     pub const fn change(&self) -> Option<(&RecordState, &RecordState)> {
@@ -181,5 +199,19 @@ impl Work {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_too_long_is_cut_and_stays_apart_from_others() {
+        let at_most = "ä".repeat(MAX_DEDUP_KEY_CHARS);
+        assert_eq!(key_of(&at_most), at_most);
+        let (one, other) = (key_of(&format!("{at_most}a")), key_of(&format!("{at_most}b")));
+        assert_eq!(one.chars().count(), MAX_DEDUP_KEY_CHARS);
+        assert!(one != other && one == key_of(&format!("{at_most}a")));
     }
 }

@@ -117,6 +117,12 @@ impl Assessment {
         self.regions.get(region).map_or(&Standing::Unknown, |view| &view.standing)
     }
 
+    /// How `region` looks, in one line for a person; empty when it is not looked at.
+    #[must_use]
+    pub fn words(&self, region: &Region) -> String {
+        self.regions.get(region).map(RegionView::words).unwrap_or_default()
+    }
+
     /// Whether `region` is seen healthy from here.
     #[must_use]
     pub fn is_healthy(&self, region: &Region) -> bool {

@@ -28,6 +28,7 @@ impl Runbook {
         whole.journal_fails.clone_from(&self.journal_fails);
         whole.leaving = self.leaving;
         whole.paged.extend(self.paged.iter().cloned());
+        whole.paged_beside.clone_from(&self.paged_beside);
         whole.raised.extend(self.raised.clone());
         whole.last_error = self.last_error.clone().or(whole.last_error);
         whole.take_errands(&self.errands, ahead_ms);

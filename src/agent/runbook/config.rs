@@ -8,6 +8,8 @@ use crate::agent::types::Region;
 pub struct RunbookConfig {
     /// The name of what is served, the same on all nodes: pages of all agents are told apart by it.
     pub cluster: String,
+    /// The name of this node: what is its own trouble is told under it.
+    pub node: String,
     /// The region of this node. One that is not among `regions` never acts.
     pub own_region: Region,
     /// The regions in order of preference, with what the record holds for each.

@@ -28,10 +28,11 @@ impl Runbook {
             let standing = self.assessment.standing(&region);
             let (is_down, is_healthy) = (standing.is_down(), self.assessment.is_healthy(&region));
             let is_draining = standing.is_draining();
-            if is_down && self.down.insert(region.clone()) {
+            if is_down && !self.down.contains_key(&region) {
+                self.down.insert(region.clone(), self.now);
                 self.journal_standing(&region, true);
             }
-            if is_healthy && self.down.remove(&region) {
+            if is_healthy && self.down.remove(&region).is_some() {
                 self.journal_standing(&region, false);
             }
             if region == self.config.own_region {
@@ -47,7 +48,7 @@ impl Runbook {
     }
 
     fn journal_standing(&mut self, region: &Region, raised: bool) {
-        let detail = self.assessment.regions.get(region).map(super::RegionView::words).unwrap_or_default();
+        let detail = self.assessment.words(region);
         let about = self.incident.as_ref().filter(|incident| incident.head.region == *region);
         let id = about.map(|incident| incident.head.id.clone());
         let signal = format!("{DOWN_PREFIX}{}", region.0);
@@ -58,6 +59,7 @@ impl Runbook {
     fn is_healthy_again(&mut self, region: &Region) {
         self.spent.remove(region);
         self.stopped.remove(region);
+        self.paged_beside.remove(region);
         let is_under_way = self.incident.as_ref().is_some_and(|incident| incident.head.region == *region);
         if !is_under_way && self.paged.remove(region) {
             self.resolve_page(None, region, "it is healthy again");
@@ -66,17 +68,20 @@ impl Runbook {
 
     /// Begins an incident when there is a reason for one.
     pub(super) fn open_what_is_due(&mut self) {
-        let is_drill = self.incident.as_ref().is_some_and(|incident| incident.head.is_drill());
-        let region = self.new_trouble();
-        if let Some(region) = region.filter(|_| self.incident.is_none() || is_drill) {
+        let Some(Incident { head, state }) = &self.incident else {
+            match self.new_trouble() {
+                Some(region) => self.open_suspect(region),
+                None => self.open_failback_when_due(),
+            }
+            return;
+        };
+        if let Some((region, why)) = self.takes_its_place(head, state) {
             if let Some(Incident { head, state }) = self.incident.take() {
-                let why =
-                    "a region is down: the drill ends, and the shadow record is left as it is".to_owned();
                 self.close(&head, state.phase(), why);
             }
             self.open_suspect(region);
-        } else if self.incident.is_none() {
-            self.open_failback_when_due();
+        } else {
+            self.page_beside();
         }
     }
 
@@ -95,7 +100,7 @@ impl Runbook {
     }
 
     fn open_suspect(&mut self, region: Region) {
-        let why = self.assessment.regions.get(&region).map(super::RegionView::words).unwrap_or_default();
+        let why = self.assessment.words(&region);
         let page_at = self.now.after_ms(self.config.timing.confirm_ms);
         self.open(region, Cause::Signal, State::Suspect { page_at }, why, String::new());
     }
@@ -104,7 +109,8 @@ impl Runbook {
         let Failback::AfterMs(after_ms) = self.config.failback else { return };
         let Some(owed) = self.owed.as_ref().filter(|owed| owed.is_automatic) else { return };
         let is_due = owed.healthy_since.is_some_and(|since| self.now.since_ms(since) >= after_ms);
-        if !is_due || self.config.mode == AgentMode::Observe || !self.assessment.elected {
+        let may_act = self.config.mode != AgentMode::Observe && self.assessment.elected;
+        if !is_due || !may_act || self.frozen.is_some() {
             return;
         }
         let (region, owed) = (owed.region.clone(), owed.clone());
@@ -176,7 +182,7 @@ impl Runbook {
         if self.now < page_at {
             return Next::Stay(State::Suspect { page_at });
         }
-        let why = self.assessment.regions.get(&head.region).map(super::RegionView::words).unwrap_or_default();
+        let why = self.assessment.words(&head.region);
         Next::To(self.paged_state(), format!("{} {why}", head.region.0))
     }
 

@@ -8,15 +8,32 @@ use super::machine::Runbook;
 use super::tries::Tries;
 use crate::agent::types::{IncidentId, Step, UnixMs};
 
-/// More errands than that are not kept; the oldest that nobody is woken by goes.
-const MAX_ERRANDS: usize = 64;
+/// More errands than that are not kept; of the least urgent ones the oldest goes. There is room for all notices that
+/// may be raised at a time, and for what an incident tells.
+const MAX_ERRANDS: usize = 512;
+/// More alerts from outside are not on their way to the pager at a time: a page of the agent's own waits for no more.
+const MAX_ALERTS_ON_THEIR_WAY: usize = 8;
 /// A page is tried for as long; the pager has a spool of its own.
 const PAGE_FOR_MS: u64 = 30 * 60_000;
 const TELL_FOR_MS: u64 = 60_000;
 
+/// What goes first where not all can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// It tells, or asks for something that can wait.
+    Tells,
+    /// It pages an alert from outside.
+    Alert,
+    /// It pages what this node sees of itself.
+    Own,
+    /// It pages what an incident is about.
+    Failover,
+}
+
 /// One errand.
 #[derive(Clone, Debug)]
 pub(super) struct Errand {
+    urgency: Urgency,
     work: Work,
     incident: Option<IncidentId>,
     is_drill: bool,
@@ -35,12 +52,12 @@ impl Errand {
         Self { tries: self.tries.later(ms), until: self.until.after_ms(ms), ..self.clone() }
     }
 
-    const fn wakes(&self) -> bool {
-        matches!(self.work, Work::Page(_) | Work::ResolvePage { .. })
+    fn is_due(&self, now: UnixMs) -> bool {
+        matches!(self.tries, Tries::Pausing { until, .. } if until <= now && now < self.until)
     }
 
-    const fn changes_the_world(&self) -> bool {
-        matches!(self.work, Work::Scale | Work::CommitRegion { .. })
+    const fn wakes(&self) -> bool {
+        matches!(self.work, Work::Page(_) | Work::ResolvePage { .. })
     }
 
     /// Whether `self` makes `other` superfluous.
@@ -58,9 +75,14 @@ impl Errand {
 impl Runbook {
     /// Does `work` beside the incident, as soon as it can be done.
     pub(super) fn send(&mut self, incident: Option<(&IncidentId, bool)>, work: Work) {
+        self.send_as(Urgency::Tells, incident, work);
+    }
+
+    pub(super) fn send_as(&mut self, urgency: Urgency, incident: Option<(&IncidentId, bool)>, work: Work) {
         let for_ms =
             if matches!(work, Work::Page(_) | Work::ResolvePage { .. }) { PAGE_FOR_MS } else { TELL_FOR_MS };
         let errand = Errand {
+            urgency,
             work,
             incident: incident.map(|(id, _)| id.clone()),
             is_drill: incident.is_some_and(|(_, is_drill)| is_drill),
@@ -68,16 +90,32 @@ impl Runbook {
             until: self.now.after_ms(for_ms),
         };
         self.errands.retain(|other| !errand.replaces(other));
-        if self.errands.len() >= MAX_ERRANDS {
-            let oldest = self.errands.iter().position(|errand| !errand.wakes()).unwrap_or(0);
-            self.errands.remove(oldest);
-        }
         self.errands.push(errand);
+        if self.errands.len() > MAX_ERRANDS {
+            // Of equals the first is the oldest.
+            let least = self.errands.iter().enumerate().min_by_key(|(_, errand)| errand.urgency);
+            let at = least.map_or(0, |(at, _)| at);
+            let dropped = self.errands.remove(at);
+            self.last_error =
+                Some(format!("too much is to be told, so this was not: {:?}", dropped.work.step()));
+        }
     }
 
     pub(super) fn run_errands(&mut self, arrived: &mut Arrived) {
         let errands = std::mem::take(&mut self.errands);
+        let is_on_its_way = |errand: &&Errand| {
+            errand.urgency == Urgency::Alert && matches!(errand.tries, Tries::Running { .. })
+        };
+        let on_their_way = errands.iter().filter(is_on_its_way).count();
+        let mut room = MAX_ALERTS_ON_THEIR_WAY.saturating_sub(on_their_way);
         for errand in errands {
+            if errand.urgency == Urgency::Alert && errand.is_due(self.now) {
+                if room == 0 {
+                    self.errands.push(errand);
+                    continue;
+                }
+                room -= 1;
+            }
             if let Some(errand) = self.run_errand(errand, arrived) {
                 self.errands.push(errand);
             }
@@ -89,7 +127,7 @@ impl Runbook {
         match errand.tries {
             Tries::Pausing { until, .. } if self.now < until => Some(errand),
             Tries::Pausing { attempt, .. } => {
-                let is_held = self.frozen.is_some() && errand.changes_the_world();
+                let is_held = self.frozen.is_some() && errand.work.changes_the_world();
                 if (self.journal_fails.is_none() && !is_held) || errand.wakes() {
                     errand.tries = self.hand_out(&errand, attempt);
                 }
@@ -106,10 +144,11 @@ impl Runbook {
                     None => return Some(errand),
                 };
                 self.last_error = Some(format!("{:?}: {why}", errand.work.step()));
-                // Telling twice is harmless, and a page has its key; more of the standby is asked for once.
+                // A page has its key, and a commit finds itself made; more of the standby is asked for once, and
+                // rooms that were told late are not told again.
                 let is_repeated = match failure {
                     Failure::NotDone => true,
-                    Failure::Unknown => errand.work.step() != Step::Scale,
+                    Failure::Unknown => !matches!(errand.work.step(), Step::Scale | Step::Notify),
                     Failure::Refused | Failure::Conflict(_) => errand.wakes(),
                 };
                 errand.tries = self.again(errand.tries);

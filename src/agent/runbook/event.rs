@@ -70,11 +70,24 @@ pub enum Failure {
     Conflict(RecordState),
 }
 
+/// Whose trouble a notice is: all who see the same trouble page it under one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// This node's own. Another node that has the same has its own page.
+    Node,
+    /// All nodes of the region see it.
+    Region,
+    /// It was told from outside, to any number of agents. Its number is bounded apart from all others.
+    Alert,
+}
+
 /// Something that pages and moves no traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Its name: `tokens_low`, `tokens_critical`, `errors`, `alert`, ….
     pub name: String,
+    /// Whose trouble it is.
+    pub scope: Scope,
     /// What it is about; a part of the page's key. Empty when there is one only.
     pub subject: String,
     /// Whether it is raised now; else it is over.

@@ -13,6 +13,7 @@ use super::ledger::{Ledger, is_same};
 use super::notice::Raised;
 use super::record_set::{Layout, RegionSet};
 use super::tries::{Tries, salt_of};
+use crate::agent::pager::Severity;
 use crate::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Region, UnixMs};
 
 /// An incident passes through fewer states than this at once.
@@ -36,8 +37,8 @@ pub struct Runbook {
     pub(super) record: Option<(UnixMs, RecordState)>,
     pub(super) refresh: Tries,
     pub(super) incident: Option<Incident>,
-    /// Regions that are down by what was journalled.
-    pub(super) down: BTreeSet<Region>,
+    /// Regions that are down by what was journalled, and since when.
+    pub(super) down: BTreeMap<Region, UnixMs>,
     /// Regions whose incident has ended while they are down: no other begins before they are healthy.
     pub(super) spent: BTreeSet<Region>,
     /// Those among them that were handed over while the journal could not be written.
@@ -46,6 +47,8 @@ pub struct Runbook {
     pub(super) leaving: bool,
     /// Regions whose page is still open.
     pub(super) paged: BTreeSet<Region>,
+    /// Those among them that were paged beside the incident of another region, and how loudly.
+    pub(super) paged_beside: BTreeMap<Region, Severity>,
     /// What a failback would undo.
     pub(super) owed: Option<Owed>,
     pub(super) errands: Vec<Errand>,
@@ -85,11 +88,12 @@ impl Runbook {
             record: None,
             refresh: Tries::first(now),
             incident: None,
-            down: BTreeSet::new(),
+            down: BTreeMap::new(),
             spent: BTreeSet::new(),
             stopped: BTreeSet::new(),
             leaving: false,
             paged: BTreeSet::new(),
+            paged_beside: BTreeMap::new(),
             owed: None,
             errands: Vec::new(),
             raised: BTreeMap::new(),
@@ -132,7 +136,8 @@ impl Runbook {
     pub fn next_deadline(&self) -> Option<UnixMs> {
         let incident = self.incident.as_ref().map(|incident| incident.state.deadline());
         let errands = self.errands.iter().map(Errand::deadline);
-        let all = errands.chain(incident).chain([self.refresh.deadline()]);
+        let pages = self.down.values().map(|since| since.after_ms(self.config.timing.confirm_ms));
+        let all = errands.chain(incident).chain(pages).chain([self.refresh.deadline()]);
         // What is due and has not happened waits for something else than time.
         all.filter(|deadline| *deadline > self.now).min()
     }
@@ -208,7 +213,8 @@ impl Runbook {
     pub(super) fn close(&mut self, head: &Head, from: Phase, why: String) {
         self.journal(Some(&head.id), Entry::Moved { from, to: Phase::Watching, why: why.clone() });
         let is_about_health = matches!(head.cause, Cause::Signal | Cause::Person);
-        if is_about_health && !self.assessment.is_healthy(&head.region) {
+        // One that is only not seen may be well, and its next trouble is news.
+        if is_about_health && self.down.contains_key(&head.region) {
             self.spent.insert(head.region.clone());
             if from == Phase::Reported && self.journal_fails.is_some() {
                 self.stopped.insert(head.region.clone());

@@ -2,11 +2,14 @@
 //!
 //! [`Runbook`] takes an [`Event`] and says what to do by [`Action`]s. [`Outlook`] makes an [`Assessment`] of
 //! probes and votes. The incident is in one of the states of `incident`; how it goes on from each is in `detect`
-//! (until it is approved), `trial` (Preflight, Validating), `switch`, `restore` and `tell` (its end). `guard` has the rules of safety, one a
-//! function; `resume` gets from the journal's lines to the same state, `catch_up` when they are read late.
+//! (until it is approved), `trial` (Preflight, Validating), `switch`, `restore` and `tell` (its end); `beside` has
+//! what becomes of other regions meanwhile. `guard` has the rules of safety, one a function; `resume` gets from the journal's lines to the same state, `catch_up` when they are read late.
 
 mod action;
 mod assessment;
+mod beside;
+#[cfg(test)]
+mod beside_tests;
 mod catch_up;
 #[cfg(test)]
 mod catch_up_tests;
@@ -20,6 +23,8 @@ mod incident;
 mod ledger;
 mod machine;
 mod notice;
+#[cfg(test)]
+mod notice_tests;
 #[cfg(test)]
 mod property_tests;
 mod quorum;
@@ -44,7 +49,7 @@ pub use action::{Action, Page, Task, TaskId, Work};
 pub use assessment::{Assessment, RegionView, Standing, Votes};
 pub use command::Accepted;
 pub use config::{Failback, RegionRecord, RunbookConfig, Timing};
-pub use event::{Command, Ended, Event, Failure, Notice};
+pub use event::{Command, Ended, Event, Failure, Notice, Scope};
 pub use machine::Runbook;
 pub use quorum::{Glimpse, Hysteresis, Outlook};
 pub use status::{RunbookPlan, RunbookStatus};

@@ -1,14 +1,20 @@
 //! What pages and moves no traffic (tokens, own figures, alerts), and the journal's own trouble.
 
-use super::action::{Page, Work};
-use super::event::Notice;
+use super::action::{Page, Work, key_of};
+use super::config::RunbookConfig;
+use super::errand::Urgency;
+use super::event::{Notice, Scope};
 use super::machine::Runbook;
 use crate::agent::orders::AgentMode;
 use crate::agent::pager::Severity;
 use crate::agent::types::{DOWN_PREFIX, Entry, FROZEN, Phase, SPENT_PREFIX, UnixMs};
 
-/// More notices at a time are not told apart.
+/// More notices of this cluster's own at a time are not told apart.
 const MAX_RAISED: usize = 256;
+/// More alerts from outside are not taken at a time, so that they never keep an own signal from being told.
+const MAX_ALERTS: usize = 192;
+/// The name of alerts from outside.
+const ALERT: &str = "alert";
 
 /// A notice that is raised.
 #[derive(Clone, Debug)]
@@ -24,26 +30,76 @@ impl Runbook {
         let known = self.raised.get(&key);
         let is_told = known.is_some_and(|raised| !raised.is_old || !notice.raised);
         let is_news = if notice.raised { !is_told } else { known.is_some() };
-        if !is_news || (notice.raised && self.raised.len() >= MAX_RAISED) {
+        if !is_news {
+            return;
+        }
+        if let Some(why) = self.has_no_room_for(&notice) {
+            self.last_error = Some(why);
             return;
         }
         let signal = signal_of(&notice.name, &notice.subject);
         let detail = notice.detail.clone();
         self.journal(None, Entry::Signal { signal: signal.clone(), raised: notice.raised, detail });
-        let own = &self.config.own_region.0;
-        let dedup_key = format!("openclaw-rating:{}:{own}:{signal}", self.config.cluster);
+        let (dedup_key, who) = (self.key_of_notice(notice.scope, &signal), self.who(notice.scope));
+        let urgency = if notice.scope == Scope::Alert { Urgency::Alert } else { Urgency::Own };
         if notice.raised {
             self.raised.insert(key, Raised { since: self.now, is_old: false });
-            let summary = format!("{} {own}: {}", self.config.cluster, notice.detail);
-            let details = vec![("signal".to_owned(), signal), ("region".to_owned(), own.clone())];
-            self.send(None, Work::Page(Page { dedup_key, severity: notice.severity, summary, details }));
+            let summary = format!("{who}: {}", notice.detail);
+            let details = vec![
+                ("signal".to_owned(), signal),
+                ("node".to_owned(), self.config.node.clone()),
+                ("region".to_owned(), self.config.own_region.0.clone()),
+            ];
+            let page = Page { dedup_key, severity: notice.severity, summary, details };
+            self.send_as(urgency, None, Work::Page(page));
             if notice.scales {
                 self.scale();
             }
         } else {
             let since = self.raised.remove(&key).map_or(self.now, |raised| raised.since);
             let summary = format!("over after {} s: {}", self.now.since_ms(since) / 1000, notice.detail);
-            self.send(None, Work::ResolvePage { dedup_key, summary });
+            self.send_as(urgency, None, Work::ResolvePage { dedup_key, summary });
+        }
+    }
+
+    /// Why a notice that is raised is not taken; `None` when it is.
+    #[must_use]
+    pub fn has_no_room_for(&self, notice: &Notice) -> Option<String> {
+        let is_alert = |(name, _): &&(String, String)| name == ALERT;
+        let alerts = self.raised.keys().filter(is_alert).count();
+        let (raised, most) = match notice.scope {
+            Scope::Alert => (alerts, MAX_ALERTS),
+            Scope::Node | Scope::Region => (self.raised.len() - alerts, MAX_RAISED),
+        };
+        let is_known =
+            self.raised.keys().any(|(name, about)| *name == notice.name && *about == notice.subject);
+        let is_dropped = notice.raised && !is_known && raised >= most;
+        is_dropped.then(|| {
+            format!(
+                "{} is not paged, since {most} such signals are raised at once, which is all that are taken: end \
+                 what raises so many, or route fewer alerts to the agent",
+                signal_of(&notice.name, &notice.subject)
+            )
+        })
+    }
+
+    /// The same on all nodes that see the same trouble, and on no other.
+    fn key_of_notice(&self, scope: Scope, signal: &str) -> String {
+        let RunbookConfig { cluster, node, own_region, .. } = &self.config;
+        key_of(&match scope {
+            Scope::Node => format!("openclaw-rating:{cluster}:{}:{node}:{signal}", own_region.0),
+            Scope::Region => format!("openclaw-rating:{cluster}:{}:{signal}", own_region.0),
+            Scope::Alert => format!("openclaw-rating:{cluster}:{signal}"),
+        })
+    }
+
+    /// Who has the trouble, as a summary begins.
+    fn who(&self, scope: Scope) -> String {
+        let RunbookConfig { cluster, node, own_region, .. } = &self.config;
+        match scope {
+            Scope::Node => format!("{cluster} {} {node}", own_region.0),
+            Scope::Region => format!("{cluster} {}", own_region.0),
+            Scope::Alert => cluster.clone(),
         }
     }
 
@@ -53,7 +109,7 @@ impl Runbook {
         let key = (name.to_owned(), subject.to_owned());
         if !raised {
             self.raised.remove(&key);
-        } else if self.raised.len() < MAX_RAISED {
+        } else if self.raised.len() < MAX_RAISED + MAX_ALERTS {
             self.raised.insert(key, Raised { since: at, is_old: true });
         }
     }
@@ -88,19 +144,19 @@ impl Runbook {
     }
 
     fn journal_key(&self) -> String {
-        format!("openclaw-rating:{}:{}:journal", self.config.cluster, self.config.own_region.0)
+        self.key_of_notice(Scope::Node, "journal")
     }
 
     pub(super) fn journal_failed(&mut self, why: String) {
         if self.journal_fails.is_none() {
             let summary = format!(
-                "{} {}: the journal cannot be written, so the agent pages and does nothing else: {why}. Free the \
-                 disk of the state directory",
-                self.config.cluster, self.config.own_region.0
+                "{}: the journal cannot be written, so the agent pages and does nothing else: {why}. Free the disk \
+                 of the state directory",
+                self.who(Scope::Node)
             );
             let page =
                 Page { dedup_key: self.journal_key(), severity: Severity::Error, summary, details: vec![] };
-            self.send(None, Work::Page(page));
+            self.send_as(Urgency::Own, None, Work::Page(page));
         }
         self.journal_fails = Some(why);
     }
@@ -111,7 +167,8 @@ impl Runbook {
             return;
         }
         let dedup_key = self.journal_key();
-        self.send(None, Work::ResolvePage { dedup_key, summary: "the journal is written again".to_owned() });
+        let summary = "the journal is written again".to_owned();
+        self.send_as(Urgency::Own, None, Work::ResolvePage { dedup_key, summary });
         let (raised, detail) = (self.frozen.is_some(), self.frozen.clone().unwrap_or_default());
         self.journal(None, Entry::Signal { signal: FROZEN.to_owned(), raised, detail });
         if let Some((_, state)) = self.record.clone() {
@@ -119,7 +176,7 @@ impl Runbook {
         }
         let regions: Vec<_> = self.config.regions.iter().map(|record| record.region.clone()).collect();
         for region in regions {
-            let (signal, raised) = (format!("{DOWN_PREFIX}{}", region.0), self.down.contains(&region));
+            let (signal, raised) = (format!("{DOWN_PREFIX}{}", region.0), self.down.contains_key(&region));
             self.journal(None, Entry::Signal { signal, raised, detail: "the journal is back".to_owned() });
         }
         let cooldown_ms = self.config.timing.cooldown_ms;
@@ -132,6 +189,9 @@ impl Runbook {
             let signal = format!("{SPENT_PREFIX}{}", region.0);
             let detail = "its incident has ended; another begins once it was healthy".to_owned();
             self.journal(None, Entry::Signal { signal, raised: true, detail });
+        }
+        for region in self.paged_beside.keys().cloned().collect::<Vec<_>>() {
+            self.journal_paged_beside(&region, "the journal is back".to_owned());
         }
         self.journal_notices_again();
         self.journal_incident_again();

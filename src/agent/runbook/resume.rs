@@ -10,7 +10,8 @@ use super::machine::{Owed, Runbook};
 use super::notice::{CHANGED, JOURNAL_FAILED};
 use super::tries::Tries;
 use crate::agent::types::{
-    Cause, DOWN_PREFIX, Entry, FROZEN, IncidentId, Phase, RecordState, Region, SPENT_PREFIX, Step, UnixMs,
+    Cause, DOWN_PREFIX, Entry, FROZEN, IncidentId, PAGED_PREFIX, Phase, RecordState, Region, SPENT_PREFIX,
+    Step, UnixMs,
 };
 
 /// The incident as the lines so far tell it.
@@ -119,10 +120,12 @@ impl Replay {
             self.runbook.ledger.note_change(at);
         } else if let Some(region) = signal.strip_prefix(SPENT_PREFIX) {
             self.runbook.spent.insert(Region(region.to_owned()));
+        } else if let Some(region) = signal.strip_prefix(PAGED_PREFIX) {
+            self.runbook.paged.insert(Region(region.to_owned()));
         } else if let Some(region) = signal.strip_prefix(DOWN_PREFIX) {
             let region = Region(region.to_owned());
             if raised {
-                self.runbook.down.insert(region);
+                self.runbook.down.entry(region).or_insert(at);
             } else {
                 self.runbook.down.remove(&region);
                 self.runbook.spent.remove(&region);
@@ -196,7 +199,7 @@ impl Replay {
         let Some(open) = self.open.take() else { return };
         self.runbook.owe_again(&open.id, open.undoes, open.is_over);
         let is_about_health = matches!(open.plan.cause, Cause::Signal | Cause::Person);
-        if is_about_health && self.runbook.down.contains(&open.plan.region) {
+        if is_about_health && self.runbook.down.contains_key(&open.plan.region) {
             self.runbook.spent.insert(open.plan.region.clone());
             if open.is_paged {
                 self.runbook.paged.insert(open.plan.region);

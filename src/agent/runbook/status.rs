@@ -108,6 +108,10 @@ impl Runbook {
         let Some(Incident { head, state }) = &self.incident else {
             return self.what_is_next_without_incident();
         };
+        format!("{}{}", self.what_is_next_of(head, state, now), self.words_beside(head))
+    }
+
+    fn what_is_next_of(&self, head: &Head, state: &State, now: UnixMs) -> String {
         let left_s = state.until().since_ms(now).div_ceil(1000);
         let region = &head.region.0;
         match state {

@@ -1,11 +1,11 @@
 //! Stories of one runbook, told event by event.
 
-use super::story::{Story, all_well, dead, eu_is_dead, seen, view};
+use super::story::{Line, Story, all_well, dead, eu_is_dead, seen, view};
 use super::test_support::{config, record, region, set};
 use super::*;
 use crate::agent::orders::OrderRefused;
 use crate::agent::pager::Severity;
-use crate::agent::types::{Phase, Step};
+use crate::agent::types::{Entry, Phase, Step};
 
 #[test]
 fn a_dead_region_is_withdrawn_through_every_state() {
@@ -250,6 +250,43 @@ fn an_abort_waits_for_the_write_that_is_on_its_way() {
     }
 }
 
+/// Traffic is moved by hand from one healthy region to another, and `order` comes while the write is on its way.
+fn stopped_while_writing(order: Command) -> Story {
+    let mut story = Story::new(config());
+    story.holds = Some(Step::WriteRecord);
+    story.order(Command::Start { from: region("eu"), to: None, why: String::new() }).unwrap();
+    story.pass_ms(2_000);
+    story.order(order).unwrap();
+    story.holds = None;
+    story.pass_ms(20_000);
+    story
+}
+
+#[test]
+fn what_a_person_stopped_stays_stopped_over_a_crash_at_any_line() {
+    for (order, restores) in [(Command::Abort, 0), (Command::Rollback, 1)] {
+        let whole = stopped_while_writing(order.clone());
+        let is_order =
+            |line: &Line| matches!(&line.2, Entry::Command { command, .. } if command == order.name());
+        let first = whole.journal.iter().position(is_order).unwrap() + 1;
+        for lines in first..=whole.journal.len() {
+            let journal = whole.journal[..lines].to_vec();
+            let is_put_back =
+                journal.iter().any(|line| matches!(line.2, Entry::Intent { step: Step::RestoreRecord, .. }));
+            let mut story = Story::new(config());
+            (story.journal, story.now) = (journal, whole.now);
+            story.record = if is_put_back { record(&["192.0.2.1"]) } else { record(&["192.0.2.2"]) };
+            story.restart();
+            story.pass_ms(20_000);
+            assert!(!story.phases().contains(&Phase::Recovered), "{order:?} {lines}: {:?}", story.phases());
+            assert_eq!(story.count(Step::WriteRecord), 0, "{order:?} {lines}");
+            let restored = story.count(Step::RestoreRecord) + usize::from(is_put_back);
+            assert_eq!(restored, restores, "{order:?} {lines}: {:?}", story.phases());
+            assert_eq!(story.runbook.phase(), Phase::Watching);
+        }
+    }
+}
+
 #[test]
 fn failed_validation_goes_back_only_to_a_region_that_lives() {
     for (is_alive, expected) in [(true, "192.0.2.1"), (false, "192.0.2.2")] {
@@ -359,6 +396,7 @@ fn tokens_page_and_scale_once_and_move_no_traffic() {
     let notice = |name: &str, raised, scales| {
         Event::Notice(Notice {
             name: name.to_owned(),
+            scope: Scope::Region,
             subject: "api/alice".to_owned(),
             raised,
             severity: Severity::Warning,

@@ -325,6 +325,10 @@ impl Runbook {
         mut tries: Tries,
         arrived: &mut Arrived,
     ) -> Next {
+        if head.stop.is_some() {
+            // The agent was restarted between the end of the write and what was to follow it.
+            return self.stopped(head, &change, true);
+        }
         let timeout_ms = self.config.timing.look_timeout_ms;
         let wanted = change.wanted.clone();
         let ended =

@@ -1,6 +1,7 @@
 //! Whom an incident wakes and what it says, and its last state: Recovered, RolledBack, HandedOver.
 
-use super::action::{Page, Work};
+use super::action::{Page, Work, key_of};
+use super::errand::Urgency;
 use super::event::Ended;
 use super::incident::{Arrived, Change, Ending, Head, Incident, Next, State};
 use super::machine::Runbook;
@@ -15,21 +16,21 @@ impl Runbook {
     pub fn waiting_page(&self) -> Option<(String, Region)> {
         let Incident { head, state } = self.incident.as_ref()?;
         let waits = matches!(state, State::Paged { .. }) && !head.is_drill();
-        waits.then(|| (self.key_of(head), head.region.clone()))
+        waits.then(|| (self.key_of_page(head), head.region.clone()))
     }
 
     /// The key of the page of `region`'s failover; the same on all nodes, so that it is one page.
-    fn failover_key(&self, region: &Region) -> String {
+    pub(super) fn failover_key(&self, region: &Region) -> String {
         self.key("failover", region)
     }
 
     fn key(&self, what: &str, region: &Region) -> String {
-        format!("openclaw-rating:{}:{what}:{}", self.config.cluster, region.0)
+        key_of(&format!("openclaw-rating:{}:{what}:{}", self.config.cluster, region.0))
     }
 
     /// Health that comes back resolves a failover's page on every node; what a person must see to has a key
     /// that only a person resolves.
-    fn key_of(&self, head: &Head) -> String {
+    fn key_of_page(&self, head: &Head) -> String {
         let what = match head.cause {
             Cause::Signal | Cause::Person => "failover",
             Cause::Failback => "failback",
@@ -40,20 +41,22 @@ impl Runbook {
 
     /// An incident that most agree on wakes people.
     pub(super) fn severity(&self, head: &Head) -> Severity {
-        let serves = self.in_service().is_none_or(|set| set.contains(&head.region));
         match head.cause {
             Cause::Drill | Cause::Failback => Severity::Info,
             Cause::Person => Severity::Warning,
-            Cause::Signal if serves && self.assessment.is_down_by_majority(&head.region) => {
-                Severity::Critical
-            }
-            Cause::Signal => Severity::Warning,
+            Cause::Signal => self.severity_of_signal(&head.region),
         }
+    }
+
+    pub(super) fn severity_of_signal(&self, region: &Region) -> Severity {
+        let serves = self.in_service().is_none_or(|set| set.contains(region));
+        let is_certain = serves && self.assessment.is_down_by_majority(region);
+        if is_certain { Severity::Critical } else { Severity::Warning }
     }
 
     pub(super) fn page(&mut self, head: &mut Head, why: &str) {
         let severity = self.severity(head);
-        let dedup_key = self.key_of(head);
+        let dedup_key = self.key_of_page(head);
         self.paged.insert(head.region.clone());
         head.paged = Some(severity);
         self.send_page(head, dedup_key, severity, why);
@@ -72,14 +75,14 @@ impl Runbook {
         ];
         let summary = format!("{drill}{dry}{}: {why}", self.config.cluster);
         let page = Page { dedup_key, severity, summary, details };
-        self.send(Some((&head.id, head.is_drill())), Work::Page(page));
+        self.send_as(Urgency::Failover, Some((&head.id, head.is_drill())), Work::Page(page));
     }
 
     pub(super) fn resolve_page(&mut self, head: Option<&Head>, region: &Region, why: &str) {
-        let dedup_key = head.map_or_else(|| self.failover_key(region), |head| self.key_of(head));
+        let dedup_key = head.map_or_else(|| self.failover_key(region), |head| self.key_of_page(head));
         let summary = format!("{}: {why}", region.0);
         let incident = head.map(|head| (&head.id, head.is_drill()));
-        self.send(incident, Work::ResolvePage { dedup_key, summary });
+        self.send_as(Urgency::Failover, incident, Work::ResolvePage { dedup_key, summary });
     }
 
     /// The incident has moved into `state`: people are told.
@@ -92,7 +95,13 @@ impl Runbook {
             Phase::RolledBack if head.is_drill() => self.resolve_page(Some(head), &head.region.clone(), why),
             Phase::RolledBack | Phase::HandedOver => {
                 let key = self.key("handover", &head.region);
-                let severity = if head.is_drill() { Severity::Info } else { Severity::Critical };
+                // Traffic is served where it is when a failback has not written.
+                let is_untouched = self.ledger.switch_of(&head.id).is_none();
+                let severity = match head.cause {
+                    Cause::Drill => Severity::Info,
+                    Cause::Failback if is_untouched => Severity::Warning,
+                    Cause::Failback | Cause::Signal | Cause::Person => Severity::Critical,
+                };
                 self.send_page(head, key, severity, why);
             }
             _ => {}

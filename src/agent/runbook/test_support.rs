@@ -32,6 +32,7 @@ pub(super) fn config() -> RunbookConfig {
     };
     RunbookConfig {
         cluster: "test".to_owned(),
+        node: "us-1".to_owned(),
         own_region: region("us"),
         regions: vec![
             of("eu", &["192.0.2.1"]),

@@ -161,6 +161,27 @@ fn a_failback_that_a_person_stopped_is_for_a_person() {
 }
 
 #[test]
+fn a_failback_waits_for_the_end_of_a_freeze_and_wakes_nobody_when_nobody_answers() {
+    let (failback, mode) = (Failback::AfterMs(FAILBACK_MS), crate::agent::orders::AgentMode::Manual);
+    let timing = Timing { cooldown_ms: 1_000, ..Timing::default() };
+    let mut story = Story::new(RunbookConfig { failback, mode, timing, ..config() });
+    story.assess(eu_is_dead());
+    story.pass_ms(400);
+    story.order(Command::Ack).unwrap();
+    story.pass_ms(3_000);
+    story.order(Command::Freeze { why: "a release".to_owned() }).unwrap();
+    story.assess(all_well());
+    story.pass_ms(2 * FAILBACK_MS);
+    assert_eq!(story.runbook.phase(), Phase::Watching);
+    let pages = story.pages().len();
+    story.order(Command::Thaw).unwrap();
+    story.pass_ms(2_000_000);
+    assert!(story.phases().contains(&Phase::HandedOver));
+    let severities: Vec<Severity> = story.pages()[pages..].iter().map(|page| page.severity).collect();
+    assert_eq!(severities, [Severity::Info, Severity::Warning]);
+}
+
+#[test]
 fn a_failback_that_was_only_named_before_a_crash_is_named_again() {
     let mut story = failing_back();
     let planned =
@@ -175,6 +196,7 @@ fn a_failback_that_was_only_named_before_a_crash_is_named_again() {
 fn notice(raised: bool, scales: bool) -> Event {
     Event::Notice(Notice {
         name: "alert".to_owned(),
+        scope: Scope::Alert,
         subject: "Slow/ab12".to_owned(),
         raised,
         severity: Severity::Warning,

@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 
 use super::providers::{self, PartError};
 use crate::agent::engine::{
-    AgentParts, Caller, DeedParts, Hands, Informer, PeerPlace, Planners, Record, TargetBars, Trial,
+    AgentParts, Caller, DeedParts, Hands, Informer, PeerPlace, Planners, Record, Standby, TargetBars, Trial,
     WatchParts,
 };
 use crate::agent::history::{History, Prometheus, Queries, Subjects};
@@ -51,11 +51,12 @@ pub(in crate::cli) fn prepare(
     let summariser =
         agent.summary.as_ref().map(|summary| providers::summariser(summary, &agent.http)).transpose()?;
     Ok(AgentParts {
-        runbook: runbook(agent),
+        runbook: runbook(&config.node.name, agent),
         watch: watch(config, agent, &state.directory, published, health)?,
         probes: looks.probes(),
         probe_interval: agent.probe.interval,
         hands: hands(agent, &looks, &client, published)?,
+        standby: standby(agent)?,
         caller: Caller { pager },
         informer: Informer { notifiers: providers::notifiers(agent, &client), summariser },
         deeds: deeds(config, agent, &state.directory, &client)?,
@@ -78,7 +79,7 @@ fn patience(record: &TrafficConfig) -> Duration {
     (Duration::from_secs(u64::from(record.ttl_s)) + BEYOND_TTL).min(MAX_PATIENCE)
 }
 
-fn runbook(agent: &AgentConfig) -> RunbookConfig {
+fn runbook(node: &str, agent: &AgentConfig) -> RunbookConfig {
     let record = |region: &config::RegionConfig| RegionRecord {
         region: region.name.clone(),
         values: region.values.clone(),
@@ -91,11 +92,14 @@ fn runbook(agent: &AgentConfig) -> RunbookConfig {
         hold_off_ms: ms(agent.pace.hold_off),
         ack_timeout_ms: ms(agent.pace.ack_timeout),
         cooldown_ms: ms(agent.pace.cooldown),
+        // A node that answers as late as a probe lets it answers preflight as well.
+        preflight_timeout_ms: usual.preflight_timeout_ms.max(ms(agent.probe.timeout) + 1_000),
         validate_timeout_ms: usual.validate_timeout_ms.max(trial),
         ..usual
     };
     RunbookConfig {
         cluster: agent.cluster.clone(),
+        node: node.to_owned(),
         own_region: agent.own_region.clone(),
         regions: agent.regions.iter().map(record).collect(),
         mode: agent.mode,
@@ -239,15 +243,15 @@ fn hands(
             max_p99: validation.max_p99,
         },
         published: Arc::clone(published),
-        scaler: scaler(agent)?,
         cut_short: Arc::new(AtomicBool::new(false)),
     })
 }
 
-type ScalerAndCount = (Box<dyn crate::agent::scale::Scaler + Send>, u32);
-
-fn scaler(agent: &AgentConfig) -> Result<Option<ScalerAndCount>, PartError> {
-    let made = agent.scale.as_ref().map(|scale| Ok((providers::scaler(scale, &agent.http)?, scale.replicas)));
+fn standby(agent: &AgentConfig) -> Result<Option<Standby>, PartError> {
+    let made = agent.scale.as_ref().map(|scale| {
+        let scaler = providers::scaler(scale, &agent.http)?;
+        Ok(Standby { scaler, replicas: scale.replicas })
+    });
     made.transpose()
 }
 
@@ -259,7 +263,7 @@ fn deeds(
 ) -> Result<DeedParts, PartError> {
     let shadow = agent.drill.as_ref().map(|drill| providers::traffic(&drill.traffic, client));
     let planners =
-        Planners { live: providers::traffic(&agent.traffic, client), shadow, scaler: scaler(agent)? };
+        Planners { live: providers::traffic(&agent.traffic, client), shadow, standby: standby(agent)? };
     let prometheus = agent.prometheus.as_ref().map(|prometheus| {
         let client = providers::client(&agent.http, |options| {
             options.max_response_bytes = Prometheus::MAX_ANSWER_BYTES;
