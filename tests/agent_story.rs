@@ -164,7 +164,7 @@ fn without_room_for_its_journal_the_agent_pages_and_serves_and_moves_once_there_
     let [eu, us] = story.start_each_in(directories, [PROBES, &format!("{PROBES}{}", desk.section)]);
     let serial = story.dns.serial();
     let filler = fill(&disk, &desk);
-    let journal_key = "openclaw-rating:rates:us:journal";
+    let journal_key = "openclaw-rating:rates:us:node-2:journal";
     story.pager.until_about("trigger", journal_key);
     us.until("/metrics", |page| page.contains("openclaw_agent_journal_failing 1"));
     eu.signal(Signal::KILL);
@@ -321,7 +321,7 @@ fn an_alert_of_alertmanager_pages_once_until_it_is_resolved_and_moves_nothing() 
     for _ in 0..2 {
         assert_eq!(desk.alert(&firing).status, 200);
     }
-    let key = format!("openclaw-rating:rates:us:alert/{ALERT_NAME}/1a30ba71");
+    let key = format!("openclaw-rating:rates:alert/{ALERT_NAME}/1a30ba71");
     story.pager.until_about("trigger", &key);
     let page = story.pager.first_page();
     assert_eq!(
@@ -358,7 +358,7 @@ fn the_shipped_rule_fires_through_a_real_prometheus_and_alertmanager_into_a_page
     let Some(_monitoring) = Monitoring::start(&places) else { return };
     until("the first scrape", || !eu_exporter.asked().is_empty());
     is_scraped.store(false, Ordering::Relaxed);
-    let begins = "openclaw-rating:rates:us:alert/OpenClawRegionDown/";
+    let begins = "openclaw-rating:rates:alert/OpenClawRegionDown/";
     let key_of = |kind: &str| {
         let mut events = story.pager.events().into_iter();
         events.find_map(|(found, key, _)| (found == kind && key.starts_with(begins)).then_some(key))

@@ -109,7 +109,8 @@ impl Promises {
         self.stopped.insert((node, incident), order);
     }
 
-    /// How the regions look to a node, and which one is being withdrawn there: people know of that one.
+    /// How the regions look to a node, and which one was being withdrawn there before: people
+    /// know of that one.
     pub(crate) fn assessed(
         &mut self,
         node: usize,
@@ -122,7 +123,8 @@ impl Promises {
             if assessment.is_healthy(region) {
                 self.woken.remove(&key);
             }
-            if view.standing.is_down() && withdrawn.as_ref() == Some(region) {
+            let is_news = view.standing.is_down() && !self.down_since.contains_key(&key);
+            if is_news && withdrawn.as_ref() == Some(region) {
                 self.woken.insert(key.clone());
             }
             if view.standing.is_down() {

@@ -271,17 +271,18 @@ impl World {
         if !matches!(event, Event::Tick | Event::Assessed(_)) {
             self.tell(|| format!("node {node} hears {event:?}"));
         }
-        match &event {
-            Event::Assessed(assessment) => {
-                let withdrawn = self.agents[node].withdrawn(time);
-                self.promises.assessed(node, assessment, withdrawn, self.now_ms);
-            }
-            Event::PageAcknowledged { region, .. } => self.promises.somebody_is_there(node, region.clone()),
-            _ => {}
+        if let Event::PageAcknowledged { region, .. } = &event {
+            self.promises.somebody_is_there(node, region.clone());
         }
+        let withdrawn = self.agents[node].withdrawn(time);
         let Some(runbook) = &mut self.agents[node].runbook else { return Ok(()) };
-        let actions = runbook.handle(time, event);
-        self.act(node, actions)
+        let actions = runbook.handle(time, event.clone());
+        self.act(node, actions)?;
+        // What an agent saw and crashed over it has not seen.
+        if let (Event::Assessed(assessment), true) = (&event, self.agents[node].is_up()) {
+            self.promises.assessed(node, assessment, withdrawn, self.now_ms);
+        }
+        Ok(())
     }
 
     fn act(&mut self, node: usize, actions: Vec<Action>) -> Kept {
