@@ -58,6 +58,11 @@ impl Faults {
         self.0.iter().any(|timed| timed.fault == fault && (timed.from_ms..timed.to_ms).contains(&now_ms))
     }
 
+    /// Whether it has been so at any time until now.
+    pub(crate) fn has_begun(&self, fault: Fault, now_ms: u64) -> bool {
+        self.0.iter().any(|timed| timed.fault == fault && timed.from_ms <= now_ms)
+    }
+
     /// Whether the hosts of a region run.
     pub(crate) fn is_dead(&self, region: usize, now_ms: u64) -> bool {
         let flaps = self.is(Fault::Flapping(region), now_ms) && (now_ms / FLAP_MS).is_multiple_of(2);

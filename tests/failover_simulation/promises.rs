@@ -56,6 +56,7 @@ pub(crate) struct Promises {
     /// Regions that a node sees down, and since when; those for which it has woken somebody, or a person was there.
     down_since: BTreeMap<(usize, Region), u64>,
     woken: BTreeSet<(usize, Region)>,
+    forgetful: BTreeSet<usize>,
     passed_ms: BTreeMap<(usize, IncidentId), (usize, u64)>,
     announced: BTreeMap<(usize, IncidentId), Announced>,
     applied: Vec<Applied>,
@@ -135,8 +136,12 @@ impl Promises {
         }
     }
 
-    pub(crate) fn began_anew(&mut self, node: usize) {
+    /// A node starts; it may have forgotten what it saw while its disk was full.
+    pub(crate) fn began_anew(&mut self, node: usize, may_have_forgotten: bool) {
         self.down_since.retain(|(of, _), _| *of != node);
+        if may_have_forgotten {
+            self.forgetful.insert(node);
+        }
     }
 
     /// A person is at `node` for the sake of `region`.
@@ -153,7 +158,8 @@ impl Promises {
 
     /// Nobody sleeps through a region that stays down.
     pub(crate) fn check_woken(&self, node: usize, now_ms: u64) -> Kept {
-        let of_node = self.down_since.iter().filter(|((of, _), _)| *of == node);
+        let of_node =
+            self.down_since.iter().filter(|((of, _), _)| *of == node && !self.forgetful.contains(of));
         let late =
             of_node.filter(|(key, since)| now_ms - **since > WAKES_WITHIN_MS && !self.woken.contains(key));
         late.map(|((_, region), since)| {

@@ -187,7 +187,8 @@ impl World {
             agent.stop(Some(self.now_ms + START_MS));
         } else if agent.restart_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
             agent.start(&self.scenario, self.now_ms);
-            self.promises.began_anew(node);
+            let was_full = self.scenario.faults.has_begun(Fault::DiskFull(node), self.now_ms);
+            self.promises.began_anew(node, was_full);
             let phase = agent.runbook.as_ref().map(|runbook| runbook.phase());
             self.tell(|| format!("node {node} starts, {phase:?}"));
         }
