@@ -38,6 +38,13 @@ pub struct Task {
     pub work: Work,
 }
 
+/// What a task belongs to; by default no incident.
+#[derive(Clone, Debug, Default)]
+pub(super) struct About {
+    pub(super) incident: Option<IncidentId>,
+    pub(super) is_drill: bool,
+}
+
 /// What a task does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {

@@ -1,7 +1,7 @@
 //! Regions that go down while an incident about another one is under way. There is one incident at a time; nobody
 //! sleeps through the second region for it, and one that moves nothing makes room.
 
-use super::action::{Page, Work};
+use super::action::{About, Page, Work};
 use super::errand::Urgency;
 use super::incident::{Approval, Head, Incident, State};
 use super::machine::Runbook;
@@ -94,7 +94,7 @@ impl Runbook {
             ];
             let summary = format!("{}: {why}", self.config.cluster);
             let page = Page { dedup_key: self.failover_key(&region), severity, summary, details };
-            self.send_as(Urgency::Failover, None, Work::Page(page));
+            self.send_as(Urgency::Failover, About::default(), Work::Page(page));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::errand::Errand;
 use super::event::Command;
-use super::incident::{Incident, State};
+use super::incident::{Incident, Reporting, State};
 use super::machine::Runbook;
 use crate::agent::types::{Entry, IncidentId, Region, UnixMs};
 
@@ -91,8 +91,8 @@ impl State {
                 Self::Paged { until: until.after_ms(ms), act_at: act_at.after_ms(ms) }
             }
             Self::Declined { until } => Self::Declined { until: until.after_ms(ms) },
-            Self::Ended { ending, until, tries } => {
-                Self::Ended { ending, until: until.after_ms(ms), tries: tries.later(ms) }
+            Self::Ended(Reporting { ending, until, tries }) => {
+                Self::Ended(Reporting { ending, until: until.after_ms(ms), tries: tries.later(ms) })
             }
             // The others are not come to without a journal.
             other => other,

@@ -2,7 +2,7 @@
 
 use super::action::Action;
 use super::event::Command;
-use super::incident::{Approval, Head, Incident, Stage, State, Stop};
+use super::incident::{Approval, Ending, Head, Incident, Next, Showing, Stage, State, Stop, Validating};
 use super::machine::Runbook;
 use crate::agent::orders::{AgentMode, OrderRefused};
 use crate::agent::types::{Cause, Entry, FROZEN, Phase, Region, UnixMs};
@@ -192,7 +192,7 @@ impl Runbook {
         }
     }
 
-    fn check_regions(&self, regions: [Option<&Region>; 2]) -> Result<(), OrderRefused> {
+    pub(super) fn check_regions(&self, regions: [Option<&Region>; 2]) -> Result<(), OrderRefused> {
         for region in regions.into_iter().flatten() {
             if self.config.record_of(region).is_none() {
                 let known = self.config.regions.iter().map(|record| record.region.0.clone()).collect();
@@ -239,7 +239,7 @@ impl Runbook {
         let Some(Incident { mut head, state }) = self.incident.take() else {
             return Err(Self::none_to("abort"));
         };
-        if let State::Switching { stage: Stage::Writing { .. } | Stage::Settling { .. }, .. } = state {
+        if matches!(&state, State::Switching { stage, .. } if stage.is_on_its_way()) {
             head.stop = Some(Stop::Abort(who.to_owned()));
             self.incident = Some(Incident { head, state });
             return Ok("it stops when the write that is on its way has ended".to_owned());
@@ -256,7 +256,7 @@ impl Runbook {
             format!("the record leads to {leads}")
         };
         let why = format!("stopped by {who}; {is}");
-        let ended = self.ended_state(super::incident::Ending::HandedOver);
+        let ended = self.ended_state(Ending::HandedOver);
         self.enter(head, state.phase(), ended, why.clone());
         Ok(why)
     }
@@ -266,9 +266,9 @@ impl Runbook {
             return self.rollback_of_last(who);
         };
         let change = match &state {
-            State::Switching { stage: Stage::Showing { change, .. }, .. }
-            | State::Validating { change, .. } => change.clone(),
-            State::Switching { stage: Stage::Writing { .. } | Stage::Settling { .. }, .. } => {
+            State::Switching { stage: Stage::Showing(Showing { change, .. }), .. }
+            | State::Validating(Validating { change, .. }) => change.clone(),
+            State::Switching { stage, .. } if stage.is_on_its_way() => {
                 head.stop = Some(Stop::Rollback(who.to_owned()));
                 self.incident = Some(Incident { head, state });
                 return Ok("the record is put back when the write that is on its way has ended".to_owned());
@@ -286,7 +286,7 @@ impl Runbook {
         }
         let why = format!("{who} asked to put the record back");
         match self.undo(&head, change, &why) {
-            super::incident::Next::To(next, why) => self.enter(head, state.phase(), next, why),
+            Next::To(next, why) => self.enter(head, state.phase(), next, why),
             _ => self.incident = Some(Incident { head, state }),
         }
         Ok("the record is put back".to_owned())

@@ -3,7 +3,7 @@
 use super::assessment::Assessment;
 use super::config::Failback;
 use super::guard::{Intended, before_a_run, choose_target, set_without};
-use super::incident::{Approval, Change, Ending, Head, Incident, Next, Run, State};
+use super::incident::{Approval, Change, Ending, Head, Incident, Next, Reporting, Run, State};
 use super::ledger::is_same;
 use super::machine::{Owed, Runbook};
 use super::record_set::RegionSet;
@@ -215,6 +215,16 @@ impl Runbook {
     }
 
     pub(super) fn acknowledged(&mut self, head: &mut Head, approval: Approval, until: UnixMs) -> Next {
+        let stay = State::Acknowledged { approval: approval.clone(), until };
+        self.approved(head, approval, until, stay)
+    }
+
+    pub(super) fn auto_approved(&mut self, head: &mut Head, until: UnixMs) -> Next {
+        self.approved(head, Approval::Policy, until, State::AutoApproved { until })
+    }
+
+    /// Begins the run once nothing stands against it; stays in `stay` until then.
+    fn approved(&mut self, head: &mut Head, approval: Approval, until: UnixMs, stay: State) -> Next {
         if let Some(next) = self.goes_on_late(head, &approval) {
             return next;
         }
@@ -228,25 +238,7 @@ impl Runbook {
             let why = self.with_objections("it was approved and could not begin in time", head, &approval);
             return self.hand_over(&why);
         }
-        Next::Stay(State::Acknowledged { approval, until })
-    }
-
-    pub(super) fn auto_approved(&mut self, head: &mut Head, until: UnixMs) -> Next {
-        if let Some(next) = self.goes_on_late(head, &Approval::Policy) {
-            return next;
-        }
-        if let Some(why) = self.comes_to_nothing(head) {
-            return Next::Close(why);
-        }
-        if self.objections(head, &Approval::Policy).is_empty() {
-            return self.begin_run(head, Approval::Policy, until);
-        }
-        if self.now >= until {
-            let why =
-                self.with_objections("it was approved and could not begin in time", head, &Approval::Policy);
-            return self.hand_over(&why);
-        }
-        Next::Stay(State::AutoApproved { until })
+        Next::Stay(stay)
     }
 
     pub(super) fn declined(&mut self, head: &mut Head, until: UnixMs) -> Next {
@@ -371,7 +363,7 @@ impl Runbook {
 
     pub(super) fn ended_state(&self, ending: Ending) -> State {
         let until = self.now.after_ms(self.config.timing.report_ms);
-        State::Ended { ending, until, tries: Tries::first(self.now) }
+        State::Ended(Reporting { ending, until, tries: Tries::first(self.now) })
     }
 }
 

@@ -1,12 +1,11 @@
 //! What only informs, or asks for more of the standby: done beside the incident, which does not wait for it.
 
-use super::action::Action;
-use super::action::{Page, Task, TaskId, Work};
+use super::action::{About, Page, Work};
 use super::event::{Ended, Failure};
 use super::incident::Arrived;
 use super::machine::Runbook;
 use super::tries::Tries;
-use crate::agent::types::{IncidentId, Step, UnixMs};
+use crate::agent::types::{Step, UnixMs};
 
 /// More errands than that are not kept; of the least urgent ones the oldest goes. There is room for all notices that
 /// may be raised at a time, and for what an incident tells.
@@ -35,8 +34,7 @@ pub(super) enum Urgency {
 pub(super) struct Errand {
     urgency: Urgency,
     work: Work,
-    incident: Option<IncidentId>,
-    is_drill: bool,
+    about: About,
     tries: Tries,
     until: UnixMs,
 }
@@ -74,21 +72,15 @@ impl Errand {
 
 impl Runbook {
     /// Does `work` beside the incident, as soon as it can be done.
-    pub(super) fn send(&mut self, incident: Option<(&IncidentId, bool)>, work: Work) {
-        self.send_as(Urgency::Tells, incident, work);
+    pub(super) fn send(&mut self, about: About, work: Work) {
+        self.send_as(Urgency::Tells, about, work);
     }
 
-    pub(super) fn send_as(&mut self, urgency: Urgency, incident: Option<(&IncidentId, bool)>, work: Work) {
+    pub(super) fn send_as(&mut self, urgency: Urgency, about: About, work: Work) {
         let for_ms =
             if matches!(work, Work::Page(_) | Work::ResolvePage { .. }) { PAGE_FOR_MS } else { TELL_FOR_MS };
-        let errand = Errand {
-            urgency,
-            work,
-            incident: incident.map(|(id, _)| id.clone()),
-            is_drill: incident.is_some_and(|(_, is_drill)| is_drill),
-            tries: Tries::first(self.now),
-            until: self.now.after_ms(for_ms),
-        };
+        let errand =
+            Errand { urgency, work, about, tries: Tries::first(self.now), until: self.now.after_ms(for_ms) };
         self.errands.retain(|other| !errand.replaces(other));
         self.errands.push(errand);
         if self.errands.len() > MAX_ERRANDS {
@@ -129,7 +121,9 @@ impl Runbook {
             Tries::Pausing { attempt, .. } => {
                 let is_held = self.frozen.is_some() && errand.work.changes_the_world();
                 if (self.journal_fails.is_none() && !is_held) || errand.wakes() {
-                    errand.tries = self.hand_out(&errand, attempt);
+                    let timeout_ms = self.config.timing.errand_timeout_ms;
+                    errand.tries =
+                        self.perform(errand.about.clone(), attempt, timeout_ms, errand.work.clone());
                 }
                 (self.now < errand.until).then_some(errand)
             }
@@ -155,20 +149,5 @@ impl Runbook {
                 (is_repeated && self.now < errand.until).then_some(errand)
             }
         }
-    }
-
-    fn hand_out(&mut self, errand: &Errand, attempt: u32) -> Tries {
-        let timeout_ms = self.config.timing.errand_timeout_ms;
-        let id = TaskId(self.next_task);
-        self.next_task += 1;
-        self.out.push(Action::Perform(Task {
-            id,
-            incident: errand.incident.clone(),
-            attempt,
-            timeout_ms,
-            is_drill: errand.is_drill,
-            work: errand.work.clone(),
-        }));
-        Tries::running(id, attempt, self.now, timeout_ms)
     }
 }

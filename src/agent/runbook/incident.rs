@@ -1,11 +1,15 @@
 //! An incident and the state it is in: each state has what it needs and nothing else.
 
+use super::action::About;
 use super::event::Ended;
 use super::machine::Owed;
 use super::record_set::RegionSet;
 use super::tries::Tries;
 use crate::agent::pager::Severity;
 use crate::agent::types::{Cause, IncidentId, Phase, RecordState, Region, UnixMs};
+
+/// A write that had no effect is announced no more often, neither there nor back.
+pub(super) const MAX_WRITES: u32 = 4;
 
 /// An incident.
 #[derive(Clone, Debug)]
@@ -61,11 +65,11 @@ pub(super) enum State {
     /// The record is being changed.
     Switching { run: Run, stage: Stage },
     /// The target is tried under the public name.
-    Validating { run: Run, change: Change, until: UnixMs, tries: Tries },
+    Validating(Validating),
     /// The record is being put back.
-    RollingBack { change: Change, until: UnixMs, stage: BackStage },
+    RollingBack(RollingBack),
     /// It is over; the report is being written.
-    Ended { ending: Ending, until: UnixMs, tries: Tries },
+    Ended(Reporting),
     /// The report is written.
     Reported,
 }
@@ -109,23 +113,87 @@ pub(super) struct Change {
 /// How far a switch is.
 #[derive(Clone, Debug)]
 pub(super) enum Stage {
-    /// Reads the record; nothing is written.
-    Reading { pass: Pass, tries: Tries, attempt: u32 },
-    /// The write is on its way. `attempt` counts writes.
-    Writing { change: Change, tries: Tries },
-    /// Nobody knows whether the record was written: it is read.
-    Settling { change: Change, attempt: u32, until: UnixMs, tries: Tries },
-    /// Written; waits for resolvers.
-    Showing { change: Change, until: UnixMs, tries: Tries },
+    Reading(Reading),
+    Writing(Writing),
+    Settling(Settling),
+    Showing(Showing),
+}
+
+/// Reads the record; nothing is written.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub(super) pass: Pass,
+    /// Of the write to come, from 1.
+    pub(super) attempt: u32,
+    pub(super) tries: Tries,
+}
+
+/// The write is on its way; its tries count writes.
+#[derive(Clone, Debug)]
+pub(super) struct Writing {
+    pub(super) change: Change,
+    pub(super) tries: Tries,
+}
+
+/// Nobody knows whether the record was written: it is read.
+#[derive(Clone, Debug)]
+pub(super) struct Settling {
+    pub(super) change: Change,
+    /// Of the write that is in doubt.
+    pub(super) attempt: u32,
+    pub(super) until: UnixMs,
+    pub(super) tries: Tries,
+}
+
+/// Written; waits for resolvers.
+#[derive(Clone, Debug)]
+pub(super) struct Showing {
+    pub(super) change: Change,
+    pub(super) until: UnixMs,
+    pub(super) tries: Tries,
+}
+
+/// The target is tried under the public name.
+#[derive(Clone, Debug)]
+pub(super) struct Validating {
+    pub(super) run: Run,
+    pub(super) change: Change,
+    pub(super) until: UnixMs,
+    pub(super) tries: Tries,
+}
+
+/// The record is being put back.
+#[derive(Clone, Debug)]
+pub(super) struct RollingBack {
+    pub(super) change: Change,
+    pub(super) until: UnixMs,
+    pub(super) stage: BackStage,
 }
 
 /// How far putting back is.
 #[derive(Clone, Debug)]
 pub(super) enum BackStage {
-    /// Reads the record. `attempt` is that of the write to come.
-    Reading { attempt: u32, tries: Tries },
+    Reading(BackReading),
     /// The write is on its way.
-    Writing { tries: Tries },
+    Writing {
+        tries: Tries,
+    },
+}
+
+/// Reads the record before it is put back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BackReading {
+    /// Of the write to come, from 1.
+    pub(super) attempt: u32,
+    pub(super) tries: Tries,
+}
+
+/// It is over; the report is being written.
+#[derive(Clone, Debug)]
+pub(super) struct Reporting {
+    pub(super) ending: Ending,
+    pub(super) until: UnixMs,
+    pub(super) tries: Tries,
 }
 
 /// How an incident ended.
@@ -149,6 +217,13 @@ pub(super) enum Next {
 
 /// The end of a task that nobody has taken yet.
 pub(super) type Arrived = Option<(super::action::TaskId, Ended)>;
+
+impl Next {
+    /// It stays in the switch, at this stage of it.
+    pub(super) const fn switching(run: Run, stage: Stage) -> Self {
+        Self::Stay(State::Switching { run, stage })
+    }
+}
 
 impl Approval {
     /// As it is journalled.
@@ -182,6 +257,11 @@ impl Head {
     pub(super) fn is_drill(&self) -> bool {
         self.cause == Cause::Drill
     }
+
+    /// What the tasks of this incident belong to.
+    pub(super) fn about(&self) -> About {
+        About { incident: Some(self.id.clone()), is_drill: self.is_drill() }
+    }
 }
 
 impl State {
@@ -196,7 +276,7 @@ impl State {
             Self::Switching { .. } => Phase::Switching,
             Self::Validating { .. } => Phase::Validating,
             Self::RollingBack { .. } => Phase::RollingBack,
-            Self::Ended { ending, .. } => ending.phase(),
+            Self::Ended(Reporting { ending, .. }) => ending.phase(),
             Self::Reported => Phase::Reported,
         }
     }
@@ -209,12 +289,11 @@ impl State {
             | Self::Acknowledged { until, .. }
             | Self::AutoApproved { until }
             | Self::Declined { until }
-            | Self::RollingBack { until, .. }
-            | Self::Validating { until, .. }
-            | Self::Ended { until, .. }
-            | Self::Switching {
-                stage: Stage::Settling { until, .. } | Stage::Showing { until, .. }, ..
-            } => *until,
+            | Self::RollingBack(RollingBack { until, .. })
+            | Self::Validating(Validating { until, .. })
+            | Self::Ended(Reporting { until, .. })
+            | Self::Switching { stage: Stage::Settling(Settling { until, .. }), .. }
+            | Self::Switching { stage: Stage::Showing(Showing { until, .. }), .. } => *until,
             Self::Preflight { run, .. } | Self::Switching { run, .. } => run.until,
             Self::Reported => UnixMs(0),
         }
@@ -224,20 +303,13 @@ impl State {
     pub(super) const fn tries(&self) -> Option<Tries> {
         match self {
             Self::Preflight { tries, .. }
-            | Self::Validating { tries, .. }
-            | Self::Ended { tries, .. }
-            | Self::Switching {
-                stage:
-                    Stage::Reading { tries, .. }
-                    | Stage::Writing { tries, .. }
-                    | Stage::Settling { tries, .. }
-                    | Stage::Showing { tries, .. },
+            | Self::Validating(Validating { tries, .. })
+            | Self::Ended(Reporting { tries, .. }) => Some(*tries),
+            Self::Switching { stage, .. } => Some(stage.tries()),
+            Self::RollingBack(RollingBack {
+                stage: BackStage::Reading(BackReading { tries, .. }) | BackStage::Writing { tries },
                 ..
-            }
-            | Self::RollingBack {
-                stage: BackStage::Reading { tries, .. } | BackStage::Writing { tries },
-                ..
-            } => Some(*tries),
+            }) => Some(*tries),
             _ => None,
         }
     }
@@ -255,22 +327,35 @@ impl State {
     pub(super) fn plan(&self, head: &Head) -> (Option<Region>, String) {
         match self {
             Self::Acknowledged { approval, .. } => (head.asked.clone(), approval.text()),
-            Self::Preflight { run, .. } | Self::Switching { run, .. } | Self::Validating { run, .. } => {
-                (Some(run.target.clone()), run.approval.text())
-            }
+            Self::Preflight { run, .. }
+            | Self::Switching { run, .. }
+            | Self::Validating(Validating { run, .. }) => (Some(run.target.clone()), run.approval.text()),
             _ => (None, String::new()),
         }
     }
 
     /// Whether the record may have been written in this incident, or is being written.
     pub(super) const fn has_written(&self) -> bool {
-        matches!(
-            self,
-            Self::Switching {
-                stage: Stage::Writing { .. } | Stage::Settling { .. } | Stage::Showing { .. },
-                ..
-            } | Self::Validating { .. }
-                | Self::RollingBack { .. }
-        )
+        match self {
+            Self::Switching { stage, .. } => !matches!(stage, Stage::Reading(_)),
+            Self::Validating(_) | Self::RollingBack(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Stage {
+    /// Whether a write was announced, and how it ended is not known yet.
+    pub(super) const fn is_on_its_way(&self) -> bool {
+        matches!(self, Self::Writing(_) | Self::Settling(_))
+    }
+
+    const fn tries(&self) -> Tries {
+        match self {
+            Self::Reading(Reading { tries, .. })
+            | Self::Writing(Writing { tries, .. })
+            | Self::Settling(Settling { tries, .. })
+            | Self::Showing(Showing { tries, .. }) => *tries,
+        }
     }
 }

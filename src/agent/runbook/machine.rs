@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::action::{Action, Task, TaskId, Work};
+use super::action::{About, Action, Task, TaskId, Work};
 use super::assessment::Assessment;
 use super::config::RunbookConfig;
 use super::errand::Errand;
@@ -184,13 +184,9 @@ impl Runbook {
             State::Declined { until } => self.declined(head, until),
             State::Preflight { run, tries } => self.preflight(head, run, tries, arrived),
             State::Switching { run, stage } => self.switching(head, run, stage, arrived),
-            State::Validating { run, change, until, tries } => {
-                self.validating(head, run, (change, until), tries, arrived)
-            }
-            State::RollingBack { change, until, stage } => {
-                self.roll_back(head, change, until, stage, arrived)
-            }
-            State::Ended { ending, until, tries } => self.ended(head, ending, until, tries, arrived),
+            State::Validating(state) => self.validating(head, state, arrived),
+            State::RollingBack(state) => self.roll_back(head, state, arrived),
+            State::Ended(state) => self.ended(head, state, arrived),
             State::Reported => Next::Close("the incident is over".to_owned()),
         }
     }
@@ -259,38 +255,33 @@ impl Runbook {
         timeout_ms: u64,
         work: impl FnOnce() -> Work,
     ) -> Option<Ended> {
-        match *tries {
-            Tries::Pausing { attempt, until } => {
-                if self.now >= until && self.journal_fails.is_none() {
-                    *tries = self.perform(head, attempt, timeout_ms, work());
-                }
-                None
-            }
-            Tries::Running { task, deadline, .. } => {
-                if let Some((_, ended)) = arrived.take_if(|(of, _)| *of == task) {
-                    return Some(ended);
-                }
-                let why = "there was no answer in time".to_owned();
-                (self.now >= deadline).then_some(Ended::Failed { failure: Failure::Unknown, why })
-            }
+        let Tries::Pausing { attempt, until } = *tries else { return self.take_end(*tries, arrived) };
+        if self.now >= until && self.journal_fails.is_none() {
+            let about = head.map(Head::about).unwrap_or_default();
+            *tries = self.perform(about, attempt, timeout_ms, work());
         }
+        None
     }
 
-    pub(super) fn perform(
-        &mut self,
-        head: Option<&Head>,
-        attempt: u32,
-        timeout_ms: u64,
-        work: Work,
-    ) -> Tries {
+    /// The end of the task that was handed out, once it has one.
+    pub(super) fn take_end(&self, tries: Tries, arrived: &mut Arrived) -> Option<Ended> {
+        let Tries::Running { task, deadline, .. } = tries else { return None };
+        if let Some((_, ended)) = arrived.take_if(|(of, _)| *of == task) {
+            return Some(ended);
+        }
+        let why = "there was no answer in time".to_owned();
+        (self.now >= deadline).then_some(Ended::Failed { failure: Failure::Unknown, why })
+    }
+
+    pub(super) fn perform(&mut self, about: About, attempt: u32, timeout_ms: u64, work: Work) -> Tries {
         let id = TaskId(self.next_task);
         self.next_task += 1;
         self.out.push(Action::Perform(Task {
             id,
-            incident: head.map(|head| head.id.clone()),
+            incident: about.incident,
             attempt,
             timeout_ms,
-            is_drill: head.is_some_and(Head::is_drill),
+            is_drill: about.is_drill,
             work,
         }));
         Tries::running(id, attempt, self.now, timeout_ms)
@@ -336,10 +327,14 @@ impl Runbook {
             }
             Some(Ended::Done { .. }) => self.again(tries),
             Some(Ended::Failed { why, .. }) => {
-                self.last_error = Some(format!("the record cannot be read: {why}"));
+                self.cannot_read(&why);
                 self.again(tries)
             }
         };
+    }
+
+    pub(super) fn cannot_read(&mut self, why: &str) {
+        self.last_error = Some(format!("the record cannot be read: {why}"));
     }
 
     /// The live record was read. A change that is not ours counts like a switch.

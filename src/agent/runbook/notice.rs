@@ -1,6 +1,6 @@
 //! What pages and moves no traffic (tokens, own figures, alerts), and the journal's own trouble.
 
-use super::action::{Page, Work, key_of};
+use super::action::{About, Page, Work, key_of};
 use super::config::RunbookConfig;
 use super::errand::Urgency;
 use super::event::{Notice, Scope};
@@ -51,14 +51,14 @@ impl Runbook {
                 ("region".to_owned(), self.config.own_region.0.clone()),
             ];
             let page = Page { dedup_key, severity: notice.severity, summary, details };
-            self.send_as(urgency, None, Work::Page(page));
+            self.send_as(urgency, About::default(), Work::Page(page));
             if notice.scales {
                 self.scale();
             }
         } else {
             let since = self.raised.remove(&key).map_or(self.now, |raised| raised.since);
             let summary = format!("over after {} s: {}", self.now.since_ms(since) / 1000, notice.detail);
-            self.send_as(urgency, None, Work::ResolvePage { dedup_key, summary });
+            self.send_as(urgency, About::default(), Work::ResolvePage { dedup_key, summary });
         }
     }
 
@@ -139,7 +139,7 @@ impl Runbook {
             && self.assessment.elected;
         if self.config.can_scale && may_act && is_rested {
             self.scaled_at = Some(self.now);
-            self.send(None, Work::Scale);
+            self.send(About::default(), Work::Scale);
         }
     }
 
@@ -156,7 +156,7 @@ impl Runbook {
             );
             let page =
                 Page { dedup_key: self.journal_key(), severity: Severity::Error, summary, details: vec![] };
-            self.send_as(Urgency::Own, None, Work::Page(page));
+            self.send_as(Urgency::Own, About::default(), Work::Page(page));
         }
         self.journal_fails = Some(why);
     }
@@ -168,7 +168,7 @@ impl Runbook {
         }
         let dedup_key = self.journal_key();
         let summary = "the journal is written again".to_owned();
-        self.send_as(Urgency::Own, None, Work::ResolvePage { dedup_key, summary });
+        self.send_as(Urgency::Own, About::default(), Work::ResolvePage { dedup_key, summary });
         let (raised, detail) = (self.frozen.is_some(), self.frozen.clone().unwrap_or_default());
         self.journal(None, Entry::Signal { signal: FROZEN.to_owned(), raised, detail });
         if let Some((_, state)) = self.record.clone() {

@@ -4,7 +4,10 @@
 //! a page has its key, so telling it again is harmless.
 
 use super::config::RunbookConfig;
-use super::incident::{Approval, BackStage, Change, Ending, Head, Incident, Pass, Run, Stage, State, Stop};
+use super::incident::{
+    Approval, BackReading, BackStage, Change, Ending, Head, Incident, Pass, Reading, Reporting, RollingBack,
+    Run, Settling, Showing, Stage, State, Stop, Validating,
+};
 use super::ledger::{Switch, is_same};
 use super::machine::{Owed, Runbook};
 use super::notice::{CHANGED, JOURNAL_FAILED};
@@ -325,7 +328,7 @@ fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
         approval: Approval::parse(&open.plan.approved_by),
         until: open.run_since.after_ms(timing.run_ms),
     });
-    let ended = |ending| State::Ended { ending, until: now.after_ms(timing.report_ms), tries };
+    let ended = |ending| State::Ended(Reporting { ending, until: now.after_ms(timing.report_ms), tries });
     let change = open.write.as_ref().and_then(|write| change_of(runbook, open.plan.cause, write));
     // What was lost of a run that had begun is for a person.
     let lost = || Some(ended(Ending::HandedOver));
@@ -346,17 +349,14 @@ fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
         Phase::Validating => match (run, change) {
             (Some(run), Some(change)) => {
                 let until = since.after_ms(timing.validating_ms);
-                Some(State::Validating { run, change, until, tries })
+                Some(State::Validating(Validating { run, change, until, tries }))
             }
             _ => lost(),
         },
         Phase::RollingBack => change.map_or_else(lost, |change| {
             let until = since.after_ms(timing.rollback_ms);
-            Some(State::RollingBack {
-                change,
-                until,
-                stage: BackStage::Reading { attempt: open.restores + 1, tries },
-            })
+            let stage = BackStage::Reading(BackReading { attempt: open.restores + 1, tries });
+            Some(State::RollingBack(RollingBack { change, until, stage }))
         }),
         Phase::Recovered => Some(ended(Ending::Recovered)),
         Phase::RolledBack => Some(ended(Ending::RolledBack)),
@@ -369,14 +369,15 @@ fn stage_of(runbook: &Runbook, open: &Open, run: &Run, change: Option<Change>) -
     let tries = Tries::first(now);
     match (&open.write, change) {
         (Some(write), Some(change)) if write.is_done => {
-            Stage::Showing { change, until: write.at.after_ms(timing.visible_ms), tries }
+            Stage::Showing(Showing { change, until: write.at.after_ms(timing.visible_ms), tries })
         }
         (Some(write), Some(change)) => {
-            Stage::Settling { change, attempt: write.attempt, until: now.after_ms(timing.run_ms), tries }
+            let until = now.after_ms(timing.run_ms);
+            Stage::Settling(Settling { change, attempt: write.attempt, until, tries })
         }
         _ => {
             let pass = Pass { target: run.target.clone(), at: open.since };
-            Stage::Reading { pass, tries, attempt: 1 }
+            Stage::Reading(Reading { pass, attempt: 1, tries })
         }
     }
 }

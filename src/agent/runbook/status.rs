@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::detect::intended;
-use super::guard::{before_a_run, set_without};
+use super::guard::{Facts, before_a_run, set_without};
 use super::incident::{Approval, Head, Incident, Stage, State};
 use super::machine::Runbook;
 use crate::agent::orders::{AgentMode, OrderRefused, Suggested};
@@ -223,19 +223,14 @@ impl Runbook {
         let about = self.incident.as_ref().map(|incident| incident.head.region.clone());
         let none = || OrderRefused::NoIncident { order: "plan".to_owned() };
         let from = from.or(about).or(down).ok_or_else(none)?;
-        for region in [Some(&from), to.as_ref()].into_iter().flatten() {
-            if self.config.record_of(region).is_none() {
-                let known = self.config.regions.iter().map(|record| record.region.0.clone()).collect();
-                return Err(OrderRefused::UnknownRegion { region: region.clone(), known });
-            }
-        }
+        self.check_regions([Some(&from), to.as_ref()])?;
         let head = self.imagined(&from, to.as_ref());
         let approval = Approval::Hand("a person".to_owned());
         let mut objections = Vec::new();
         let record = self.record.as_ref().map(|(_, record)| record.clone());
         let (to, after) = match self.scope(&head) {
             Ok(scope) => {
-                let facts = super::guard::Facts { now: self.now.max(now), ..self.facts() };
+                let facts = Facts { now: self.now.max(now), ..self.facts() };
                 objections = before_a_run(&facts, &intended(&head, &approval, &scope));
                 (scope.target, Some(scope.after))
             }

@@ -3,16 +3,26 @@
 use super::action::Work;
 use super::detect::{Scope, intended, not_ours, set_with};
 use super::event::{Ended, Failure};
-use super::guard::{before_a_write, is_fresh};
-use super::incident::{Arrived, Change, Head, Next, Pass, Run, Stage, State, Stop};
+use super::guard::{before_a_write, is_fresh, set_without};
+use super::incident::{
+    Arrived, Change, Head, MAX_WRITES, Next, Pass, Reading, Run, Settling, Showing, Stage, State, Stop,
+    Validating, Writing,
+};
 use super::ledger::{Switch, is_same};
 use super::machine::{Owed, Runbook};
-use super::record_set::in_words;
+use super::record_set::{Layout, RegionSet, in_words};
 use super::tries::Tries;
-use crate::agent::types::{RecordState, UnixMs};
+use crate::agent::types::{Cause, RecordState, UnixMs};
 
-/// A write that had no effect is announced no more often.
-const MAX_WRITES: u32 = 4;
+/// What comes of reading the record right before the write.
+enum Intent {
+    /// This is to be written.
+    Write(Change),
+    /// Something stands against it that may go away.
+    NotYet,
+    /// The run ends, or goes on elsewhere.
+    Ends(Next),
+}
 
 impl Runbook {
     pub(super) fn switching(
@@ -23,112 +33,111 @@ impl Runbook {
         arrived: &mut Arrived,
     ) -> Next {
         match stage {
-            Stage::Reading { pass, tries, attempt } => {
-                self.read_before(head, run, (pass, attempt), tries, arrived)
-            }
-            Stage::Writing { change, tries } => self.write(head, run, change, tries, arrived),
-            Stage::Settling { change, attempt, until, tries } => {
-                self.settle(head, run, (change, attempt, until), tries, arrived)
-            }
-            Stage::Showing { change, until, tries } => self.show(head, run, (change, until), tries, arrived),
+            Stage::Reading(stage) => self.read_before(head, run, stage, arrived),
+            Stage::Writing(stage) => self.write(head, run, stage, arrived),
+            Stage::Settling(stage) => self.settle(head, run, stage, arrived),
+            Stage::Showing(stage) => self.show(head, run, stage, arrived),
         }
     }
 
-    fn read_before(
-        &mut self,
-        head: &mut Head,
-        run: Run,
-        (pass, attempt): (Pass, u32),
-        mut tries: Tries,
-        arrived: &mut Arrived,
-    ) -> Next {
+    fn read_before(&mut self, head: &mut Head, run: Run, mut stage: Reading, arrived: &mut Arrived) -> Next {
         if let Some(why) = self.has_healed(head) {
             return Next::Close(why);
         }
         if self.now >= run.until {
             return self.out_of_time(head, &run);
         }
-        if matches!(tries, Tries::Pausing { .. }) && !is_fresh(&self.facts(), &pass) {
+        if matches!(stage.tries, Tries::Pausing { .. }) && !is_fresh(&self.facts(), &stage.pass) {
             let why = format!("the preflight of {} is too old: it is looked at again", run.target.0);
             return Next::To(State::Preflight { run, tries: Tries::first(self.now) }, why);
         }
         let timeout_ms = self.config.timing.read_timeout_ms;
-        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::ReadRecord);
-        let stay = |run, tries| {
-            Next::Stay(State::Switching { run, stage: Stage::Reading { pass: pass.clone(), tries, attempt } })
-        };
+        let ended = self.attempt(Some(head), &mut stage.tries, arrived, timeout_ms, || Work::ReadRecord);
         match ended {
-            None => stay(run, tries),
-            Some(Ended::Found(found)) => match self.intend(head, &run, &pass, found) {
-                Ok(change) => self.begin_write(head, run, change, attempt),
-                Err(Some(next)) => *next,
-                Err(None) => stay(run, self.again(tries)),
+            None => return Next::switching(run, Stage::Reading(stage)),
+            Some(Ended::Found(found)) => match self.intend(head, &run, &stage.pass, found) {
+                Intent::Write(change) => return self.begin_write(head, run, change, stage.attempt),
+                Intent::Ends(next) => return next,
+                Intent::NotYet => {}
             },
             Some(Ended::Failed { failure: Failure::Refused, why }) => {
-                self.hand_over(&format!("the record cannot be read, and nothing was changed: {why}"))
+                return self.hand_over(&format!("the record cannot be read, and nothing was changed: {why}"));
             }
-            Some(Ended::Failed { why, .. }) => {
-                self.last_error = Some(format!("the record cannot be read: {why}"));
-                stay(run, self.again(tries))
-            }
-            Some(Ended::Done { .. }) => stay(run, self.again(tries)),
+            Some(Ended::Failed { why, .. }) => self.cannot_read(&why),
+            Some(Ended::Done { .. }) => {}
         }
+        let tries = self.again(stage.tries);
+        Next::switching(run, Stage::Reading(Reading { tries, ..stage }))
     }
 
-    /// The change to make of the record as it was found; else what becomes of the incident, or nothing yet.
-    fn intend(
-        &mut self,
-        head: &mut Head,
-        run: &Run,
-        pass: &Pass,
-        found: RecordState,
-    ) -> Result<Change, Option<Box<Next>>> {
-        if !head.is_drill() {
-            self.saw_record(found.clone());
-            if let Some(change) = self.shows_late(head) {
-                return Err(Some(Box::new(self.written(head, run.clone(), change))));
-            }
-            if let Some(why) = self.comes_to_nothing(head) {
-                return Err(Some(Box::new(Next::Close(why))));
-            }
-            if let Some(next) = self.gives_way(head, run) {
-                return Err(Some(Box::new(next)));
-            }
+    /// What to do now that the record was found to be `found`.
+    fn intend(&mut self, head: &mut Head, run: &Run, pass: &Pass, found: RecordState) -> Intent {
+        if let Some(next) = self.is_settled_already(head, run, &found) {
+            return Intent::Ends(next);
         }
-        let layout = if head.is_drill() { &self.shadow } else { &self.live };
-        let Some(before) = layout.set_of(&found) else {
-            return Err(Some(Box::new(self.hand_over(&not_ours(&found)))));
+        let Some(before) = self.layout_of(head).set_of(&found) else {
+            return Intent::Ends(self.hand_over(&not_ours(&found)));
         };
-        let (after, wanted) = match &head.undoes {
-            Some(Owed { change: undoes, .. }) => {
-                let after = set_with(&head.region, undoes);
-                let whole = after == undoes.before;
-                let wanted = if whole { undoes.expected.clone() } else { layout.with(&found, &after) };
-                (after, wanted)
-            }
-            None => {
-                let after = super::guard::set_without(&self.assessment, &head.region, &run.target, &before);
-                let wanted = layout.with(&found, &after);
-                (after, wanted)
-            }
-        };
+        let (after, wanted) = self.wanted_of(head, run, &found, &before);
         let scope = Scope { target: run.target.clone(), before, after };
         let objections = before_a_write(&self.facts(), &intended(head, &run.approval, &scope), pass, &wanted);
-        let change = Change { expected: found, wanted, before: scope.before, after: scope.after };
-        if head.is_drill() && !change.before.contains(&head.region) {
-            let why = format!(
+        if head.is_drill() && !scope.before.contains(&head.region) {
+            return Intent::Ends(self.hand_over(&format!(
                 "the shadow record leads to {}: run the drill on a node of another region, or set the shadow \
                  record to lead to {}",
-                in_words(&change.before),
+                in_words(&scope.before),
                 head.region.0
-            );
-            return Err(Some(Box::new(self.hand_over(&why))));
+            )));
         }
         if objections.is_empty() {
-            return Ok(change);
+            return Intent::Write(Change {
+                expected: found,
+                wanted,
+                before: scope.before,
+                after: scope.after,
+            });
         }
         self.last_error = Some(objections.join("; "));
-        Err(None)
+        Intent::NotYet
+    }
+
+    /// What the record itself decides, before anybody asks what it should become.
+    fn is_settled_already(&mut self, head: &mut Head, run: &Run, found: &RecordState) -> Option<Next> {
+        if head.is_drill() {
+            return None;
+        }
+        self.saw_record(found.clone());
+        if let Some(change) = self.shows_late(head) {
+            return Some(self.written(head, run.clone(), change));
+        }
+        if let Some(why) = self.comes_to_nothing(head) {
+            return Some(Next::Close(why));
+        }
+        self.gives_way(head, run)
+    }
+
+    const fn layout_of(&self, head: &Head) -> &Layout {
+        if matches!(head.cause, Cause::Drill) { &self.shadow } else { &self.live }
+    }
+
+    /// The regions that serve afterwards, and the record that leads there.
+    fn wanted_of(
+        &self,
+        head: &Head,
+        run: &Run,
+        found: &RecordState,
+        before: &RegionSet,
+    ) -> (RegionSet, RecordState) {
+        let after = match &head.undoes {
+            Some(Owed { change, .. }) => set_with(&head.region, change),
+            None => set_without(&self.assessment, &head.region, &run.target, before),
+        };
+        let wanted = match &head.undoes {
+            // What was there is put back as it was, with all that the layout knows nothing of.
+            Some(Owed { change, .. }) if after == change.before => change.expected.clone(),
+            _ => self.layout_of(head).with(found, &after),
+        };
+        (after, wanted)
     }
 
     /// What this incident announced and believed undone, when the record shows it after all.
@@ -174,54 +183,40 @@ impl Runbook {
             });
         }
         let work = Work::WriteRecord { expected: change.expected.clone(), wanted: change.wanted.clone() };
-        let tries = self.perform(Some(head), attempt, self.config.timing.write_timeout_ms, work);
-        Next::Stay(State::Switching { run, stage: Stage::Writing { change, tries } })
+        let tries = self.perform(head.about(), attempt, self.config.timing.write_timeout_ms, work);
+        Next::switching(run, Stage::Writing(Writing { change, tries }))
     }
 
-    fn write(
-        &mut self,
-        head: &mut Head,
-        run: Run,
-        change: Change,
-        mut tries: Tries,
-        arrived: &mut Arrived,
-    ) -> Next {
-        let attempt = tries.attempt();
-        let timeout_ms = self.config.timing.write_timeout_ms;
-        // It is handed out already: this only takes its end.
-        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::ReadRecord);
-        let (failure, why) = match ended {
-            None => return Next::Stay(State::Switching { run, stage: Stage::Writing { change, tries } }),
-            Some(Ended::Done { .. }) => return self.written(head, run, change),
+    fn write(&mut self, head: &mut Head, run: Run, stage: Writing, arrived: &mut Arrived) -> Next {
+        let (failure, why) = match self.take_end(stage.tries, arrived) {
+            None => return Next::switching(run, Stage::Writing(stage)),
+            Some(Ended::Done { .. }) => return self.written(head, run, stage.change),
             Some(Ended::Found(_)) => (Failure::Unknown, "it is not known what the write did".to_owned()),
             Some(Ended::Failed { failure, why }) => (failure, why),
         };
+        let Writing { change, tries } = stage;
         self.last_error = Some(format!("the record was not written: {why}"));
         match failure {
             Failure::Refused => self.hand_over(&format!("the record was not changed: {why}")),
             Failure::Conflict(found) => self.conflict(head, &found, &why),
             Failure::NotDone if head.stop.is_some() => self.stopped(head, &change, false),
             Failure::NotDone => {
-                // The pass is as old as the run; reading finds out whether it still counts.
-                let pass = Pass { target: run.target.clone(), at: self.now_of_pass(head) };
-                let tries = tries.again(self.now, &self.config.timing, self.salt);
-                let tries = Tries::Pausing { attempt: 1, until: tries.deadline() };
-                Next::Stay(State::Switching {
-                    run,
-                    stage: Stage::Reading { pass, tries, attempt: attempt + 1 },
-                })
+                let until = self.again(tries).deadline();
+                self.read_again_before(head, run, tries.attempt() + 1, until)
             }
             Failure::Unknown => {
                 let until = self.now.after_ms(self.config.timing.run_ms);
-                let stage = Stage::Settling { change, attempt, until, tries: Tries::first(self.now) };
-                Next::Stay(State::Switching { run, stage })
+                let (attempt, tries) = (tries.attempt(), Tries::first(self.now));
+                Next::switching(run, Stage::Settling(Settling { change, attempt, until, tries }))
             }
         }
     }
 
-    /// The state Switching begins with a pass.
-    const fn now_of_pass(&self, head: &Head) -> UnixMs {
-        head.since
+    /// Back to reading, which finds out whether the pass still counts: the state Switching began with it.
+    fn read_again_before(&self, head: &Head, run: Run, attempt: u32, until: UnixMs) -> Next {
+        let pass = Pass { target: run.target.clone(), at: head.since };
+        let tries = Tries::Pausing { attempt: 1, until };
+        Next::switching(run, Stage::Reading(Reading { pass, attempt, tries }))
     }
 
     fn conflict(&mut self, head: &Head, found: &RecordState, why: &str) -> Next {
@@ -235,53 +230,52 @@ impl Runbook {
     }
 
     /// Nobody knows what the write did, so the record is read; it is not written again before.
-    fn settle(
-        &mut self,
-        head: &mut Head,
-        run: Run,
-        (change, attempt, until): (Change, u32, UnixMs),
-        mut tries: Tries,
-        arrived: &mut Arrived,
-    ) -> Next {
+    fn settle(&mut self, head: &mut Head, run: Run, mut stage: Settling, arrived: &mut Arrived) -> Next {
         let timeout_ms = self.config.timing.read_timeout_ms;
-        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::ReadRecord);
+        let ended = self.attempt(Some(head), &mut stage.tries, arrived, timeout_ms, || Work::ReadRecord);
         if let Some(Ended::Found(found)) = &ended {
-            if is_same(found, &change.wanted) {
-                if !head.is_drill() {
-                    // The journal has no outcome of the write that says so.
-                    self.saw_record(found.clone());
-                }
-                return self.written(head, run, change);
-            }
-            if is_same(found, &change.expected) {
-                if head.stop.is_some() {
-                    return self.stopped(head, &change, false);
-                }
-                if self.is_in_doubt(head) {
-                    return self.hand_over(&format!(
-                        "the record leads to {}, long after it was to be changed: the write had no effect, or somebody \
-                         put it back. `failover start` moves traffic",
-                        in_words(&change.before)
-                    ));
-                }
-                let pass = Pass { target: run.target.clone(), at: self.now_of_pass(head) };
-                let stage = Stage::Reading { pass, tries: Tries::first(self.now), attempt: attempt + 1 };
-                return Next::Stay(State::Switching { run, stage });
-            }
-            return self.conflict(head, found, "it is neither as it was nor as it was to become");
+            return self.settled(head, run, stage, found);
         }
-        if self.now >= until {
+        if self.now >= stage.until {
             let why = self.last_error.clone().unwrap_or_default();
             return self.hand_over(&format!(
                 "nobody knows whether the record was changed to {}: look at it at the provider. {why}",
-                in_words(&change.after)
+                in_words(&stage.change.after)
             ));
         }
         if let Some(Ended::Failed { why, .. }) = &ended {
-            self.last_error = Some(format!("the record cannot be read: {why}"));
+            self.cannot_read(why);
         }
-        let tries = if ended.is_some() { self.again(tries) } else { tries };
-        Next::Stay(State::Switching { run, stage: Stage::Settling { change, attempt, until, tries } })
+        if ended.is_some() {
+            stage.tries = self.again(stage.tries);
+        }
+        Next::switching(run, Stage::Settling(stage))
+    }
+
+    /// The record that was read shows what the write did.
+    fn settled(&mut self, head: &mut Head, run: Run, stage: Settling, found: &RecordState) -> Next {
+        let Settling { change, attempt, .. } = stage;
+        if is_same(found, &change.wanted) {
+            if !head.is_drill() {
+                // The journal has no outcome of the write that says so.
+                self.saw_record(found.clone());
+            }
+            return self.written(head, run, change);
+        }
+        if !is_same(found, &change.expected) {
+            return self.conflict(head, found, "it is neither as it was nor as it was to become");
+        }
+        if head.stop.is_some() {
+            return self.stopped(head, &change, false);
+        }
+        if self.is_in_doubt(head) {
+            return self.hand_over(&format!(
+                "the record leads to {}, long after it was to be changed: the write had no effect, or somebody put \
+                 it back. `failover start` moves traffic",
+                in_words(&change.before)
+            ));
+        }
+        self.read_again_before(head, run, attempt + 1, self.now)
     }
 
     /// Whether the announced write is so long ago that others may have followed it.
@@ -299,8 +293,7 @@ impl Runbook {
             return self.stopped(head, &change, true);
         }
         let until = self.now.after_ms(self.config.timing.visible_ms);
-        let stage = Stage::Showing { change, until, tries: Tries::first(self.now) };
-        Next::Stay(State::Switching { run, stage })
+        Next::switching(run, Stage::Showing(Showing { change, until, tries: Tries::first(self.now) }))
     }
 
     /// A person wanted it stopped while the write was on its way.
@@ -317,35 +310,31 @@ impl Runbook {
         }
     }
 
-    fn show(
-        &mut self,
-        head: &mut Head,
-        run: Run,
-        (change, until): (Change, UnixMs),
-        mut tries: Tries,
-        arrived: &mut Arrived,
-    ) -> Next {
+    fn show(&mut self, head: &mut Head, run: Run, mut stage: Showing, arrived: &mut Arrived) -> Next {
         if head.stop.is_some() {
             // The agent was restarted between the end of the write and what was to follow it.
-            return self.stopped(head, &change, true);
+            return self.stopped(head, &stage.change, true);
         }
         let timeout_ms = self.config.timing.look_timeout_ms;
-        let wanted = change.wanted.clone();
-        let ended =
-            self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::AwaitVisible { wanted });
+        let wanted = stage.change.wanted.clone();
+        let work = || Work::AwaitVisible { wanted };
+        let ended = self.attempt(Some(head), &mut stage.tries, arrived, timeout_ms, work);
         if let Some(Ended::Done { detail }) = ended {
-            let why = format!("the record leads to {}: {detail}", in_words(&change.after));
+            let why = format!("the record leads to {}: {detail}", in_words(&stage.change.after));
             let until = self.now.after_ms(self.config.timing.validating_ms);
-            return Next::To(State::Validating { run, change, until, tries: Tries::first(self.now) }, why);
+            let (change, tries) = (stage.change, Tries::first(self.now));
+            return Next::To(State::Validating(Validating { run, change, until, tries }), why);
         }
         if let Some(Ended::Failed { why, .. }) = &ended {
             self.last_error = Some(format!("the change does not show: {why}"));
         }
-        if self.now >= until {
+        if self.now >= stage.until {
             let last = self.last_error.clone().unwrap_or_default();
-            return self.undo(head, change, &format!("the change did not show in time ({last})"));
+            return self.undo(head, stage.change, &format!("the change did not show in time ({last})"));
         }
-        let tries = if ended.is_some() { self.again(tries) } else { tries };
-        Next::Stay(State::Switching { run, stage: Stage::Showing { change, until, tries } })
+        if ended.is_some() {
+            stage.tries = self.again(stage.tries);
+        }
+        Next::switching(run, Stage::Showing(stage))
     }
 }

@@ -3,11 +3,10 @@
 use super::action::{Page, Work, key_of};
 use super::errand::Urgency;
 use super::event::Ended;
-use super::incident::{Arrived, Change, Ending, Head, Incident, Next, State};
+use super::incident::{Arrived, Change, Head, Incident, Next, Reporting, State};
 use super::machine::Runbook;
-use super::tries::Tries;
 use crate::agent::pager::Severity;
-use crate::agent::types::{Cause, Phase, Region, UnixMs};
+use crate::agent::types::{Cause, Phase, Region};
 
 impl Runbook {
     /// The page that waits for a person to acknowledge it, by its key, and the region that it is about. A
@@ -75,14 +74,14 @@ impl Runbook {
         ];
         let summary = format!("{drill}{dry}{}: {why}", self.config.cluster);
         let page = Page { dedup_key, severity, summary, details };
-        self.send_as(Urgency::Failover, Some((&head.id, head.is_drill())), Work::Page(page));
+        self.send_as(Urgency::Failover, head.about(), Work::Page(page));
     }
 
     pub(super) fn resolve_page(&mut self, head: Option<&Head>, region: &Region, why: &str) {
         let dedup_key = head.map_or_else(|| self.failover_key(region), |head| self.key_of_page(head));
         let summary = format!("{}: {why}", region.0);
-        let incident = head.map(|head| (&head.id, head.is_drill()));
-        self.send_as(Urgency::Failover, incident, Work::ResolvePage { dedup_key, summary });
+        let about = head.map(Head::about).unwrap_or_default();
+        self.send_as(Urgency::Failover, about, Work::ResolvePage { dedup_key, summary });
     }
 
     /// The incident has moved into `state`: people are told.
@@ -115,7 +114,7 @@ impl Runbook {
         if self.config.commits_region && !self.config.dry_run && self.frozen.is_none() {
             let region = self.config.own_region.clone();
             let region = if head.cause == Cause::Failback { head.region.clone() } else { region };
-            self.send(Some((&head.id, false)), Work::CommitRegion { region });
+            self.send(head.about(), Work::CommitRegion { region });
         }
     }
 
@@ -145,30 +144,23 @@ impl Runbook {
             is_last,
             would_change: would_change.map(|change| (change.expected.clone(), change.wanted.clone())),
         };
-        self.send(Some((&head.id, head.is_drill())), work);
+        self.send(head.about(), work);
     }
 
     /// It is over: the report is written, or its time passes.
-    pub(super) fn ended(
-        &mut self,
-        head: &mut Head,
-        ending: Ending,
-        until: UnixMs,
-        mut tries: Tries,
-        arrived: &mut Arrived,
-    ) -> Next {
+    pub(super) fn ended(&mut self, head: &mut Head, mut state: Reporting, arrived: &mut Arrived) -> Next {
         let timeout_ms = self.config.timing.errand_timeout_ms;
-        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::WriteReport);
+        let ended = self.attempt(Some(head), &mut state.tries, arrived, timeout_ms, || Work::WriteReport);
         match ended {
             Some(Ended::Done { detail }) => {
                 Next::To(State::Reported, format!("the report is written: {detail}"))
             }
-            _ if self.now >= until => {
+            _ if self.now >= state.until => {
                 let why = "the report could not be written in time: `openclaw-rating report` writes it later";
                 Next::To(State::Reported, why.to_owned())
             }
-            Some(_) => Next::Stay(State::Ended { ending, until, tries: self.again(tries) }),
-            None => Next::Stay(State::Ended { ending, until, tries }),
+            Some(_) => Next::Stay(State::Ended(Reporting { tries: self.again(state.tries), ..state })),
+            None => Next::Stay(State::Ended(state)),
         }
     }
 }

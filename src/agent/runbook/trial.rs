@@ -2,11 +2,11 @@
 
 use super::action::Work;
 use super::event::{Ended, Failure};
-use super::incident::{Arrived, Change, Ending, Head, Next, Pass, Run, Stage, State};
+use super::incident::{Arrived, Change, Ending, Head, Next, Pass, Reading, Run, Stage, State, Validating};
 use super::machine::{Owed, Runbook};
 use super::record_set::{RegionSet, in_words};
 use super::tries::Tries;
-use crate::agent::types::{Cause, UnixMs};
+use crate::agent::types::Cause;
 
 /// A target that fails more often does not take over. What nobody answered says nothing of it.
 const MAX_PREFLIGHTS: u32 = 3;
@@ -59,7 +59,7 @@ impl Runbook {
             Some(Ended::Done { detail }) => {
                 let why = format!("{} passed preflight: {detail}", run.target.0);
                 let pass = Pass { target: run.target.clone(), at: self.now };
-                let stage = Stage::Reading { pass, tries: Tries::first(self.now), attempt: 1 };
+                let stage = Stage::Reading(Reading { pass, attempt: 1, tries: Tries::first(self.now) });
                 Next::To(State::Switching { run, stage }, why)
             }
             Some(Ended::Found(_)) => Next::Stay(State::Preflight { run, tries: self.again(tries) }),
@@ -78,45 +78,45 @@ impl Runbook {
     pub(super) fn validating(
         &mut self,
         head: &mut Head,
-        run: Run,
-        (change, until): (Change, UnixMs),
-        mut tries: Tries,
+        mut state: Validating,
         arrived: &mut Arrived,
     ) -> Next {
         let timeout_ms = self.config.timing.validate_timeout_ms;
-        let work = || Work::Validate { target: run.target.clone(), record: change.wanted.clone() };
-        let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, work);
-        match ended {
-            Some(Ended::Done { detail }) if head.is_drill() => self.undo(
-                head,
-                change,
-                &format!("the drill went well ({detail}); the shadow record goes back"),
-            ),
-            Some(Ended::Done { detail }) => {
-                let is_switch = head.cause != Cause::Failback;
-                let region = head.region.clone();
-                let why = format!("{} serves: {detail}", in_words(&change.after));
-                self.owed = is_switch.then_some(Owed {
-                    region,
-                    change,
-                    is_automatic: head.cause == Cause::Signal,
-                    healthy_since: None,
-                });
-                Next::To(self.ended_state(Ending::Recovered), why)
-            }
-            Some(Ended::Failed { why, .. }) if tries.attempt() >= MAX_TRIALS => {
-                self.undo(head, change, &format!("validation failed: {why}"))
+        let (target, record) = (state.run.target.clone(), state.change.wanted.clone());
+        let work = || Work::Validate { target, record };
+        match self.attempt(Some(head), &mut state.tries, arrived, timeout_ms, work) {
+            Some(Ended::Done { detail }) => return self.validated(head, state.change, &detail),
+            Some(Ended::Failed { why, .. }) if state.tries.attempt() >= MAX_TRIALS => {
+                return self.undo(head, state.change, &format!("validation failed: {why}"));
             }
             Some(Ended::Failed { why, .. }) => {
                 self.last_error = Some(format!("validation: {why}"));
-                Next::Stay(State::Validating { run, change, until, tries: self.again(tries) })
+                state.tries = self.again(state.tries);
             }
-            Some(Ended::Found(_)) => {
-                Next::Stay(State::Validating { run, change, until, tries: self.again(tries) })
+            Some(Ended::Found(_)) => state.tries = self.again(state.tries),
+            None if self.now >= state.until => {
+                return self.undo(head, state.change, "validation could not be done in time");
             }
-            None if self.now >= until => self.undo(head, change, "validation could not be done in time"),
-            None => Next::Stay(State::Validating { run, change, until, tries }),
+            None => {}
         }
+        Next::Stay(State::Validating(state))
+    }
+
+    /// The target serves under the public name.
+    fn validated(&mut self, head: &mut Head, change: Change, detail: &str) -> Next {
+        if head.is_drill() {
+            let why = format!("the drill went well ({detail}); the shadow record goes back");
+            return self.undo(head, change, &why);
+        }
+        let why = format!("{} serves: {detail}", in_words(&change.after));
+        let is_switch = head.cause != Cause::Failback;
+        self.owed = is_switch.then_some(Owed {
+            region: head.region.clone(),
+            change,
+            is_automatic: head.cause == Cause::Signal,
+            healthy_since: None,
+        });
+        Next::To(self.ended_state(Ending::Recovered), why)
     }
 
     /// Whether the record leads to a set of regions, for a person.
