@@ -160,12 +160,11 @@ impl Promises {
     pub(crate) fn check_woken(&self, node: usize, now_ms: u64) -> Kept {
         let of_node =
             self.down_since.iter().filter(|((of, _), _)| *of == node && !self.forgetful.contains(of));
-        let late =
+        let mut late =
             of_node.filter(|(key, since)| now_ms - **since > WAKES_WITHIN_MS && !self.woken.contains(key));
-        late.map(|((_, region), since)| {
+        late.try_for_each(|((_, region), since)| {
             Err(format!("node {node} sees {} down since {since} ms, and has woken nobody", region.0))
         })
-        .collect()
     }
 
     pub(crate) fn passed(&mut self, node: usize, incident: &IncidentId, target: usize, now_ms: u64) {
