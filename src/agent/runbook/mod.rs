@@ -3,7 +3,8 @@
 //! [`Runbook`] takes an [`Event`] and says what to do by [`Action`]s. [`Outlook`] makes an [`Assessment`] of
 //! probes and votes. The incident is in one of the states of `incident`; how it goes on from each is in `detect`
 //! (until it is approved), `trial` (Preflight, Validating), `switch`, `restore` and `tell` (its end); `beside` has
-//! what becomes of other regions meanwhile. `guard` has the rules of safety, one a function; `resume` gets from the journal's lines to the same state, `catch_up` when they are read late.
+//! what becomes of other regions meanwhile. `guard` has the rules of safety, one a function; `resume` gets from the
+//! journal's lines to the same state, `catch_up` when they are read late.
 
 mod action;
 mod assessment;
