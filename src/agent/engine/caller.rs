@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::hands::{done, not_done, refused};
 use super::message::Finished;
 use crate::agent::pager::{Delivery, Event, PageState, PagerDuty, PagerError};
 use crate::agent::runbook::{Ended, TaskId};
@@ -79,14 +78,14 @@ impl Caller {
     /// How it ended, and why it waits where it does.
     fn send(&mut self, event: &Event) -> (Ended, String) {
         let Some(pager) = &mut self.pager else {
-            return (done("nobody is paged: there is no [agent.pagerduty]"), String::new());
+            return (Ended::done("nobody is paged: there is no [agent.pagerduty]"), String::new());
         };
         match pager.send(event) {
-            Ok(Delivery::Accepted) => (done("PagerDuty has it"), String::new()),
+            Ok(Delivery::Accepted) => (Ended::done("PagerDuty has it"), String::new()),
             // It is on disk and goes out as soon as PagerDuty can be reached: nothing is to be repeated.
-            Ok(Delivery::Spooled(why)) => (done(format!("it waits on disk: {why}")), why),
-            Err(error @ PagerError::Lost { .. }) => (not_done(error.to_string()), String::new()),
-            Err(error) => (refused(error.to_string()), String::new()),
+            Ok(Delivery::Spooled(why)) => (Ended::done(format!("it waits on disk: {why}")), why),
+            Err(error @ PagerError::Lost { .. }) => (Ended::not_done(error.to_string()), String::new()),
+            Err(error) => (Ended::refused(error.to_string()), String::new()),
         }
     }
 

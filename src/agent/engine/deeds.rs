@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 
 use super::brake::{Brake, Job};
 use super::caller::Call;
-use super::hands::{not_done, refused};
 use super::informer::Tell;
 use super::ledger::Ledger;
 use super::pilot::hand_over;
@@ -157,7 +156,7 @@ impl Deeds {
             Work::WriteReport => self.report(task, context),
             Work::Scale => match &self.standby {
                 Some(standby) => hand_over(standby, Job::of(task.clone())),
-                None => Err(refused("nothing is scaled: there is no [agent.scale]")),
+                None => Err(Ended::refused("nothing is scaled: there is no [agent.scale]")),
             },
             _ => hand_over(&self.hands, Job::of(task.clone())),
         }
@@ -185,7 +184,8 @@ impl Deeds {
     /// The file must name one of our regions: another one is somebody else's.
     fn commit(&self, task: &Task, region: &Region) -> Result<(), Ended> {
         let checkout = self.parts.checkout.clone();
-        let checkout = checkout.ok_or_else(|| refused("nothing is committed: there is no [agent.gitops]"))?;
+        let checkout =
+            checkout.ok_or_else(|| Ended::refused("nothing is committed: there is no [agent.gitops]"))?;
         let (regions, region) = (self.parts.regions.clone(), region.clone());
         let (job, brake) = (Job::of(task.clone()), Arc::clone(&self.brake));
         let errand = move || {
@@ -201,8 +201,10 @@ impl Deeds {
     }
 
     fn report(&self, task: &Task, context: Option<Context>) -> Result<(), Ended> {
-        let incident = task.incident.clone().ok_or_else(|| refused("there is no incident to report"))?;
-        let Context { lines, series } = context.ok_or_else(|| not_done("the journal cannot be read"))?;
+        let incident =
+            task.incident.clone().ok_or_else(|| Ended::refused("there is no incident to report"))?;
+        let Context { lines, series } =
+            context.ok_or_else(|| Ended::not_done("the journal cannot be read"))?;
         let (directory, prometheus) = (self.parts.reports.clone(), self.parts.prometheus.clone());
         let errand = move || write_report(ReportJob { directory, incident, lines, series, prometheus });
         hand_over(&self.informer, Tell::Errand { task: task.id, errand: Box::new(errand) })

@@ -74,7 +74,7 @@ impl Hands {
     }
 
     fn perform(&mut self, job: &Job, around: &Surroundings) -> Result<Ended, Ended> {
-        job.may_begin(&around.brake).map_err(not_done)?;
+        job.may_begin(&around.brake).map_err(Ended::not_done)?;
         let task = &job.task;
         match &task.work {
             Work::ReadRecord => {
@@ -87,7 +87,7 @@ impl Hands {
             Work::AwaitVisible { wanted } => self.look(task, wanted),
             Work::Preflight { target } => self.preflight(target, around),
             Work::Validate { record, .. } => self.validate(task, record),
-            _ => Err(not_done("this is not done by the hands")),
+            _ => Err(Ended::not_done("this is not done by the hands")),
         }
     }
 
@@ -95,7 +95,9 @@ impl Hands {
         if !task.is_drill {
             return Ok(&mut self.live);
         }
-        self.shadow.as_mut().ok_or_else(|| refused("there is no shadow record. Write [agent.drill] for one"))
+        self.shadow
+            .as_mut()
+            .ok_or_else(|| Ended::refused("there is no shadow record. Write [agent.drill] for one"))
     }
 
     fn write(
@@ -107,7 +109,7 @@ impl Hands {
         let provider = &mut self.record(&job.task)?.provider;
         let may_begin = || job.may_begin(brake);
         let written = provider.write_while(&may_begin, expected, wanted).map_err(of_traffic)?;
-        Ok(done(match written {
+        Ok(Ended::done(match written {
             Written::Changed => format!("{} is now {}", wanted.name, wanted.values.join(", ")),
             Written::AlreadyThere => format!("{} was {} already", wanted.name, wanted.values.join(", ")),
         }))
@@ -115,9 +117,9 @@ impl Hands {
 
     fn look(&mut self, task: &Task, wanted: &RecordState) -> Result<Ended, Ended> {
         match self.record(task)?.provider.visible(wanted).map_err(of_traffic)? {
-            Visibility::Shown => Ok(done("all servers that answer show it")),
-            Visibility::Hidden(why) => Ok(done(format!("its provider alone can tell: {why}"))),
-            Visibility::Pending(why) => Err(not_done(format!("the change does not show yet: {why}"))),
+            Visibility::Shown => Ok(Ended::done("all servers that answer show it")),
+            Visibility::Hidden(why) => Ok(Ended::done(format!("its provider alone can tell: {why}"))),
+            Visibility::Pending(why) => Err(Ended::not_done(format!("the change does not show yet: {why}"))),
         }
     }
 
@@ -134,7 +136,7 @@ impl Hands {
             let nodes = around.peers.iter().filter(|peer| peer.region == *target).map(|peer| peer.node);
             checks.extend(nodes.map(|node| check_peers_of(node, &heard, &self.bars)));
         }
-        sum_up(&checks).map(done).map_err(refused)
+        sum_up(&checks).map(Ended::done).map_err(Ended::refused)
     }
 
     fn validate(&mut self, task: &Task, wanted: &RecordState) -> Result<Ended, Ended> {
@@ -144,22 +146,8 @@ impl Hands {
         let is_hidden = wanted.kind == POOLS || wanted.proxied == Some(true);
         let values = if is_hidden { Vec::new() } else { serving(wanted) };
         let checks = trial.run(&values, &bars, &cut_short);
-        sum_up(&checks).map(done).map_err(refused)
+        sum_up(&checks).map(Ended::done).map_err(Ended::refused)
     }
-}
-
-pub(super) fn done(detail: impl Into<String>) -> Ended {
-    Ended::Done { detail: detail.into() }
-}
-
-/// It may go better the next time.
-pub(super) fn not_done(why: impl Into<String>) -> Ended {
-    Ended::Failed { failure: Failure::NotDone, why: why.into() }
-}
-
-/// Repeating does not help.
-pub(super) fn refused(why: impl Into<String>) -> Ended {
-    Ended::Failed { failure: Failure::Refused, why: why.into() }
 }
 
 fn of_traffic(error: TrafficError) -> Ended {

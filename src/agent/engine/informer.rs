@@ -3,7 +3,6 @@
 
 use crossbeam::channel::{Receiver, Sender};
 
-use super::hands::{done, not_done};
 use super::message::Finished;
 use crate::agent::notify::{Facts, Notifier, Summariser, Update};
 use crate::agent::runbook::{Ended, TaskId};
@@ -56,7 +55,7 @@ impl Informer {
         for tell in tells {
             let (task, ended) = match tell {
                 Tell::Update { task, update, facts } => (task, self.tell(update, facts.as_ref())),
-                Tell::Errand { task, errand } => (task, errand().map_or_else(not_done, done)),
+                Tell::Errand { task, errand } => (task, errand().map_or_else(Ended::not_done, Ended::done)),
             };
             if finished.send(Finished { task, ended }.into()).is_err() {
                 return;
@@ -66,7 +65,7 @@ impl Informer {
 
     fn tell(&mut self, mut update: Update, facts: Option<&Facts>) -> Ended {
         if self.notifiers.is_empty() {
-            return done("nobody is to be told");
+            return Ended::done("nobody is to be told");
         }
         let mut remarks = Vec::new();
         if let Some((summariser, facts)) = self.summariser.as_ref().zip(facts) {
@@ -84,6 +83,6 @@ impl Informer {
         // Those who were told are not told again for the sake of those who were not, nor because all of it took
         // longer than anybody waited: the runbook repeats no message of which it heard nothing.
         let text = [vec![format!("told {}", told.join(", "))], remarks, failed].concat().join("; ");
-        if told.is_empty() { not_done(text) } else { done(text) }
+        if told.is_empty() { Ended::not_done(text) } else { Ended::done(text) }
     }
 }

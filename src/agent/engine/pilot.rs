@@ -20,7 +20,7 @@ use super::watch::Watch;
 use crate::agent::orders::{OrderRefused, OrderRequest};
 use crate::agent::pager::{PageState, Severity};
 use crate::agent::runbook::{
-    Action, Ended, Event, Failure, Notice, Runbook, RunbookConfig, Scope, Task, TaskId,
+    Action, Ended, Event, Failure, GRACE_MS, Notice, Runbook, RunbookConfig, Scope, Task, TaskId,
 };
 use crate::agent::signals::{OwnSignal, SignalChange};
 use crate::agent::types::{Entry, IncidentId, Step, UnixMs};
@@ -30,9 +30,6 @@ use crate::metrics::Published;
 const TICK: Duration = Duration::from_millis(250);
 /// Messages taken in before time is looked at again.
 const BURST: usize = 64;
-/// A task that says nothing is given up so long after its own time limit.
-const GRACE_MS: u64 = 2000;
-
 /// A task that is under way.
 pub(super) struct Underway {
     pub(super) task: Task,
@@ -356,10 +353,9 @@ impl Pilot {
             .collect();
         for id in late {
             let Some(Underway { task, .. }) = self.flight.underway.remove(&id) else { continue };
-            // Whoever does it may still come to its end.
-            let failure = Failure::Unknown;
             let why = format!("nothing was heard of it within {} s", (task.timeout_ms + GRACE_MS) / 1000);
-            let actions = self.end(task, Ended::Failed { failure, why });
+            // Whoever does it may still come to its end.
+            let actions = self.end(task, Ended::unknown(why));
             self.carry_out(actions);
         }
     }

@@ -4,7 +4,6 @@
 use crossbeam::channel::{Receiver, Sender};
 
 use super::brake::{Brake, Job};
-use super::hands::not_done;
 use super::message::Finished;
 use crate::agent::runbook::{Ended, Failure};
 use crate::agent::scale::{ScaleError, Scaled, Scaler};
@@ -32,7 +31,7 @@ impl Standby {
         finished: &Sender<M>,
     ) {
         for job in jobs {
-            let ended = job.may_begin(brake).map_or_else(not_done, |()| self.raise());
+            let ended = job.may_begin(brake).map_or_else(Ended::not_done, |()| self.raise());
             if finished.send(Finished { task: job.task.id, ended }.into()).is_err() {
                 return;
             }
@@ -41,8 +40,8 @@ impl Standby {
 
     fn raise(&mut self) -> Ended {
         match self.scaler.raise(self.replicas) {
-            Ok(Scaled::Raised { from, to }) => super::hands::done(format!("raised from {from} to {to}")),
-            Ok(Scaled::Enough { replicas }) => super::hands::done(format!("there are {replicas} already")),
+            Ok(Scaled::Raised { from, to }) => Ended::done(format!("raised from {from} to {to}")),
+            Ok(Scaled::Enough { replicas }) => Ended::done(format!("there are {replicas} already")),
             Err(error) => of_scaling(&error),
         }
     }

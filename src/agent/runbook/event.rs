@@ -56,6 +56,32 @@ pub enum Ended {
     },
 }
 
+impl Ended {
+    /// It is done; `detail` says what was seen.
+    #[must_use]
+    pub fn done(detail: impl Into<String>) -> Self {
+        Self::Done { detail: detail.into() }
+    }
+
+    /// It had no effect, and may go better the next time.
+    #[must_use]
+    pub fn not_done(why: impl Into<String>) -> Self {
+        Self::Failed { failure: Failure::NotDone, why: why.into() }
+    }
+
+    /// It had no effect, and repeating it does not help.
+    #[must_use]
+    pub fn refused(why: impl Into<String>) -> Self {
+        Self::Failed { failure: Failure::Refused, why: why.into() }
+    }
+
+    /// It may have had an effect.
+    #[must_use]
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Self::Failed { failure: Failure::Unknown, why: why.into() }
+    }
+}
+
 /// How a task failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {

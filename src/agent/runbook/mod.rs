@@ -54,3 +54,4 @@ pub use event::{Command, Ended, Event, Failure, Notice, Scope};
 pub use machine::Runbook;
 pub use quorum::{Glimpse, Hysteresis, Outlook};
 pub use status::{RunbookPlan, RunbookStatus};
+pub use tries::GRACE_MS;

@@ -4,8 +4,9 @@ use super::action::TaskId;
 use super::config::Timing;
 use crate::agent::types::UnixMs;
 
-/// What performs a task gives up by its own time limit; this is for one that does not.
-const GRACE_MS: u64 = 2_000;
+/// What performs a task gives up by its own time limit; one that does not is given up so much later. Who hands tasks
+/// on counts from the same moment, so that its list ends with the runbook's waiting.
+pub const GRACE_MS: u64 = 2_000;
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
