@@ -105,90 +105,10 @@ impl BucketTable {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::bucket::gcra::FIXED_BITS;
     use crate::bucket::hash::BucketId;
-    use crate::bucket::limits::Limits;
     use crate::bucket::table::OnTableFull;
-    use crate::bucket::table_tests::{id, limit, limit_in_slot, table};
-
-    #[test]
-    fn what_a_batch_gives_back_is_a_credit() {
-        let (table, limits) = (table(64, OnTableFull::Deny), limit(1, 10));
-        let mut items = [2, 4].map(|cost| BatchItem::new(id(1), &limits, cost, true));
-        assert!(table.charge_all(&mut items, MonotonicNs(0)));
-        table.give_back(&mut items, MonotonicNs(0));
-        assert_eq!(table.level(id(1), &limits, MonotonicNs(0)), Some(0));
-        // The counter does not grow until the credit is used up.
-        assert_eq!(table.used(id(1)), Some(6));
-        assert!(table.charge(id(1), &limits, 10, MonotonicNs(0)).allowed);
-        assert_eq!(table.used(id(1)), Some(10));
-    }
-
-    /// A table whose only peer is absent, and is taken to use as much as this node.
-    fn cut_off() -> BucketTable {
-        let table = table(64, OnTableFull::Deny).replicated(1);
-        table.set_absent_factor(0, 1 << FIXED_BITS);
-        table
-    }
-
-    /// Level and phantom of the first bucket, in whole tokens.
-    fn owed(table: &BucketTable, limits: &Limits) -> (u64, u64) {
-        let view = table.line(id(1)).and_then(|line| table.view(line));
-        view.map_or((0, 0), |view| (limits.clock().tokens(view.tat), view.phantom >> FIXED_BITS))
-    }
-
-    #[test]
-    fn what_passes_as_one_check_while_a_peer_is_absent_passes_as_several_of_a_batch() {
-        let limits = limit(1, 10);
-        for costs in [&[10][..], &[4, 6], &[1; 10]] {
-            let table = cut_off();
-            let mut items: Vec<_> =
-                costs.iter().map(|cost| BatchItem::new(id(1), &limits, *cost, true)).collect();
-            assert!(table.charge_all(&mut items, MonotonicNs(0)), "{costs:?}");
-            assert_eq!(owed(&table, &limits), (20, 10), "{costs:?}");
-            assert_eq!(items.last().unwrap().charge.level, limits.clock().ticks(20), "{costs:?}");
-        }
-    }
-
-    #[test]
-    fn a_batch_that_is_denied_while_a_peer_is_absent_charges_nothing() {
-        let (table, limits) = (cut_off(), limit(1, 10));
-        assert!(table.charge(id(1), &limits, 2, MonotonicNs(0)).allowed);
-        for _ in 0..3 {
-            let mut items = [4, 4].map(|cost| BatchItem::new(id(1), &limits, cost, true));
-            assert!(!table.charge_all(&mut items, MonotonicNs(0)));
-            assert_eq!(items[1].charge.wait, limits.clock().ticks(2));
-            assert_eq!(owed(&table, &limits), (4, 2));
-        }
-        let mut items = [4, 4].map(|cost| BatchItem::new(id(1), &limits, cost, true));
-        assert!(table.charge_all(&mut items, MonotonicNs(2_000_000_000)), "as it was told");
-    }
-
-    #[test]
-    fn what_an_idle_bucket_once_owed_for_an_absent_peer_is_not_given_back() {
-        let (table, limits) = (cut_off(), limit(1, 10));
-        assert!(table.charge(id(1), &limits, 4, MonotonicNs(0)).allowed);
-        let later = MonotonicNs(100_000_000_000);
-        let mut items = [3, 3].map(|cost| BatchItem::new(id(1), &limits, cost, true));
-        assert!(table.charge_all(&mut items, later));
-        table.return_phantom(table.line(id(1)).unwrap(), later);
-        assert_eq!(table.level(id(1), &limits, later), Some(limits.clock().ticks(12)));
-    }
-
-    #[test]
-    fn what_a_batch_gives_back_after_a_reload_is_in_the_ticks_of_then() {
-        let (fast, slow) = (limit_in_slot(0, 10_000_000, 10), limit_in_slot(1, 1, 10));
-        let table = table(64, OnTableFull::Deny);
-        table.slots.store(Arc::new(vec![fast.clone(), slow.clone()]));
-        let mut items = [4, 3].map(|cost| BatchItem::new(id(1), &slow, cost, true));
-        assert!(table.charge_all(&mut items, MonotonicNs(0)));
-        assert_eq!(table.level(id(1), &fast, MonotonicNs(0)), Some(fast.clock().ticks(7)));
-        table.give_back(&mut items[..1], MonotonicNs(0));
-        assert_eq!(table.level(id(1), &slow, MonotonicNs(0)), Some(slow.clock().ticks(3)));
-    }
+    use crate::bucket::table_tests::{id, limit, table};
 
     #[test]
     fn buckets_whose_tags_are_not_set_yet_are_found_all_the_same() {

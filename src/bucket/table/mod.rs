@@ -32,6 +32,7 @@ use crate::time::MonotonicNs;
 mod batch;
 mod locate;
 mod merge;
+mod together;
 
 pub use super::charge::Charge;
 pub(crate) use super::line::Heard;
@@ -366,69 +367,6 @@ impl BucketTable {
         if let Some(replication) = &self.replication {
             replication.changes.mark(index);
         }
-    }
-
-    /// Charges all items or none, and says which: `true` when every enforced item fitted.
-    ///
-    /// All are looked at first; when another thread takes the tokens in between, what was charged is
-    /// given back. What absent peers use besides is charged last, as of one charge: it may be a debt.
-    pub fn charge_all(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) -> bool {
-        if !self.look_all(items, now) {
-            return false;
-        }
-        for position in 0..items.len() {
-            let item = &mut items[position];
-            item.charge = self.charge_with(item.id, item.limits, item.cost, || 0, now);
-            if item.enforced && !item.charge.allowed {
-                self.give_back(&mut items[..position], now);
-                return false;
-            }
-        }
-        items.iter_mut().for_each(|item| self.charge_for_absent(item, now));
-        true
-    }
-
-    /// Says of each item whether it would fit after those of the same bucket before it, and charges
-    /// nothing; whether every enforced one would.
-    pub fn look_all(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) -> bool {
-        for position in 0..items.len() {
-            let (before, rest) = items.split_at_mut(position);
-            rest[0].charge = self.would_fit(before, &rest[0], now);
-        }
-        items.iter().all(|item| item.charge.allowed || !item.enforced)
-    }
-
-    fn would_fit(&self, before: &[BatchItem<'_>], item: &BatchItem<'_>, now: MonotonicNs) -> Charge {
-        let level = self.level(item.id, item.limits, now).unwrap_or(0);
-        let charged_before = before.iter().filter(|other| other.id == item.id && other.would_charge());
-        let ticks = |cost| item.limits.clock().ticks(cost);
-        let wanted = charged_before.map(|other| ticks(other.cost)).fold(level, u64::saturating_add);
-        let wanted = wanted.saturating_add(ticks(item.cost));
-        let wait = if item.cost == 0 { 0 } else { wanted.saturating_sub(item.limits.burst_ticks()) };
-        Charge { allowed: wait == 0, level, wait, table_full: false }
-    }
-
-    fn give_back(&self, charged: &mut [BatchItem<'_>], now: MonotonicNs) {
-        for item in charged.iter_mut().filter(|item| item.has_charged()) {
-            let (id, limits, cost) = (item.id, item.limits, item.cost);
-            // A missing bucket needs nothing back: only one that is full again gives way.
-            let _ = self.on_line(id, limits, now, |line| line.refund(id, limits, cost));
-            item.charge.level = self.level(id, limits, now).unwrap_or(0);
-        }
-    }
-
-    /// Charges besides an item what absent peers use meanwhile.
-    fn charge_for_absent(&self, item: &mut BatchItem<'_>, now: MonotonicNs) {
-        let absent = self.absent(item.limits);
-        if absent == 0 || !item.has_charged() {
-            return;
-        }
-        let (id, limits) = (item.id, item.limits);
-        let (share, now_ticks) = (item.cost * u64::from(absent), limits.clock().at(now));
-        let was_full = item.charge.level == limits.clock().ticks(item.cost);
-        let level = self
-            .on_line(id, limits, now, |line| line.charge_for_absent(id, limits, share, was_full, now_ticks));
-        item.charge.level = level.unwrap_or(item.charge.level);
     }
 
     /// The level of a bucket in ticks of `limits`, if it is there.
