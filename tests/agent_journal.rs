@@ -171,6 +171,18 @@ fn verify_counts_what_is_sound_and_names_the_first_fault() {
 }
 
 #[test]
+fn verify_misses_what_was_taken_from_the_beginning() {
+    let directory = state();
+    let file = |number: u32| directory.path().join(format!("journal/journal-{number:06}.jsonl"));
+    let text = fs::read_to_string(file(1)).unwrap();
+    fs::write(file(2), text.split_once('\n').unwrap().1).unwrap();
+    fs::remove_file(file(1)).unwrap();
+    let (output, _, err) = run(directory.path(), "audit verify");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err.contains("begins here, with number 2") && err.contains("taken away"), "{err}");
+}
+
+#[test]
 fn a_report_is_written_from_the_journal_alone() {
     let directory = state();
     let (output, out, err) = run(directory.path(), "report eu-1");

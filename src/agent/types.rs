@@ -217,6 +217,13 @@ pub enum Entry {
         /// What the provider said.
         state: RecordState,
     },
+    /// The oldest files of the journal go, to make room: all lines up to this one.
+    Dropped {
+        /// The number of the last of them.
+        through: u64,
+        /// Its hash, in hexadecimal digits.
+        hash: String,
+    },
     /// A person, or a program for one, said something.
     Command {
         /// `ack`, `decline`, `start`, `abort`, `rollback`, `freeze`, `thaw`, `drill`.

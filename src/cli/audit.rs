@@ -23,7 +23,7 @@ pub(super) struct AuditArguments {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
-    /// Check that no line was changed, taken out or put in
+    /// Check that no line was changed, taken out or put in, nor taken from the beginning or the end
     Verify(Where),
     /// Print what was seen, decided and done
     Show(ShowArguments),
@@ -103,6 +103,12 @@ fn findings(checked: &Checked, directory: &Path) -> String {
     let files = counted(checked.files, "file", "files");
     let are = if checked.lines == 1 { "is" } else { "are" };
     let mut text = format!("{}: {lines} in {files} {are} sound\n", directory.display());
+    if checked.first > 1 && checked.fault.is_none() {
+        text.push_str(&format!(
+            "it begins with line {}: it says that it dropped the earlier ones\n",
+            checked.first
+        ));
+    }
     if let Some((path, bytes)) = &checked.unfinished {
         text.push_str(&format!(
             "{}: the last line is unfinished ({bytes} bytes): it is being written, or a crash tore it; the \

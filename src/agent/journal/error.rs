@@ -37,6 +37,15 @@ pub enum Fault {
         /// The last line that was written, by `head`.
         durable: u64,
     },
+    /// No later line says that the lines before it were dropped.
+    #[error(
+        "the journal begins here, with number {first}, and no line says that those before it were dropped: they were \
+         taken away"
+    )]
+    Beheaded {
+        /// The number of the first line.
+        first: u64,
+    },
     /// The file `head` knows the last line with another hash.
     #[error("it is not the line that was written last, by the file `head`")]
     NotTheHead,

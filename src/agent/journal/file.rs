@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,11 +14,13 @@ use super::names::{self, Numbered};
 use super::needed::Needed;
 use super::reader::{Place, Reader, Tail};
 use crate::agent::types::{Entry, IncidentId, UnixMs};
-use crate::files;
+use crate::{files, hex};
 
 const TORN_PREFIX: &str = "torn-";
 /// Pieces that are kept aside; each takes a crash in the middle of a write.
 const MAX_TORN: usize = 64;
+/// A line that says what is dropped is at most this long.
+const MAX_DROPPED_BYTES: u64 = 512;
 /// A lock that another process has is waited for so long.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -64,6 +66,8 @@ pub struct Journal {
     mend: Mend,
     torn: Option<TornTail>,
     needed: Needed,
+    /// Up to which line the journal says that its lines are dropped.
+    dropped_through: u64,
 }
 
 #[derive(Debug)]
@@ -111,6 +115,7 @@ impl Journal {
             mend: Mend::Nothing,
             torn: None,
             needed,
+            dropped_through: reader.dropped_through(),
         };
         journal.take_up(end, tail)?;
         Ok(journal)
@@ -128,7 +133,7 @@ impl Journal {
     ) -> Result<u64, JournalError> {
         let sequence = self.append_line(at, incident, entry)?;
         self.carry_on(at);
-        self.drop_old_files();
+        self.drop_old_files(at);
         Ok(sequence)
     }
 
@@ -270,16 +275,41 @@ impl Journal {
         Ok(())
     }
 
-    /// One that cannot be removed is tried again after the next line.
-    fn drop_old_files(&mut self) {
-        let needed = self.needed.from().unwrap_or(u64::MAX);
-        while self.files.len() > self.options.max_files.max(1)
-            && self.files.get(1).is_some_and(|next| next.number <= needed)
+    /// What goes is said first, in the chain: lines that are missing without such a word were taken away. A file that
+    /// cannot be removed is tried again after the next line.
+    fn drop_old_files(&mut self, at: UnixMs) {
+        let Some(through) = self.last_to_drop() else { return };
+        if self.dropped_through < through.sequence {
+            let entry = Entry::Dropped { through: through.sequence, hash: hex::encode(&through.hash.0) };
+            if self.append_line(at, None, &entry).is_err() {
+                return;
+            }
+            self.dropped_through = through.sequence;
+        }
+        while self.files.get(1).is_some_and(|next| next.number <= through.sequence + 1)
             && self.files.front().is_some_and(|oldest| fs::remove_file(&oldest.path).is_ok())
         {
             self.files.pop_front();
         }
     }
+
+    /// The last line of the files that are more than may be kept and that nobody needs.
+    fn last_to_drop(&self) -> Option<Chain> {
+        let needed = self.needed.from().unwrap_or(u64::MAX);
+        let has_room = |current: &Current| current.length + MAX_DROPPED_BYTES <= self.options.max_file_bytes;
+        let new_file = usize::from(!self.current.as_ref().is_some_and(has_room));
+        let spare = (self.files.len() + new_file).checked_sub(self.options.max_files.max(1))?;
+        let kept = self.files.iter().skip(1).take(spare).take_while(|next| next.number <= needed).last()?;
+        first_line(&kept.path).and_then(|line| Chain::before(&line).ok())
+    }
+}
+
+/// The first line of a file, when it has one.
+fn first_line(path: &Path) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let file = File::open(path).ok()?.take(MAX_LINE_BYTES as u64);
+    BufReader::new(file).read_until(b'\n', &mut line).ok()?;
+    Some(line)
 }
 
 const _: () = assert!(MAX_LINE_BYTES < 16 << 20, "a line fits a file");

@@ -114,6 +114,16 @@ impl Chain {
         Ok(opened.finish())
     }
 
+    /// The chain that the line in `bytes` follows.
+    ///
+    /// # Errors
+    /// When it is no whole line, was changed, or has no number.
+    pub fn before(bytes: &[u8]) -> Result<Self, Fault> {
+        let opened = Opened::new(bytes)?;
+        let sequence = opened.sequence.checked_sub(1).ok_or(Fault::Sequence { expected: 1, found: 0 })?;
+        Ok(Self { sequence, hash: opened.previous })
+    }
+
     /// The line in `bytes` as the first one that is kept: earlier files may have been dropped.
     ///
     /// # Errors

@@ -5,7 +5,8 @@
 //! without it. Old files are dropped, but never what a restarted agent must know: `needed` says what that is.
 //!
 //! A chain shows that lines were changed, taken out or put in. That lines are missing at its *end* is shown
-//! by the file `head`, which names the last durable line.
+//! by the file `head`, which names the last durable line; that they are missing at its *beginning*, by a line of the
+//! chain, which says before each rotation what is dropped.
 
 mod error;
 mod file;

@@ -9,6 +9,8 @@ use super::error::{Broken, Fault, ReadError};
 use super::format::{Chain, Line, MAX_LINE_BYTES};
 use super::head;
 use super::names::{self, Numbered};
+use crate::agent::types::Entry;
+use crate::hex;
 
 /// Where a line stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,12 @@ pub struct Reader {
     /// `None` at the start, and after a line that cannot be followed.
     chain: Option<Chain>,
     head: Option<Chain>,
+    /// What the first line follows: nothing, or lines that were dropped.
+    origin: Option<Chain>,
+    /// The last line that was dropped, by the newest line that says so.
+    dropped: Option<(u64, String)>,
+    /// Whether a file went while this was reading.
+    is_overtaken: bool,
     /// A sound line that does not follow: given after the error.
     aside: Option<(Place, Line)>,
     is_broken: bool,
@@ -83,6 +91,9 @@ impl Reader {
             current: None,
             chain: None,
             head,
+            origin: None,
+            dropped: None,
+            is_overtaken: false,
             aside: None,
             is_broken: false,
             is_over: false,
@@ -102,6 +113,11 @@ impl Reader {
         self.chain.unwrap_or(Chain::START)
     }
 
+    /// Up to which line the journal says that it has dropped its lines.
+    pub(super) fn dropped_through(&self) -> u64 {
+        self.dropped.as_ref().map_or(0, |(through, _)| *through)
+    }
+
     pub(super) fn take_tail(&mut self) -> Option<Tail> {
         self.tail.take()
     }
@@ -118,7 +134,7 @@ impl Reader {
             let Some(current) = &mut self.current else {
                 if !self.open_next()? {
                     self.is_over = true;
-                    return self.compare_with_head().map(|()| None);
+                    return self.check_beginning().and_then(|()| self.compare_with_head()).map(|()| None);
                 }
                 continue;
             };
@@ -146,7 +162,9 @@ impl Reader {
                     self.current = Some(Current { file, reader, lines: 0, sound_bytes: 0 });
                     return Ok(true);
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound && self.end.is_none() => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.end.is_none() => {
+                    self.is_overtaken = true;
+                }
                 Err(source) => return Err(ReadError::Unreadable { path: file.path, source }),
             }
         }
@@ -191,6 +209,12 @@ impl Reader {
             Ok((line, chain)) => {
                 current.sound_bytes += bytes.len() as u64;
                 self.chain = Some(chain);
+                if self.origin.is_none() {
+                    self.origin = Chain::before(bytes).ok();
+                }
+                if let Some(Entry::Dropped { through, hash }) = line.logged.known() {
+                    self.dropped = Some((*through, hash.clone()));
+                }
                 Ok((place, line))
             }
             Err(fault) => {
@@ -211,6 +235,21 @@ impl Reader {
             .or_else(|| self.end.as_ref().map(|(file, _)| (file.path.clone(), 1)))
             .unwrap_or_else(|| (self.directory.clone(), 0));
         Broken { path, line, fault }.into()
+    }
+
+    /// Lines that are missing at the beginning were dropped by a rotation, which says so first, or taken away. What
+    /// a rotation said of files that it was about to drop holds for those that are there still.
+    fn check_beginning(&self) -> Result<(), ReadError> {
+        let Some(origin) = self.origin.filter(|origin| *origin != Chain::START) else { return Ok(()) };
+        let is_said = self.dropped.as_ref().is_some_and(|(through, hash)| {
+            origin.sequence < *through || origin.sequence == *through && *hash == hex::encode(&origin.hash.0)
+        });
+        if is_said || self.is_overtaken || self.is_broken {
+            return Ok(());
+        }
+        let first = origin.sequence + 1;
+        let path = Numbered::new(&self.directory, first).path;
+        Err(Broken { path, line: 1, fault: Fault::Beheaded { first } }.into())
     }
 
     /// A line that was durable and is not there any more was taken away.
@@ -279,6 +318,8 @@ pub struct Checked {
     pub files: usize,
     /// Lines that are sound, up to the first fault.
     pub lines: u64,
+    /// The number of the first of them; 0 where there is none.
+    pub first: u64,
     /// Whether `head` is there, so that lines missing at the end would show.
     pub has_head: bool,
     /// A line at the very end that is unfinished: its file and bytes.
@@ -294,10 +335,15 @@ pub struct Checked {
 pub fn check(directory: &Path) -> Result<Checked, ReadError> {
     let mut reader = Reader::open(directory)?;
     let (files, has_head) = (reader.files.len(), reader.head.is_some());
-    let (mut lines, mut fault) = (0, None);
+    let (mut lines, mut first, mut fault) = (0, 0, None);
     for item in reader.by_ref() {
         match item {
-            Ok(_) => lines += 1,
+            Ok((_, line)) => {
+                lines += 1;
+                if first == 0 {
+                    first = line.sequence;
+                }
+            }
             Err(error) => {
                 fault = Some(error);
                 break;
@@ -305,5 +351,5 @@ pub fn check(directory: &Path) -> Result<Checked, ReadError> {
         }
     }
     let unfinished = reader.take_tail().map(|tail| (tail.path, tail.bytes.len()));
-    Ok(Checked { files, lines, has_head, unfinished, fault })
+    Ok(Checked { files, lines, first, has_head, unfinished, fault })
 }

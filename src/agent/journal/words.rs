@@ -106,6 +106,7 @@ fn words_of_entry(entry: &Entry) -> String {
             let plan = format!("plan after {}: {verb} {}{target}", cause_name(*cause), printable(&region.0));
             format!("{plan}; {approved} {}", printable(approved_by)).trim_end().to_owned()
         }
+        Entry::Dropped { through, .. } => format!("the lines up to #{through} are dropped, to make room"),
         Entry::Record { state } => format!("the public record is {}", record_words(state)),
         Entry::Command { command, who } => format!("{} by {}", printable(command), printable(who)),
     }
