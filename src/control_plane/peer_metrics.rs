@@ -6,7 +6,10 @@ use crate::replica::ReplicaStats;
 
 type Value = fn(&PeerStats) -> f64;
 
-const GAUGES: [(&str, &str, Value); 8] = [
+const GAUGES: [(&str, &str, Value); 9] = [
+    ("openclaw_peer_deaf", "1 while the peer is heard and says that it does not hear this node.", |p| {
+        f64::from(u8::from(p.present && p.deaf))
+    }),
     ("openclaw_peer_present", "1 while the peer is heard.", |p| f64::from(u8::from(p.present))),
     ("openclaw_peer_synced", "1 once its full sync has arrived.", |p| f64::from(u8::from(p.synced))),
     ("openclaw_peer_phi", "How suspicious its silence is: phi, without a unit, 0 to 100.", |p| p.phi),

@@ -19,7 +19,7 @@ use super::train::Train;
 use crate::api::{Health, Warning};
 use crate::bucket::policy::PolicySet;
 use crate::config::ClusterConfig;
-use crate::link::{Link, MAX_DATAGRAM_BYTES, PeerStats};
+use crate::link::{Contact, Link, MAX_DATAGRAM_BYTES, PeerStats};
 use crate::metrics::{Family, PeerVital};
 use crate::replica::{NodeId, Replica};
 use crate::time::{Clock as _, MonotonicNs, SystemClock};
@@ -129,7 +129,7 @@ struct Shared {
     /// The set that the replica has.
     known: Arc<PolicySet>,
     health: Arc<Health>,
-    present: Vec<(NodeId, bool)>,
+    contacts: Vec<(NodeId, Contact)>,
     unsent: u64,
     complained_at: Option<MonotonicNs>,
 }
@@ -151,7 +151,7 @@ impl Replication {
             known: policies.load_full(),
             policies,
             health,
-            present: Vec::new(),
+            contacts: Vec::new(),
             unsent: 0,
             complained_at: None,
         };
@@ -288,9 +288,10 @@ impl Handles {
 }
 
 impl Shared {
-    /// Whether every peer that can be heard has acknowledged all that changed here.
+    /// Whether every peer that can be told has acknowledged all that changed here.
     fn is_all_told(&self) -> bool {
-        self.link.peer_stats().all(|peer| !peer.present || (peer.pending == 0 && peer.in_flight == 0))
+        let is_told = |peer: &PeerStats| peer.pending == 0 && peer.in_flight == 0;
+        self.link.peer_stats().all(|peer| !peer.present || peer.deaf || is_told(&peer))
     }
 
     fn look(&mut self) {
@@ -300,22 +301,17 @@ impl Shared {
             self.replica.set_policies(Arc::clone(&policies));
         }
         drop(policies);
-        if self.link.presence().eq(self.present.iter().copied()) {
+        if self.link.contacts().eq(self.contacts.iter().copied()) {
             return;
         }
-        let present: Vec<(NodeId, bool)> = self.link.presence().collect();
-        for (node, is_present) in &present {
-            let was = self.present.iter().find(|(other, _)| other == node).map(|(_, was)| *was);
-            match (was, is_present) {
-                (Some(false) | None, true) => info!("peer {node} is heard"),
-                (Some(true), false) => {
-                    warn!("peer {node} cannot be heard any more");
-                }
-                _ => {}
-            }
+        let contacts: Vec<(NodeId, Contact)> = self.link.contacts().collect();
+        for (node, contact) in &contacts {
+            let was = self.contacts.iter().find(|(other, _)| other == node).map(|(_, was)| *was);
+            log_contact(*node, was, *contact);
         }
-        self.health.warn(Warning::AbsentPeer, present.iter().any(|(_, is_present)| !is_present));
-        self.present = present;
+        let is_missing = contacts.iter().any(|(_, contact)| *contact != Contact::Mutual);
+        self.health.warn(Warning::AbsentPeer, is_missing);
+        self.contacts = contacts;
     }
 
     fn not_sent(&mut self, to: SocketAddr, not_sent: &NotSent, now: MonotonicNs) {
@@ -324,5 +320,18 @@ impl Shared {
             self.complained_at = Some(now);
             error!("cannot send to peer {to}: {}; {} datagrams so far", not_sent.why, self.unsent);
         }
+    }
+}
+
+fn log_contact(node: NodeId, was: Option<Contact>, contact: Contact) {
+    match (was, contact) {
+        (Some(was), contact) if was == contact => {}
+        (_, Contact::Mutual) => info!("peer {node} is heard"),
+        (_, Contact::OneWay) => warn!(
+            "peer {node} is heard and does not hear this node: what is sent there is lost, on the way or by a firewall"
+        ),
+        // A start says nothing of peers that it has not heard yet.
+        (None, Contact::Silent) => {}
+        (Some(_), Contact::Silent) => warn!("peer {node} cannot be heard any more"),
     }
 }

@@ -50,7 +50,7 @@ use crate::replica::{MAX_NODES, NodeId, Store};
 use crate::time::MonotonicNs;
 
 pub use seal::{MAX_DATAGRAM_BYTES, VERSION};
-pub use stats::{ConvergenceLag, PeerCounters, PeerStats, Rejected, Rejections};
+pub use stats::{Contact, ConvergenceLag, PeerCounters, PeerStats, Rejected, Rejections};
 
 /// What a heartbeat takes on the wire: envelope, header, an acknowledgement word or two, tag, IPv6 and UDP.
 pub const HEARTBEAT_BYTES: u64 = 160;
@@ -273,9 +273,9 @@ impl Link {
         self.peers.iter().any(|peer| peer.node == node && peer.awaits(line))
     }
 
-    /// The peers, and whether each is heard.
-    pub fn presence(&self) -> impl Iterator<Item = (NodeId, bool)> {
-        self.peers.iter().map(|peer| (peer.node, peer.is_present()))
+    /// The peers, and how each of them and this node hear each other.
+    pub fn contacts(&self) -> impl Iterator<Item = (NodeId, Contact)> {
+        self.peers.iter().map(|peer| (peer.node, peer.contact()))
     }
 
     /// Datagrams rejected that name no peer.

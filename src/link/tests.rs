@@ -245,18 +245,30 @@ fn a_link_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_peer_that_hears_and_is_not_heard_is_absent_on_one_side_alone() {
+fn a_peer_that_hears_and_is_not_heard_shares_no_limits_on_either_side() {
     let mut cluster = met(2, 10, CLEAR);
     cluster.silent = Some(2);
     cluster.run(DETECT + ms(100));
-    assert_eq!(cluster.nodes[0].1.present.get(&2), Some(&false));
-    assert_eq!(cluster.nodes[1].1.present.get(&1), None, "node 1 is still heard");
+    for (at, other) in [(0, 2), (1, 1)] {
+        assert_eq!(cluster.nodes[at].1.present.get(&other), Some(&false), "node {}", at + 1);
+    }
+    let [deafened, mute] = [1, 2].map(|number| stats(&cluster, number));
+    assert!(!deafened.present && mute.present && mute.deaf, "{deafened:?} {mute:?}");
+    assert_eq!(mute.absent, Duration::ZERO, "node 1 is still heard");
     cluster.nodes[1].1.charge(4, 3);
     cluster.run(ms(1000));
     assert!(stats(&cluster, 2).lag >= ms(900));
     cluster.silent = None;
-    cluster.run(ms(2000));
+    cluster.run(ms(150));
+    assert!(cluster.nodes.iter().all(|(_, store)| store.present.values().all(|present| *present)));
+    cluster.run(ms(1850));
     cluster.assert_converged();
+}
+
+#[test]
+fn peers_that_meet_for_the_first_time_are_never_absent() {
+    let cluster = met(2, 10, Weather { delay_ms: 100, ..CLEAR });
+    assert!(cluster.nodes.iter().all(|(_, store)| store.present.is_empty()));
 }
 
 #[test]

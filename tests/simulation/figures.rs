@@ -90,6 +90,21 @@ fn a_cut_of_twenty_seconds_admits_little_over_whatever_the_demand() {
     }
 }
 
+/// Who is not heard and hears would take the whole limit, for to it the other is idle.
+#[test]
+fn a_cut_in_one_direction_admits_no_more_than_a_cut_in_both() {
+    for share in [Share::Equal, Share::Observed] {
+        for demand in [[300.0, 300.0], [300.0, 50.0], [60.0, 60.0]] {
+            for direction in [0, 1] {
+                let mut scenario = asking(cut(cluster(2, 40, 0.0), share), &demand);
+                scenario.cuts = vec![scenario.cuts[direction]];
+                let ratio = ratio(scenario);
+                assert!(ratio <= 1.005, "{share:?} {demand:?}, direction {direction}: {ratio}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_cut_in_which_demand_turns_round_admits_little_over() {
     for share in [Share::Equal, Share::Observed] {
