@@ -82,7 +82,7 @@ impl Peer {
             key: origin.schedule.datagram_key(config.node, peer.node, &origin.salt),
             inbound: Inbound::new(peer.node, config.node, config.detect_timeout, random),
             flight: Flight::new(),
-            outbox: Outbox::new(lines, now),
+            outbox: Outbox::new(lines, config.flush_interval, now),
             wanted: random.sync_id(),
             liveness: Liveness::new(config.flush_interval, config.detect_timeout, now),
             heard_there: HeardThere::new(config.detect_timeout, now),
