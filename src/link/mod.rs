@@ -224,9 +224,10 @@ impl Link {
         None
     }
 
-    /// Begins the next flush with the next [`poll_transmit`](Self::poll_transmit), whatever the interval.
-    pub fn flush_now(&mut self, now: MonotonicNs) {
-        self.turn = self.peers.len();
+    /// Begins the next flush as soon as the one under way has ended, whatever the interval.
+    ///
+    /// That one is not cut short: what was gathered in it waits for the peer whose turn it is.
+    pub const fn flush_now(&mut self, now: MonotonicNs) {
         self.next_flush = now;
     }
 
@@ -256,7 +257,7 @@ impl Link {
     }
 
     /// When [`poll_transmit`](Self::poll_transmit) has something to send again. Once it has said that there
-    /// is nothing, this lies ahead.
+    /// is nothing, this lies ahead, unless a flush was asked for meanwhile.
     #[must_use]
     pub fn next_deadline(&self) -> MonotonicNs {
         if self.turn < self.peers.len() { self.last_now } else { self.next_flush }

@@ -272,6 +272,21 @@ fn peers_that_meet_for_the_first_time_are_never_absent() {
 }
 
 #[test]
+fn a_flush_that_is_asked_for_in_the_middle_of_another_takes_nothing_from_a_peer() {
+    let mut cluster = met(3, 1000, CLEAR);
+    (0..1000).for_each(|line| cluster.nodes[0].1.charge(line, 1));
+    cluster.now = cluster.now.after(FLUSH);
+    let (now, mut out) = (cluster.now, [0; MAX_DATAGRAM_BYTES]);
+    let (link, store) = &mut cluster.nodes[0];
+    while link.poll_transmit(now, store, &mut out).unwrap().0 != address(3) {}
+    link.flush_now(now);
+    // What is not sent counts as lost.
+    while link.poll_transmit(now, store, &mut out).is_some() {}
+    cluster.run(ms(2000));
+    cluster.assert_converged();
+}
+
+#[test]
 fn heartbeats_pass_the_cap() {
     let mut cluster = met(2, 100, CLEAR);
     let slow = LinkConfig { max_bytes_per_second: 1, ..config(1, 2) };
