@@ -198,6 +198,19 @@ fn check_cut(lines: &[usize]) {
     assert!(spent + more <= 1010, "{spent} and {more} after the cut, of 1000");
 }
 
+/// What peers said meanwhile waits in the socket.
+#[test]
+fn a_node_that_stood_still_takes_no_peer_for_absent() {
+    let pair = Pair::start(SLOW);
+    pair.node(1).signal(Signal::STOP);
+    pair.node(0).until("/health", |body| body.contains("a peer cannot be heard"));
+    pair.node(1).signal(Signal::CONT);
+    pair.node(0).until("/health", |body| body.contains("\"warnings\":[]"));
+    let page = pair.node(1).until("/metrics", |_| true);
+    let absent = page.lines().find(|line| line.starts_with("openclaw_peer_absent_seconds_total{"));
+    assert!(absent.is_some_and(|line| line.ends_with(" 0")), "{absent:?}");
+}
+
 /// Whoever can reach the port can send what does not open: it is counted and keeps nobody from being heard.
 #[test]
 fn a_flood_of_forged_datagrams_makes_no_peer_absent_and_moves_no_bucket() {

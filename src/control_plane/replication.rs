@@ -26,10 +26,14 @@ use crate::time::{Clock as _, MonotonicNs, SystemClock};
 
 /// Calls that receive before others on this thread get a turn, whatever else arrives.
 const BURST: usize = 16;
+/// Calls that receive before a flush, so that who was heard is not taken for silent; a flood does not keep it longer.
+const CALLS_BEFORE_FLUSH: usize = 512;
 /// The flush timer looks at reloads and peers at least this often.
 const LOOK: Duration = Duration::from_millis(20);
 /// A start waits no longer for what peers know.
 const JOIN_AT_MOST: Duration = Duration::from_secs(10);
+/// It waits so long at least for peers that it has never heard: to meet takes one and a half round trips.
+const MEET_WITHIN: Duration = Duration::from_secs(1);
 /// Peers are told the last changes for so long at most, and it is looked so often whether they have them.
 const TELL_AT_LAST: Duration = Duration::from_millis(500);
 const LAST_LOOK: Duration = Duration::from_millis(5);
@@ -89,9 +93,10 @@ impl ReplicationParts {
     }
 
     /// Learns from the peers what is spent, before the first check is answered. Takes at most
-    /// ten seconds; peers that cannot be heard are waited for until they count as absent.
+    /// ten seconds; peers that cannot be heard are waited for until they count as absent, and for a second at least.
     pub fn join(&mut self, clock: SystemClock) -> Joined {
-        let until = clock.now().after(JOIN_AT_MOST);
+        let began = clock.now();
+        let until = began.after(JOIN_AT_MOST);
         let mut buffer = vec![0; RECEIVE_BYTES];
         let mut datagram = [0; MAX_DATAGRAM_BYTES];
         loop {
@@ -100,7 +105,8 @@ impl ReplicationParts {
                 // Counts as lost when it cannot be sent.
                 let _ = self.socket.send_to(&datagram[..bytes], to);
             }
-            if self.link.peer_stats().all(|peer| peer.synced || !peer.present) {
+            let elapsed = Duration::from_nanos(now.since(began));
+            if !self.link.peer_stats().any(|peer| is_waited_for(&peer, elapsed)) {
                 return Joined::Whole;
             }
             if now >= until {
@@ -112,6 +118,12 @@ impl ReplicationParts {
             }
         }
     }
+}
+
+/// Whether a start that began `elapsed` ago waits for what a peer knows.
+fn is_waited_for(peer: &PeerStats, elapsed: Duration) -> bool {
+    let may_be_met = peer.counters.boots == 0 && elapsed < MEET_WITHIN;
+    !peer.synced && (peer.present || may_be_met)
 }
 
 /// Takes what arrived together; what it did is in the link's counters.
@@ -243,7 +255,9 @@ async fn receive(handles: Handles) {
 
 async fn flush(handles: Handles) {
     let mut train = Train::new();
+    let mut buffer = vec![0; RECEIVE_BYTES];
     loop {
+        handles.hear_waiting(&mut buffer);
         // First, so that what is charged in limits of a reload is told in them.
         handles.shared.borrow_mut().look();
         handles.transmit(&mut train).await;
@@ -258,6 +272,14 @@ impl Handles {
         let mut shared = self.shared.borrow_mut();
         let Shared { link, replica, .. } = &mut *shared;
         hear(link, replica, arrived, buffer, self.clock.now());
+    }
+
+    /// Hears what has arrived. When this thread was off its core for long, the timer may come first.
+    fn hear_waiting(&self, buffer: &mut [u8]) {
+        for _ in 0..CALLS_BEFORE_FLUSH {
+            let Some(arrived) = self.socket.receive_waiting(buffer) else { return };
+            self.hear(&arrived, buffer);
+        }
     }
 
     /// Sends all that is due.
@@ -333,5 +355,40 @@ fn log_contact(node: NodeId, was: Option<Contact>, contact: Contact) {
         // A start says nothing of peers that it has not heard yet.
         (None, Contact::Silent) => {}
         (Some(_), Contact::Silent) => warn!("peer {node} cannot be heard any more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::keys::Secret;
+    use crate::link::{LinkConfig, PeerAddress};
+
+    #[test]
+    fn a_start_waits_for_who_is_heard_and_a_second_for_who_was_never_heard() {
+        let node = |number| NodeId::new(number).unwrap();
+        let config = LinkConfig {
+            node: node(1),
+            secret: Secret::new([1; 32]),
+            peers: vec![PeerAddress { node: node(2), address: SocketAddr::from(([127, 0, 0, 1], 9)) }],
+            flush_interval: Duration::from_millis(20),
+            detect_timeout: Duration::from_millis(500),
+            max_bytes_per_second: 1_000_000,
+        };
+        let link = Link::new(&config, [0; 32], 1, MonotonicNs(0)).unwrap();
+        let never_heard = link.peer_stats().next().unwrap();
+        let mut gone = PeerStats { present: false, ..never_heard };
+        gone.counters.boots = 1;
+        let (soon, late) = (Duration::from_millis(600), MEET_WITHIN);
+        // (a peer, since the start, is it waited for)
+        for (peer, elapsed, waits) in [
+            (PeerStats { present: false, ..never_heard }, soon, true),
+            (PeerStats { present: false, ..never_heard }, late, false),
+            (PeerStats { present: true, ..never_heard }, late, true),
+            (PeerStats { present: true, synced: true, ..never_heard }, soon, false),
+            (gone, soon, false),
+        ] {
+            assert_eq!(is_waited_for(&peer, elapsed), waits, "{peer:?} after {elapsed:?}");
+        }
     }
 }
