@@ -92,11 +92,12 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
     };
     log::start(config.log_level);
     let served = Server::start(config, sources, handed).and_then(Server::follow_signals);
-    if let Err(error) = served {
-        error!("{error}");
-        return ExitCode::FAILURE;
+    let Err(error) = served else { return ExitCode::SUCCESS };
+    error!("{error}");
+    match error {
+        ServeError::Foundation(FoundationError::Policy(_)) => ExitCode::from(WRONG_CONFIGURATION),
+        _ => ExitCode::FAILURE,
     }
-    ExitCode::SUCCESS
 }
 
 /// A server that runs.
@@ -258,7 +259,7 @@ impl<'s> Server<'s> {
     }
 
     fn load_again(&mut self) -> Result<Loaded, ReloadError> {
-        let new = config::load(self.sources)?;
+        let new = config::load_again(self.sources, &self.config.node.region)?;
         let policies = Arc::new(
             self.policies
                 .load()
