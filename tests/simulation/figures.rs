@@ -123,6 +123,29 @@ fn observed_shares_use_the_budget_when_one_side_asks_for_all_of_it() {
     assert!(ratio >= 0.98, "{ratio}");
 }
 
+/// What was charged for a peer long ago and has drained is not what it used just before the end of the cut.
+#[test]
+fn what_a_peer_used_last_in_a_cut_is_charged_though_more_was_charged_for_it_before() {
+    let mut scenario = cut(cluster(2, 40, 0.0), Share::Equal);
+    scenario.burst = 1000;
+    // (node, from, tokens a second): one asks early in the cut, the other in its last second, then the first for all.
+    let demand = [
+        (0, 20_000, 50.0),
+        (0, 35_000, 0.0),
+        (1, 39_000, 500.0),
+        (1, 40_000, 0.0),
+        (0, 41_000, 2000.0),
+        (0, 43_000, 0.0),
+    ];
+    let demand = demand.map(|(node, from_ms, tokens_per_s)| Demand { node, from_ms, tokens_per_s });
+    scenario.demand = demand.to_vec();
+    let Outcome { admitted, central, highest_excess, .. } = World::new(scenario).run().unwrap()[0];
+    assert!(
+        highest_excess < 50.0 && admitted >= central * 0.9,
+        "{admitted} of {central}, {highest_excess} over"
+    );
+}
+
 /// What two charged for a third that they could not hear is what the third used, when it is back.
 #[test]
 fn a_third_region_that_was_cut_off_is_not_charged_for_twice() {
