@@ -60,7 +60,7 @@ impl Reason {
 pub enum Warning {
     /// The state directory does not take what is written to it.
     Snapshot,
-    /// A peer cannot be heard.
+    /// A peer cannot be heard, or says that it does not hear this node.
     AbsentPeer,
     /// The disk of the state directory is almost full.
     DiskFull,
@@ -78,7 +78,7 @@ impl Warning {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Snapshot => "the state directory cannot be written",
-            Self::AbsentPeer => "a peer cannot be heard",
+            Self::AbsentPeer => "a peer cannot be heard, or does not hear this node",
             Self::DiskFull => "the disk of the state directory is almost full",
         }
     }

@@ -166,23 +166,47 @@ fn saturated_nodes_admit_what_one_bucket_would_through_loss_duplication_and_reor
 
 #[test]
 fn a_cut_is_noticed_each_side_takes_its_share_and_healing_gives_one_limit_again() {
+    check_cut(&[0, 1]);
+}
+
+/// A firewall in front of one node: the other is heard and hears nothing.
+#[test]
+fn a_cut_in_one_direction_is_noticed_on_both_sides() {
+    check_cut(&[0]);
+}
+
+/// Cuts the lines to some of the nodes, and heals them.
+fn check_cut(lines: &[usize]) {
     let policy = "[[policy]]\nname = \"p\"\nrate = \"1/day\"\nburst = 1000\nshare = \"equal\"\n";
     let ports = [free_port(), free_port()];
     let relays = ports.map(|port| Relay::start(port, Faults::default()));
     let pair = Pair::start_through(ports, [relays[0].port(), relays[1].port()], policy);
-    relays.iter().for_each(|relay| relay.cut(true));
+    lines.iter().for_each(|line| relays[*line].cut(true));
     for n in [0, 1] {
         pair.node(n).until("/health", |body| body.contains("a peer cannot be heard"));
     }
     let admitted = [pair.charge(0, "p", "k", 700), pair.charge(1, "p", "k", 700)];
     assert!(admitted.iter().all(|side| (490..=510).contains(side)), "{admitted:?} of 1000, cut in two");
-    relays.iter().for_each(|relay| relay.cut(false));
+    lines.iter().for_each(|line| relays[*line].cut(false));
     for n in [0, 1] {
         pair.node(n).until("/health", |body| body.contains("\"warnings\":[]"));
     }
     let spent: usize = admitted.iter().sum();
     let more = pair.charge(0, "p", "k", 50) + pair.charge(1, "p", "k", 50);
     assert!(spent + more <= 1010, "{spent} and {more} after the cut, of 1000");
+}
+
+/// What peers said meanwhile waits in the socket.
+#[test]
+fn a_node_that_stood_still_takes_no_peer_for_absent() {
+    let pair = Pair::start(SLOW);
+    pair.node(1).signal(Signal::STOP);
+    pair.node(0).until("/health", |body| body.contains("a peer cannot be heard"));
+    pair.node(1).signal(Signal::CONT);
+    pair.node(0).until("/health", |body| body.contains("\"warnings\":[]"));
+    let page = pair.node(1).until("/metrics", |_| true);
+    let absent = page.lines().find(|line| line.starts_with("openclaw_peer_absent_seconds_total{"));
+    assert!(absent.is_some_and(|line| line.ends_with(" 0")), "{absent:?}");
 }
 
 /// Whoever can reach the port can send what does not open: it is counted and keeps nobody from being heard.

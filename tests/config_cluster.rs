@@ -43,15 +43,22 @@ listen = "127.0.0.1:7946"
 [[peer]]
 id = 2
 name = "nyc-1"
-address = "[::1]:7947"
+address = "127.0.0.1:7947"
 "#;
+
+const TINY: &str = "[[policy]]\nname = \"tiny\"\nrate = \"1/day\"\nconsistency = \"strict\"\n";
+
+#[test]
+fn a_strict_limit_of_a_node_that_is_alone_need_not_be_divided() {
+    assert!(load(TINY).is_ok());
+}
 
 #[test]
 fn a_cluster_is_read_with_its_defaults() {
     let config = load(CLUSTER).unwrap();
     let cluster = config.cluster.unwrap();
     assert_eq!((cluster.node.get(), cluster.peers.len()), (1, 1));
-    assert_eq!(cluster.peers[0].address, "[::1]:7947".parse::<std::net::SocketAddr>().unwrap());
+    assert_eq!(cluster.peers[0].address, "127.0.0.1:7947".parse::<std::net::SocketAddr>().unwrap());
     assert_eq!(cluster.secret.bytes(), &[0xab; 32]);
     assert_eq!(cluster.flush_interval, Duration::from_millis(20));
     assert_eq!(cluster.detect_timeout, Duration::from_millis(500));
@@ -112,13 +119,19 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
         (CLUSTER.replace("id = 2", "id = 1"), "this node's own id"),
         (CLUSTER.replace("id = 2", "id = 65"), "from 1 to 64"),
         (CLUSTER.replace("id = 2", ""), "a [[peer]] has no `id`"),
-        (CLUSTER.replace("[::1]:7947", "nyc.example:7946"), "not an address for datagrams"),
-        (CLUSTER.replace("[::1]:7947", "[::1]:0"), "not an address for datagrams"),
+        (CLUSTER.replace("127.0.0.1:7947", "nyc.example:7946"), "not an address for datagrams"),
+        (CLUSTER.replace("127.0.0.1:7947", "[::1]:0"), "not an address for datagrams"),
         (format!("{CLUSTER}[[peer]]\nid = 2\naddress = \"127.0.0.1:9\"\n"), "one id or one address"),
-        (format!("{CLUSTER}[[peer]]\nid = 3\naddress = \"[::1]:7947\"\n"), "one id or one address"),
+        (format!("{CLUSTER}[[peer]]\nid = 3\naddress = \"127.0.0.1:7947\"\n"), "one id or one address"),
         (CLUSTER.replace("listen", "detect_timeout = \"60ms\"\nlisten"), "heard every 20ms only"),
         (CLUSTER.replace("listen", "max_bytes_per_second = 15999\nlisten"), "at least 16000"),
-        (CLUSTER.replace("[::1]:7947", "127.0.0.1:7946"), "where this node listens itself"),
+        (CLUSTER.replace("127.0.0.1:7947", "127.0.0.1:7946"), "where this node listens itself"),
+        (CLUSTER.replace("127.0.0.1:7947", "[::1]:7947"), "between IPv4 and IPv6 nothing passes"),
+        (CLUSTER.replace("127.0.0.1:7947", "[::ffff:127.0.0.1]:7947"), "not an address for datagrams"),
+        (CLUSTER.replace("127.0.0.1:7947", "0.0.0.0:7947"), "no single host's"),
+        (CLUSTER.replace("127.0.0.1:7947", "224.0.0.1:7947"), "no single host's"),
+        (CLUSTER.replace("127.0.0.1:7946", "0.0.0.0:7947"), "where this node listens itself"),
+        (format!("{CLUSTER}{TINY}"), "\"tiny\" is strict and has a limit that 2 nodes cannot divide"),
         (format!("{CLUSTER}[hash]\nsecret_file = \"DIR/secret\"\n"), "remove [hash]"),
         (CLUSTER.replace("listen", "lsten"), "did you mean `listen`?"),
     ] {
@@ -176,6 +189,23 @@ fn the_region_comes_from_one_source() {
         let said = region(text).expect_err("it has a mistake").to_string();
         assert!(said.contains(words), "{words:?} is not in\n{said}");
     }
+}
+
+/// It can change nothing about where it is, and the service may be away in an incident.
+#[test]
+fn a_server_that_runs_is_reconfigured_without_asking_for_its_region_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+    let text = format!("{POLICY}[node]\nregion_url = \"http://127.0.0.1:1/region\"\n");
+    fs::write(&file, &text).unwrap();
+    assert!(config::load(&sources).is_err());
+    assert_eq!(config::load_again(&sources, "eu").unwrap().node.region, "eu");
+    let checked = config::check(&sources).unwrap();
+    assert!(checked.warnings().iter().any(|warning| warning.contains("not known now")));
+    // What is written is believed, so that it shows that a restart is needed.
+    fs::write(&file, format!("{POLICY}[node]\nregion = \"us\"\n")).unwrap();
+    assert_eq!(config::load_again(&sources, "eu").unwrap().node.region, "us");
 }
 
 #[test]

@@ -57,6 +57,19 @@ fn a_drained_bucket_is_still_drained_after_a_restart_and_one_that_filled_meanwhi
     assert!(program.get("/metrics").contains("openclaw_snapshot_restored_buckets 1\n"));
 }
 
+/// Else starts that follow each other would drift ahead of the clock, by which a start that finds no promise begins.
+#[test]
+fn a_stop_leaves_no_promise_far_ahead_of_the_clock() {
+    let mut program = Program::start(CONFIG);
+    let promised = |program: &Program| -> u64 {
+        fs::read_to_string(program.directory().join("state/epoch")).unwrap().trim().parse().unwrap()
+    };
+    let running = promised(&program);
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code(), Some(0));
+    assert!(promised(&program) + 400_000 < running, "{running}");
+}
+
 #[test]
 fn a_key_with_limits_of_its_own_is_still_drained_after_a_restart() {
     let config = format!("{CONFIG}[[policy.override]]\nkey = \"k\"\nrate = \"1/day\"\nburst = 20\n");

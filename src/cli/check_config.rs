@@ -6,7 +6,7 @@ use super::{describe, output};
 use crate::config::{self, Sources};
 
 pub(super) fn run(sources: &Sources) -> ExitCode {
-    match config::load(sources) {
+    match config::check(sources) {
         Ok(config) => output::end_with(&describe::summary(&config), ExitCode::SUCCESS),
         Err(problems) => output::fail(&problems),
     }

@@ -20,7 +20,8 @@ pub(super) fn summary(config: &Config) -> String {
     line("listen", addresses(&config.server.listen));
     describe_server(&config.server, &mut line);
     line("table", table(&config.table));
-    line("region", config.node.region.clone());
+    let region = Some(&config.node.region).filter(|region| !region.is_empty());
+    line("region", region.map_or("not known now", String::as_str).to_owned());
     describe_cluster(config, &mut line);
     match &config.agent {
         Some(agent) => super::agent::explain(agent).into_iter().for_each(|(name, text)| line(name, text)),

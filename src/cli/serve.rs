@@ -23,9 +23,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         }
     };
     log::start(config.log_level);
-    if let Err(error) = server::run(config, sources, handed) {
-        error!("{error}");
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    let Err(error) = server::run(config, sources, handed) else { return ExitCode::SUCCESS };
+    error!("{error}");
+    if error.is_of_configuration() { ExitCode::from(WRONG_CONFIGURATION) } else { ExitCode::FAILURE }
 }

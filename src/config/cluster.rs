@@ -1,14 +1,14 @@
 //! `[node]`, `[cluster]` and `[[peer]]`: who this node is, and whom it shares limits with.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::{Findings, Place};
-use super::region;
+use super::region::{self, Lookup};
 use super::section::{Section, Text};
 use super::value::Value;
 use super::{policy, read_secret_file};
@@ -35,7 +35,7 @@ pub struct NodeConfig {
     pub id: Option<NodeId>,
     /// Its name, for people.
     pub name: String,
-    /// Its region.
+    /// Its region; empty where [`check`](super::check) could not have it from a metadata service.
     pub region: String,
 }
 
@@ -117,13 +117,14 @@ pub(super) struct WrittenNode {
 pub(super) fn read_node(
     root: &mut Section<'_>,
     environment: &[(String, String)],
+    lookup: Lookup<'_>,
     findings: &mut Findings,
 ) -> WrittenNode {
     let mut section = root.section("node", findings);
     let id = section.integer("id", 1..=u64::from(NodeId::MAX), findings);
     let id = id.and_then(|id| u8::try_from(id).ok()).and_then(NodeId::new);
     let name = read_name(&mut section, findings);
-    let region = region::read_region(&mut section, environment, findings);
+    let region = region::read_region(&mut section, environment, lookup, findings);
     let has_id = section.get("id").is_some();
     let has_region = region::SOURCES.iter().any(|source| section.get(source).is_some());
     section.finish(findings);
@@ -238,7 +239,9 @@ fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<(Cl
 
 fn read_socket(section: &mut Section<'_>, key: &'static str, findings: &mut Findings) -> Option<SocketAddr> {
     let Text { text, place } = section.text(key, "10.0.0.2:7946", findings)?;
-    let address = text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    // An IPv4 address in the form of IPv6 is reached from no socket of this program.
+    let is_usable = |address: &SocketAddr| address.port() != 0 && address.ip().to_canonical() == address.ip();
+    let address = text.parse::<SocketAddr>().ok().filter(is_usable);
     if address.is_none() {
         let help = "write an IP address and a port, \"10.0.0.2:7946\" or \"[fd00::2]:7946\"; host names are \
             not looked up";
@@ -260,14 +263,7 @@ fn read_peers(
             let what = format!("the peer {} has this node's own id", peer.id);
             findings.wrong(item.place, what, "list the other nodes only, each with the id it has itself");
         }
-        if Some(peer.address) == listen {
-            let what = format!("the peer {:?} has the address where this node listens itself", peer.name);
-            findings.wrong(
-                item.place,
-                what,
-                "list the other nodes only, each with the address it has itself",
-            );
-        }
+        check_reachable(&peer, listen, item.place, findings);
         if let Some(other) = peers.iter().find(|other| other.id == peer.id || other.address == peer.address) {
             let what = format!("the peers {:?} and {:?} have one id or one address", other.name, peer.name);
             findings.wrong(item.place, what, "give each node an id and an address of its own");
@@ -275,6 +271,28 @@ fn read_peers(
         peers.push(peer);
     }
     peers
+}
+
+/// Reports a peer that no datagram from where this node listens can get to.
+fn check_reachable(peer: &PeerConfig, listen: Option<SocketAddr>, place: Place, findings: &mut Findings) {
+    let (name, address) = (&peer.name, peer.address);
+    let is_broadcast = address.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if address.ip().is_unspecified() || address.ip().is_multicast() || is_broadcast {
+        let what = format!("the peer {name:?} has the address {}, which is no single host's", address.ip());
+        return findings.wrong(place, what, "write the address it has itself");
+    }
+    let Some(listen) = listen else { return };
+    let is_own_loopback = listen.ip().is_unspecified() && address.ip().is_loopback();
+    if address == listen || (is_own_loopback && address.port() == listen.port()) {
+        let what = format!("the peer {name:?} has the address where this node listens itself");
+        findings.wrong(place, what, "list the other nodes only, each with the address it has itself");
+    } else if address.is_ipv4() != listen.is_ipv4() {
+        let what = format!(
+            "the peer {name:?} is at {address} and this node listens on {listen}: between IPv4 and IPv6 nothing \
+             passes"
+        );
+        findings.wrong(place, what, "give all nodes of the cluster addresses of one kind");
+    }
 }
 
 fn read_peer(item: &Value, findings: &mut Findings) -> Option<PeerConfig> {

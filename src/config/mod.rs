@@ -38,6 +38,7 @@ pub use agent::{
 pub use cluster::{ClusterConfig, ClusterSecret, NodeConfig, PeerConfig};
 use problem::{Findings, Place};
 pub use problem::{Location, Problem, Problems};
+use region::Lookup;
 use section::{Section, Text};
 pub use server::ServerConfig;
 pub use state::StateConfig;
@@ -124,7 +125,9 @@ impl Config {
         let clock_alone = clock_alone.then(|| state::CLOCK_ALONE.to_owned());
         let cluster = self.cluster.iter().flat_map(ClusterConfig::warnings);
         let agent = self.agent.iter().flat_map(AgentConfig::warnings);
-        self.admin.warnings().into_iter().chain(cluster).chain(clock_alone).chain(agent).collect()
+        let nowhere = self.node.region.is_empty().then(|| region::NOT_KNOWN_NOW.to_owned());
+        let warnings = self.admin.warnings().into_iter().chain(cluster).chain(nowhere);
+        warnings.chain(clock_alone).chain(agent).collect()
     }
 
     /// The sections in which `new` differs and that a reload cannot change: it replaces policies only.
@@ -193,9 +196,29 @@ impl fmt::Debug for HashSecret {
 /// # Errors
 /// Everything that is wrong in any of the sources.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    load_with(sources, Lookup::Required)
+}
+
+/// The same, to look at and not to serve: the region is empty where its metadata service does not answer now.
+///
+/// # Errors
+/// Everything that is wrong in any of the sources.
+pub fn check(sources: &Sources) -> Result<Config, Problems> {
+    load_with(sources, Lookup::Tried)
+}
+
+/// The same, for a server that runs in `region`. It stays there, so no source of it is asked again.
+///
+/// # Errors
+/// Everything that is wrong in any of the sources.
+pub fn load_again(sources: &Sources, region: &str) -> Result<Config, Problems> {
+    load_with(sources, Lookup::Known(region))
+}
+
+fn load_with(sources: &Sources, region: Lookup<'_>) -> Result<Config, Problems> {
     let mut findings = Findings::default();
     let Some(root) = read_tree(sources, &mut findings) else { return Err(findings.into_problems()) };
-    let config = read_config(&root, sources, &mut findings);
+    let config = read_config(&root, sources, region, &mut findings);
     if findings.is_empty() { Ok(config) } else { Err(findings.into_problems()) }
 }
 
@@ -276,12 +299,13 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_config(root: &Value, sources: &Sources, findings: &mut Findings) -> Config {
+fn read_config(root: &Value, sources: &Sources, region: Lookup<'_>, findings: &mut Findings) -> Config {
     let mut root = Section::of("the configuration", root, findings);
     let policies = policy::read_policies(&mut root, findings);
     let names = policy::names(&mut root);
-    let written = cluster::read_node(&mut root, &sources.environment, findings);
+    let written = cluster::read_node(&mut root, &sources.environment, region, findings);
     let cluster = cluster::read_cluster(&mut root, &written, findings);
+    policy::check_parts(&mut root, &policies, findings);
     let node = written.node;
     let state = state::read_state(&mut root, &sources.environment, findings);
     let around =

@@ -64,6 +64,23 @@ pub(super) fn check_known(named: Text<'_>, purpose: &str, names: &[&str], findin
     false
 }
 
+/// Reports strict policies whose limits the nodes of the cluster cannot divide.
+pub(super) fn check_parts(root: &mut Section<'_>, policies: &[PolicySpec], findings: &mut Findings) {
+    let mut items = |key| match root.get(key) {
+        Some(Value { kind: Kind::Array(items), .. }) => items.as_slice(),
+        _ => &[],
+    };
+    let (tables, nodes) = (items("policy"), 1 + items("peer").len());
+    let nodes = u8::try_from(nodes).unwrap_or(u8::MAX);
+    for policy in policies {
+        let Err(error) = policy.part_of(nodes) else { continue };
+        let table = tables.iter().find(|item| name_of(item) == Some(&policy.name));
+        let place = table.map_or_else(|| root.place(), |table| table.place);
+        let help = "raise its `rate` and `burst`, or leave out consistency = \"strict\"";
+        findings.wrong(place, error.to_string(), help);
+    }
+}
+
 fn read_policy<'a>(
     item: &'a Value,
     names: &mut BTreeMap<&'a str, Place>,

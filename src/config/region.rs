@@ -16,10 +16,26 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_METADATA_BYTES: u64 = 1024;
 const HELP: &str = "write region = \"eu-central\", or name one source: region_file, region_env or region_url";
 
+/// The warning of a look at the settings while the metadata service is away.
+pub(super) const NOT_KNOWN_NOW: &str = "the region is not known now, since the metadata service at `region_url` gives \
+    none: a start would fail, a reload keeps the region that the server has";
+
+/// How the source of the region is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lookup<'a> {
+    /// Without an answer nothing can be served.
+    Required,
+    /// A metadata service that is away is no mistake in what is written.
+    Tried,
+    /// A server that runs has found it already.
+    Known(&'a str),
+}
+
 /// Reads the one source that is named.
 pub(super) fn read_region(
     section: &mut Section<'_>,
     environment: &[(String, String)],
+    lookup: Lookup<'_>,
     findings: &mut Findings,
 ) -> String {
     let header = section.text("region_url_header", "Metadata-Flavor: Google", findings);
@@ -34,12 +50,16 @@ pub(super) fn read_region(
     if let Some((second, Text { place, .. })) = named.next() {
         findings.wrong(place, format!("[node] has both `{key}` and `{second}`"), "keep one of them");
     }
-    let found = match key {
-        "region" => Ok(text.to_owned()),
-        "region_file" => from_file(text),
-        "region_env" => from_environment(text, environment),
+    let found = match (key, lookup) {
+        ("region", _) => Ok(text.to_owned()),
+        (_, Lookup::Known(region)) => return region.to_owned(),
+        ("region_file", _) => from_file(text),
+        ("region_env", _) => from_environment(text, environment),
         _ => from_url(text, header.map(|header| header.text)),
     };
+    if found.is_err() && (key, lookup) == ("region_url", Lookup::Tried) {
+        return String::new();
+    }
     match found {
         Ok(region) => checked(region.trim(), place, findings),
         Err(error) => {

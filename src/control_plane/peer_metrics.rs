@@ -8,7 +8,10 @@ use crate::replica::{NodeId, ReplicaStats};
 
 type Value = fn(&PeerStats) -> f64;
 
-const GAUGES: [(&str, &str, Value); 7] = [
+const GAUGES: [(&str, &str, Value); 8] = [
+    ("openclaw_peer_deaf", "1 while the peer is heard and says that it does not hear this node.", |p| {
+        f64::from(u8::from(p.present && p.deaf))
+    }),
     ("openclaw_peer_synced", "1 once its full sync has arrived.", |p| f64::from(u8::from(p.synced))),
     ("openclaw_peer_phi", "How suspicious its silence is: phi, without a unit, 0 to 100.", |p| p.phi),
     ("openclaw_peer_rtt_seconds", "Smoothed round-trip time, in seconds.", |p| {

@@ -20,17 +20,21 @@ use super::train::Train;
 use crate::bucket::policy::PolicySet;
 use crate::config::{ClusterConfig, PeerConfig};
 use crate::health::{Health, Warning};
-use crate::link::{Link, MAX_DATAGRAM_BYTES, PeerStats};
+use crate::link::{Contact, Link, MAX_DATAGRAM_BYTES, PeerStats};
 use crate::metrics::{Family, PeerVital};
 use crate::replica::{NodeId, Replica};
 use crate::time::{Clock as _, MonotonicNs, SystemClock};
 
 /// Calls that receive before others on this thread get a turn, whatever else arrives.
 const BURST: usize = 16;
+/// Calls that receive before a flush, so that who was heard is not taken for silent; a flood does not keep it longer.
+const CALLS_BEFORE_FLUSH: usize = 512;
 /// The flush timer looks at reloads and peers at least this often.
 const LOOK: Duration = Duration::from_millis(20);
 /// A start waits no longer for what peers know.
 const JOIN_AT_MOST: Duration = Duration::from_secs(10);
+/// It waits so long at least for peers that it has never heard: to meet takes one and a half round trips.
+const MEET_WITHIN: Duration = Duration::from_secs(1);
 /// Peers are told the last changes for so long at most, and it is looked so often whether they have them.
 const TELL_AT_LAST: Duration = Duration::from_millis(500);
 const LAST_LOOK: Duration = Duration::from_millis(5);
@@ -93,9 +97,10 @@ impl ReplicationParts {
     }
 
     /// Learns from the peers what is spent, before the first check is answered. Takes at most
-    /// ten seconds; peers that cannot be heard are waited for until they count as absent.
+    /// ten seconds; peers that cannot be heard are waited for until they count as absent, and for a second at least.
     pub fn join(&mut self, clock: SystemClock) -> Joined {
-        let until = clock.now().after(JOIN_AT_MOST);
+        let began = clock.now();
+        let until = began.after(JOIN_AT_MOST);
         let mut buffer = vec![0; RECEIVE_BYTES];
         let mut datagram = [0; MAX_DATAGRAM_BYTES];
         loop {
@@ -104,7 +109,8 @@ impl ReplicationParts {
                 // Counts as lost when it cannot be sent.
                 let _ = self.socket.send_to(&datagram[..bytes], to);
             }
-            if self.link.peer_stats().all(|peer| peer.synced || !peer.present) {
+            let elapsed = Duration::from_nanos(now.since(began));
+            if !self.link.peer_stats().any(|peer| is_waited_for(&peer, elapsed)) {
                 return Joined::Whole;
             }
             if now >= until {
@@ -116,6 +122,12 @@ impl ReplicationParts {
             }
         }
     }
+}
+
+/// Whether a start that began `elapsed` ago waits for what a peer knows.
+fn is_waited_for(peer: &PeerStats, elapsed: Duration) -> bool {
+    let may_be_met = peer.counters.boots == 0 && elapsed < MEET_WITHIN;
+    !peer.synced && (peer.present || may_be_met)
 }
 
 /// Takes what arrived together; what it did is in the link's counters.
@@ -134,7 +146,7 @@ struct Shared {
     known: Arc<PolicySet>,
     health: Arc<Health>,
     regions: Regions,
-    present: Vec<(NodeId, bool)>,
+    contacts: Vec<(NodeId, Contact)>,
     unsent: u64,
     complained_at: Option<MonotonicNs>,
 }
@@ -157,7 +169,7 @@ impl Replication {
             policies,
             health,
             regions,
-            present: Vec::new(),
+            contacts: Vec::new(),
             unsent: 0,
             complained_at: None,
         };
@@ -250,7 +262,9 @@ async fn receive(handles: Handles) {
 
 async fn flush(handles: Handles) {
     let mut train = Train::new();
+    let mut buffer = vec![0; RECEIVE_BYTES];
     loop {
+        handles.hear_waiting(&mut buffer);
         // First, so that what is charged in limits of a reload is told in them.
         handles.shared.borrow_mut().look();
         handles.transmit(&mut train).await;
@@ -265,6 +279,14 @@ impl Handles {
         let mut shared = self.shared.borrow_mut();
         let Shared { link, replica, .. } = &mut *shared;
         hear(link, replica, arrived, buffer, self.clock.now());
+    }
+
+    /// Hears what has arrived. When this thread was off its core for long, the timer may come first.
+    fn hear_waiting(&self, buffer: &mut [u8]) {
+        for _ in 0..CALLS_BEFORE_FLUSH {
+            let Some(arrived) = self.socket.receive_waiting(buffer) else { return };
+            self.hear(&arrived, buffer);
+        }
     }
 
     /// Sends all that is due.
@@ -295,9 +317,10 @@ impl Handles {
 }
 
 impl Shared {
-    /// Whether every peer that can be heard has acknowledged all that changed here.
+    /// Whether every peer that can be told has acknowledged all that changed here.
     fn is_all_told(&self) -> bool {
-        self.link.peer_stats().all(|peer| !peer.present || (peer.pending == 0 && peer.in_flight == 0))
+        let is_told = |peer: &PeerStats| peer.pending == 0 && peer.in_flight == 0;
+        self.link.peer_stats().all(|peer| !peer.present || peer.deaf || is_told(&peer))
     }
 
     fn look(&mut self) {
@@ -307,22 +330,17 @@ impl Shared {
             self.replica.set_policies(Arc::clone(&policies));
         }
         drop(policies);
-        if self.link.presence().eq(self.present.iter().copied()) {
+        if self.link.contacts().eq(self.contacts.iter().copied()) {
             return;
         }
-        let present: Vec<(NodeId, bool)> = self.link.presence().collect();
-        for (node, is_present) in &present {
-            let was = self.present.iter().find(|(other, _)| other == node).map(|(_, was)| *was);
-            match (was, is_present) {
-                (Some(false) | None, true) => info!("peer {node} is heard"),
-                (Some(true), false) => {
-                    warn!("peer {node} cannot be heard any more");
-                }
-                _ => {}
-            }
+        let contacts: Vec<(NodeId, Contact)> = self.link.contacts().collect();
+        for (node, contact) in &contacts {
+            let was = self.contacts.iter().find(|(other, _)| other == node).map(|(_, was)| *was);
+            log_contact(*node, was, *contact);
         }
-        self.health.warn(Warning::AbsentPeer, present.iter().any(|(_, is_present)| !is_present));
-        self.present = present;
+        let is_missing = contacts.iter().any(|(_, contact)| *contact != Contact::Mutual);
+        self.health.warn(Warning::AbsentPeer, is_missing);
+        self.contacts = contacts;
     }
 
     fn not_sent(&mut self, to: SocketAddr, not_sent: &NotSent, now: MonotonicNs) {
@@ -330,6 +348,54 @@ impl Shared {
         if self.complained_at.is_none_or(|at| now >= at.after(COMPLAIN)) {
             self.complained_at = Some(now);
             error!("cannot send to peer {to}: {}; {} datagrams so far", not_sent.why, self.unsent);
+        }
+    }
+}
+
+fn log_contact(node: NodeId, was: Option<Contact>, contact: Contact) {
+    match (was, contact) {
+        (Some(was), contact) if was == contact => {}
+        (_, Contact::Mutual) => info!("peer {node} is heard"),
+        (_, Contact::OneWay) => warn!(
+            "peer {node} is heard and does not hear this node: what is sent there is lost, on the way or by a firewall"
+        ),
+        // A start says nothing of peers that it has not heard yet.
+        (None, Contact::Silent) => {}
+        (Some(_), Contact::Silent) => warn!("peer {node} cannot be heard any more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::keys::Secret;
+    use crate::link::{LinkConfig, PeerAddress};
+
+    #[test]
+    fn a_start_waits_for_who_is_heard_and_a_second_for_who_was_never_heard() {
+        let node = |number| NodeId::new(number).unwrap();
+        let config = LinkConfig {
+            node: node(1),
+            secret: Secret::new([1; 32]),
+            peers: vec![PeerAddress { node: node(2), address: SocketAddr::from(([127, 0, 0, 1], 9)) }],
+            flush_interval: Duration::from_millis(20),
+            detect_timeout: Duration::from_millis(500),
+            max_bytes_per_second: 1_000_000,
+        };
+        let link = Link::new(&config, [0; 32], 1, MonotonicNs(0)).unwrap();
+        let never_heard = link.peer_stats().next().unwrap();
+        let mut gone = PeerStats { present: false, ..never_heard };
+        gone.counters.boots = 1;
+        let (soon, late) = (Duration::from_millis(600), MEET_WITHIN);
+        // (a peer, since the start, is it waited for)
+        for (peer, elapsed, waits) in [
+            (PeerStats { present: false, ..never_heard }, soon, true),
+            (PeerStats { present: false, ..never_heard }, late, false),
+            (PeerStats { present: true, ..never_heard }, late, true),
+            (PeerStats { present: true, synced: true, ..never_heard }, soon, false),
+            (gone, soon, false),
+        ] {
+            assert_eq!(is_waited_for(&peer, elapsed), waits, "{peer:?} after {elapsed:?}");
         }
     }
 }

@@ -149,6 +149,11 @@ impl PeerSocket {
         }
     }
 
+    /// Datagrams that have arrived, if there are any.
+    pub(super) fn receive_waiting(&self, buffer: &mut [u8]) -> Option<Arrived> {
+        receive_now(&self.socket, buffer).ok()
+    }
+
     /// Waits for datagrams.
     ///
     /// # Errors

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 /// How far ahead of use the promise is stored.
 pub const EPOCH_LEASE: Duration = Duration::from_secs(600);
+/// How far above all that were used the last promise of a run lies: so many milliseconds of counting, 2^20 tokens each,
+/// are more than buckets can be ahead of their time.
+const LAST_LEASE: Duration = Duration::from_secs(60);
 /// The epoch shifted by 20 bits has to fit 64 bits with room to count.
 const MAX_EPOCH_MS: u64 = (1 << 43) - 1;
 
@@ -16,6 +19,8 @@ const MAX_EPOCH_MS: u64 = (1 << 43) - 1;
 pub struct Epoch {
     start_ms: u64,
     promised_ms: u64,
+    /// What earlier runs promised; never taken back.
+    found_ms: u64,
 }
 
 impl Epoch {
@@ -24,7 +29,8 @@ impl Epoch {
     pub fn start(promised_ms: Option<u64>, unix_ms: u64) -> Self {
         let above = promised_ms.map_or(0, |promised| promised.saturating_add(1));
         let start_ms = unix_ms.max(above).min(MAX_EPOCH_MS);
-        Self { start_ms, promised_ms: promised_ms.unwrap_or(0) }
+        let found_ms = promised_ms.unwrap_or(0);
+        Self { start_ms, promised_ms: found_ms, found_ms }
     }
 
     /// Whether a run can begin above this promise. None of this program's reaches so far, and every start above
@@ -49,6 +55,20 @@ impl Epoch {
         due.then(|| now_ms.saturating_add(millis(EPOCH_LEASE)))
     }
 
+    /// The promise to store at the end, `elapsed` after the start, when nothing is counted any more: the next start
+    /// need not begin as far ahead of the clock as after a crash.
+    #[must_use]
+    pub fn last_promise(&self, elapsed: Duration) -> u64 {
+        let reached_ms = self.start_ms.saturating_add(millis(elapsed));
+        reached_ms.saturating_add(millis(LAST_LEASE)).max(self.found_ms)
+    }
+
+    /// Takes note of a promise of an earlier run that is found only now.
+    pub fn found(&mut self, promised_ms: u64) {
+        self.found_ms = self.found_ms.max(promised_ms);
+        self.promised(promised_ms);
+    }
+
     /// Takes note that a promise is on the disk.
     pub fn promised(&mut self, promised_ms: u64) {
         self.promised_ms = self.promised_ms.max(promised_ms);
@@ -66,14 +86,14 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Runs of any length, any wall clock, crashes at any moment after the first promise.
+        /// Runs of any length, any wall clock, ends of any kind after the first promise.
         #[test]
         fn an_epoch_never_comes_back(
-            runs in proptest::collection::vec((any::<u32>(), 0_u64..2_000_000), 1..20),
+            runs in proptest::collection::vec((any::<u32>(), 0_u64..2_000_000, any::<bool>()), 1..20),
         ) {
             let mut stored = None;
             let mut highest = 0;
-            for (unix_ms, lived_ms) in runs {
+            for (unix_ms, lived_ms, ends_well) in runs {
                 let mut epoch = Epoch::start(stored, u64::from(unix_ms));
                 prop_assert!(epoch.start_ms() > highest || stored.is_none());
                 let mut at = 0;
@@ -86,6 +106,9 @@ mod tests {
                     prop_assert!(stored.is_some_and(|promise| promise >= highest));
                     at += 60_000;
                 }
+                if ends_well {
+                    stored = Some(epoch.last_promise(Duration::from_millis(lived_ms)));
+                }
             }
         }
     }
@@ -95,6 +118,15 @@ mod tests {
         assert_eq!(Epoch::start(Some(5_000), 1_000).start_ms(), 5_001);
         assert_eq!(Epoch::start(Some(5_000), 9_000).start_ms(), 9_000);
         assert_eq!(Epoch::start(None, 9_000).start_ms(), 9_000);
+    }
+
+    #[test]
+    fn the_last_promise_is_a_minute_ahead_and_takes_none_back_that_was_found() {
+        let mut epoch = Epoch::start(None, 1_000_000);
+        epoch.promised(1_600_000);
+        assert_eq!(epoch.last_promise(Duration::from_secs(5)), 1_065_000);
+        epoch.found(9_000_000);
+        assert_eq!(epoch.last_promise(Duration::from_secs(5)), 9_000_000);
     }
 
     #[test]

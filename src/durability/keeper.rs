@@ -95,13 +95,10 @@ impl Keeper {
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn start(parts: KeeperParts) -> io::Result<Self> {
+    pub fn start(mut parts: KeeperParts) -> io::Result<Self> {
         let (stop, stopped) = bounded::<()>(1);
-        let mut parts = parts;
         let interval_ms = parts.interval.as_millis().try_into().unwrap_or(u64::MAX);
         parts.kept.interval_ms.store(interval_ms, Ordering::Relaxed);
-        // Before the first count of this run is told to anybody.
-        parts.keep_promise();
         let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
             let mut next_snapshot = Instant::now() + parts.interval;
             loop {
@@ -116,6 +113,7 @@ impl Keeper {
                 }
             }
             parts.last_snapshot();
+            parts.last_promise();
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
@@ -171,13 +169,21 @@ impl KeeperParts {
         }
     }
 
+    fn last_promise(&self) {
+        let promise = self.epoch.last_promise(Duration::from_nanos(self.clock.now().0));
+        let stored = self.store.directory().map(|directory| directory.replace_epoch(promise));
+        if let Some(Err(failure)) = stored {
+            self.failed(&failure);
+        }
+    }
+
     /// Opens the directory, if the start could not, and stores the key, if it is not stored.
     fn be_ready(&mut self) -> Result<(), DirectoryError> {
         if self.store.directory().is_none() {
             let promised = self.store.open(Duration::ZERO)?.epoch();
             warn!("the state directory can be used now; what was in it is replaced, not restored");
             match promised {
-                Ok(promised_ms) => self.epoch.promised(promised_ms.unwrap_or(0)),
+                Ok(promised_ms) => self.epoch.found(promised_ms.unwrap_or(0)),
                 Err(failure) => error!("{failure}; it is written anew"),
             }
             self.keep_promise();

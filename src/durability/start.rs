@@ -66,11 +66,18 @@ impl Found {
         self.store.as_ref().and_then(Store::directory)
     }
 
-    /// The epoch of this run.
+    /// The epoch of this run, with the promise about it stored if that is possible. To be called before the first
+    /// count is told to anybody: a start that dies after that must not begin there again.
     #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        let epoch = Epoch::start(self.promised_ms, HostTime::read().unix_ms);
+    pub fn begin_epoch(&mut self) -> Epoch {
+        let mut epoch = Epoch::start(self.promised_ms, HostTime::read().unix_ms);
         debug!("counts of this run begin at epoch {}", epoch.start_ms());
+        let Some(promise) = epoch.renewal(Duration::ZERO) else { return epoch };
+        if let Some(stored) = self.directory().map(|directory| directory.replace_epoch(promise))
+            && self.unless_wrong(stored).is_some()
+        {
+            epoch.promised(promise);
+        }
         epoch
     }
 }
@@ -89,6 +96,7 @@ pub fn key_print(hash_key: &[u8; 16]) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durability::epoch::EPOCH_LEASE;
 
     #[test]
     fn a_first_start_makes_a_key_and_the_second_finds_it() {
@@ -117,19 +125,37 @@ mod tests {
         assert!(none.failed && none.directory().is_none() && none.hash_key == Some([3; 16]));
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("epoch"), "yesterday").unwrap();
-        let broken = Found::open(directory.path(), None::<fn() -> [u8; 16]>);
+        let mut broken = Found::open(directory.path(), None::<fn() -> [u8; 16]>);
         assert!(broken.failed && broken.directory().is_some());
-        assert!(broken.epoch().start_ms() > 1_600_000_000_000);
+        assert!(broken.begin_epoch().start_ms() > 1_600_000_000_000);
+    }
+
+    #[test]
+    fn a_start_that_dies_before_it_serves_is_not_begun_again_where_it_began() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = || Found::open(directory.path(), None::<fn() -> [u8; 16]>).begin_epoch().start_ms();
+        let (first, second) = (start(), start());
+        assert!(second >= first + EPOCH_LEASE.as_millis() as u64, "{first}, then {second}");
+    }
+
+    #[test]
+    fn a_promise_that_cannot_be_stored_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("epoch.new")).unwrap();
+        let mut found = Found::open(directory.path(), None::<fn() -> [u8; 16]>);
+        assert!(!found.failed);
+        assert!(found.begin_epoch().renewal(Duration::ZERO).is_some());
+        assert!(found.failed);
     }
 
     #[test]
     fn starts_after_an_impossible_promise_begin_by_the_clock() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("epoch"), u64::MAX.to_string()).unwrap();
-        let found = Found::open(directory.path(), None::<fn() -> [u8; 16]>);
+        let mut found = Found::open(directory.path(), None::<fn() -> [u8; 16]>);
         assert!(found.failed);
         let now_ms = HostTime::read().unix_ms;
-        assert!(found.epoch().start_ms().abs_diff(now_ms) < 60_000);
+        assert!(found.begin_epoch().start_ms().abs_diff(now_ms) < 60_000);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Whether a peer is there: silence against a time-out, and how suspicious a silence is.
+//! Whether a peer is there: silence against a time-out, how suspicious a silence is, and whether the peer hears
+//! this node.
 //!
 //! Suspicion is phi, the accrual failure detector of Hayashibara, Défago, Yared and Katayama (2004): minus
 //! the decimal logarithm of the probability that a heartbeat is still to come, were the intervals seen so
@@ -6,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::wire::Header;
 use crate::time::MonotonicNs;
 
 /// Intervals that the distribution is taken from.
@@ -42,8 +44,8 @@ impl Liveness {
         }
     }
 
-    /// A datagram has come; whether the peer was absent until now.
-    pub(super) fn heard(&mut self, heartbeat: bool, now: MonotonicNs) -> bool {
+    /// A datagram has come.
+    pub(super) fn heard(&mut self, heartbeat: bool, now: MonotonicNs) {
         self.heard_at = now;
         let absent_since = self.absent_since.take();
         if heartbeat {
@@ -55,7 +57,6 @@ impl Liveness {
             self.heartbeat_at = Some(now);
         }
         self.absent_before_ns += absent_since.map_or(0, |since| now.since(since));
-        absent_since.is_some()
     }
 
     /// Whether the peer has become absent just now.
@@ -91,6 +92,43 @@ impl Liveness {
     }
 }
 
+/// Whether a peer hears this node, as its datagrams say.
+///
+/// Who hears nothing keeps to a share and tells nothing. When only one direction is cut, the node that still hears
+/// would take the whole limit, and both together would admit more than there is.
+#[derive(Debug)]
+pub(super) struct HeardThere {
+    detect_timeout: Duration,
+    /// The peer's boot was believed then.
+    met_at: MonotonicNs,
+    is_deaf: bool,
+}
+
+impl HeardThere {
+    pub(super) const fn new(detect_timeout: Duration, now: MonotonicNs) -> Self {
+        Self { detect_timeout, met_at: now, is_deaf: false }
+    }
+
+    /// Another boot of the peer was believed: it has heard this node, since it echoed its challenge.
+    pub(super) const fn met(&mut self, now: MonotonicNs) {
+        (self.met_at, self.is_deaf) = (now, false);
+    }
+
+    /// Takes what the newest datagram says: for how long its sender has heard nothing.
+    pub(super) fn told(&mut self, header: &Header, now: MonotonicNs) {
+        // A boot that was just believed may have to believe this one yet, and acknowledges nothing until then.
+        let silence_ns = match header.ack_highest {
+            0 => now.since(self.met_at),
+            _ => u64::from(header.ack_delay_us) * 1000,
+        };
+        self.is_deaf = u128::from(silence_ns) >= self.detect_timeout.as_nanos();
+    }
+
+    pub(super) const fn is_deaf(&self) -> bool {
+        self.is_deaf
+    }
+}
+
 /// For `y` standard deviations above the mean, by the logistic approximation of the normal distribution.
 fn phi(y: f64) -> f64 {
     let exponent = y * (1.5976 + 0.070_566 * y * y);
@@ -116,8 +154,35 @@ mod tests {
         assert!(!liveness.fell_silent(ms(499)) && liveness.is_present());
         assert!(liveness.fell_silent(ms(500)) && !liveness.fell_silent(ms(600)));
         assert_eq!(liveness.absent_ns(ms(700)), 200_000_000);
-        assert!(liveness.heard(true, ms(800)) && !liveness.heard(true, ms(820)));
+        liveness.heard(true, ms(800));
+        liveness.heard(true, ms(820));
         assert_eq!((liveness.is_present(), liveness.absent_ns(ms(900))), (true, 300_000_000));
+    }
+
+    #[test]
+    fn a_peer_is_deaf_while_it_says_that_it_has_heard_nothing_for_too_long() {
+        let says = |ack_highest: u64, ack_delay_ms: u32| Header {
+            ack_highest,
+            ack_delay_us: ack_delay_ms * 1000,
+            ..Header::default()
+        };
+        let mut heard = HeardThere::new(DETECT, ms(0));
+        heard.met(ms(1000));
+        // (what it says, when, whether it is deaf then)
+        for (header, at, deaf) in [
+            (says(0, 0), ms(1499), false),
+            (says(0, 0), ms(1500), true),
+            (says(7, 20), ms(1600), false),
+            (says(7, 499), ms(2000), false),
+            (says(7, 500), ms(2100), true),
+            (says(8, 0), ms(2200), false),
+        ] {
+            heard.told(&header, at);
+            assert_eq!(heard.is_deaf(), deaf, "{header:?} at {at:?}");
+        }
+        heard.told(&says(8, 600), ms(3000));
+        heard.met(ms(3100));
+        assert!(!heard.is_deaf(), "another boot");
     }
 
     #[test]

@@ -50,7 +50,7 @@ use crate::replica::{MAX_NODES, NodeId, Store};
 use crate::time::MonotonicNs;
 
 pub use seal::{MAX_DATAGRAM_BYTES, VERSION};
-pub use stats::{ConvergenceLag, PeerCounters, PeerStats, Rejected, Rejections};
+pub use stats::{Contact, ConvergenceLag, PeerCounters, PeerStats, Rejected, Rejections};
 
 /// What a heartbeat takes on the wire: envelope, header, an acknowledgement word or two, tag, IPv6 and UDP.
 pub const HEARTBEAT_BYTES: u64 = 160;
@@ -224,9 +224,10 @@ impl Link {
         None
     }
 
-    /// Begins the next flush with the next [`poll_transmit`](Self::poll_transmit), whatever the interval.
-    pub fn flush_now(&mut self, now: MonotonicNs) {
-        self.turn = self.peers.len();
+    /// Begins the next flush as soon as the one under way has ended, whatever the interval.
+    ///
+    /// That one is not cut short: what was gathered in it waits for the peer whose turn it is.
+    pub const fn flush_now(&mut self, now: MonotonicNs) {
         self.next_flush = now;
     }
 
@@ -256,7 +257,7 @@ impl Link {
     }
 
     /// When [`poll_transmit`](Self::poll_transmit) has something to send again. Once it has said that there
-    /// is nothing, this lies ahead.
+    /// is nothing, this lies ahead, unless a flush was asked for meanwhile.
     #[must_use]
     pub fn next_deadline(&self) -> MonotonicNs {
         if self.turn < self.peers.len() { self.last_now } else { self.next_flush }
@@ -273,9 +274,9 @@ impl Link {
         self.peers.iter().any(|peer| peer.node == node && peer.awaits(line))
     }
 
-    /// The peers, and whether each is heard.
-    pub fn presence(&self) -> impl Iterator<Item = (NodeId, bool)> {
-        self.peers.iter().map(|peer| (peer.node, peer.is_present()))
+    /// The peers, and how each of them and this node hear each other.
+    pub fn contacts(&self) -> impl Iterator<Item = (NodeId, Contact)> {
+        self.peers.iter().map(|peer| (peer.node, peer.contact()))
     }
 
     /// Datagrams rejected that name no peer.

@@ -1,5 +1,7 @@
 //! What one peer is to be told of, in which order, and what is put back when a datagram is lost.
 
+use std::time::Duration;
+
 use arrayvec::ArrayVec;
 
 use super::ack::{Cargo, Fate, Sent};
@@ -10,8 +12,35 @@ use super::urgency::{LOOKED_AT_TOGETHER, UrgentWalk};
 use crate::replica::Store;
 use crate::time::MonotonicNs;
 
-/// Lines that a flush looks at, for each peer: a few milliseconds of the control plane.
+/// Lines that a flush looks at, for each peer: a few milliseconds of the control plane. Flushes that are further apart
+/// than usual look at more.
 const LINES_A_FLUSH: u32 = 65_536;
+const USUAL_INTERVAL: Duration = Duration::from_millis(20);
+/// A sync finds nothing to say in most lines of a table that is almost empty, and goes by all of them in this time: a
+/// node that starts waits for it.
+const SYNC_TIME: Duration = Duration::from_secs(2);
+/// Of a table so large that this would take the control plane's whole time, a sync looks at so many lines a second.
+const MAX_SYNC_LOOKS_A_SECOND: u32 = 12_500_000;
+
+/// How many lines a flush looks at.
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    any: u32,
+    sync: u32,
+}
+
+impl Looks {
+    fn of(lines: u32, flush_interval: Duration) -> Self {
+        let in_a_flush = |lines: u32, time: Duration| {
+            let lines = u128::from(lines) * flush_interval.as_nanos() / time.as_nanos();
+            u32::try_from(lines).unwrap_or(u32::MAX)
+        };
+        let any = in_a_flush(LINES_A_FLUSH, USUAL_INTERVAL).max(LINES_A_FLUSH);
+        let most = in_a_flush(MAX_SYNC_LOOKS_A_SECOND, Duration::from_secs(1));
+        let sync = in_a_flush(lines, SYNC_TIME).saturating_add(1).min(most).max(LINES_A_FLUSH / 2);
+        Self { any, sync }
+    }
+}
 
 /// Lines that wait for one peer.
 #[derive(Debug)]
@@ -20,23 +49,24 @@ pub(super) struct Outbox {
     urgent: UrgentWalk,
     pub(super) served: Served,
     sweep: Sweep,
-    /// Changes and a sync take turns, in each flush changes first.
+    /// Changes and a sync take turns, also over flushes: one that can send little has room for one of them.
     sync_is_next: bool,
-    looks: u32,
-    /// Of these for a sync, which finds nothing to say in most lines of a table that is almost empty.
-    sync_looks: u32,
+    looks_a_flush: Looks,
+    /// What is left of them in this flush.
+    looks: Looks,
 }
 
 impl Outbox {
-    pub(super) fn new(lines: u32, now: MonotonicNs) -> Self {
+    pub(super) fn new(lines: u32, flush_interval: Duration, now: MonotonicNs) -> Self {
+        let looks = Looks::of(lines, flush_interval);
         Self {
             backlog: Backlog::new(lines),
             urgent: UrgentWalk::default(),
             served: Served::new(lines),
-            sweep: Sweep::new(lines, now),
+            sweep: Sweep::new(lines, flush_interval, now),
             sync_is_next: false,
-            looks: 0,
-            sync_looks: 0,
+            looks_a_flush: looks,
+            looks,
         }
     }
 
@@ -62,8 +92,7 @@ impl Outbox {
 
     /// A flush begins in which `affordable` lines can be sent.
     pub(super) fn begin_flush(&mut self, affordable: u32, store: &dyn Store, now: MonotonicNs) {
-        (self.looks, self.sync_looks) = (LINES_A_FLUSH, LINES_A_FLUSH / 2);
-        self.sync_is_next = false;
+        self.looks = self.looks_a_flush;
         self.sweep.earn(now);
         let urgencies = |lines: &[u32], each: &mut dyn FnMut(u8)| store.urgencies(lines, now, each);
         self.urgent.plan(self.backlog.lines(), affordable, urgencies);
@@ -127,8 +156,8 @@ impl Outbox {
 
     const fn looks_for(&mut self, cargo: Cargo) -> &mut u32 {
         match cargo {
-            Cargo::Sync => &mut self.sync_looks,
-            Cargo::Changes | Cargo::Nothing => &mut self.looks,
+            Cargo::Sync => &mut self.looks.sync,
+            Cargo::Changes | Cargo::Nothing => &mut self.looks.any,
         }
     }
 
@@ -185,7 +214,7 @@ mod tests {
     fn outbox(lines: u32) -> (Outbox, Counters) {
         let mut store = Counters::new(lines);
         (0..lines).for_each(|line| store.charge(line, 1));
-        let mut outbox = Outbox::new(lines, NOW);
+        let mut outbox = Outbox::new(lines, USUAL_INTERVAL, NOW);
         outbox.begin_flush(u32::MAX, &store, NOW);
         (outbox, store)
     }
@@ -230,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_sync_that_finds_nothing_to_say_leaves_changes_their_turn() {
-        let (mut outbox, mut store) = (Outbox::new(4 * LINES_A_FLUSH, NOW), Counters::new(4 * LINES_A_FLUSH));
+        let mut outbox = Outbox::new(4 * LINES_A_FLUSH, USUAL_INTERVAL, NOW);
+        let mut store = Counters::new(4 * LINES_A_FLUSH);
         store.charge(4 * LINES_A_FLUSH - 1, 1);
         outbox.served.ask(1);
         for _ in 0..4 {
@@ -238,6 +268,31 @@ mod tests {
             outbox.changed(4 * LINES_A_FLUSH - 1, NOW);
             assert_eq!(gather(&mut outbox, &store, 100).cargo(), Cargo::Changes);
             let _ = gather(&mut outbox, &store, 100);
+        }
+    }
+
+    #[test]
+    fn a_sync_ends_however_much_changes_where_a_flush_has_room_for_little() {
+        let (mut outbox, store) = outbox(1000);
+        outbox.served.ask(1);
+        let mut synced = 0;
+        for _ in 0..30 {
+            outbox.begin_flush(100, &store, NOW);
+            (0..1000).for_each(|line| outbox.changed(line, NOW));
+            let batch = gather(&mut outbox, &store, 100);
+            synced += if batch.cargo() == Cargo::Sync { batch.len() } else { 0 };
+        }
+        assert_eq!(synced, 1000);
+    }
+
+    #[test]
+    fn a_sync_goes_by_a_large_table_in_seconds_whatever_the_interval() {
+        for interval in [1, 20, 500, 1000].map(Duration::from_millis) {
+            for lines in [1_u32 << 4, 1 << 20, 1 << 24, 1 << 26] {
+                let flushes = lines.div_ceil(Looks::of(lines, interval).sync);
+                let most = if lines <= 1 << 24 { SYNC_TIME } else { SYNC_TIME * 3 };
+                assert!(interval * flushes <= most, "{lines} lines, {interval:?}: {flushes} flushes");
+            }
         }
     }
 

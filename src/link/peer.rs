@@ -10,12 +10,12 @@ use super::ack::{Cargo, Fate, Flight, MAX_ENTRIES, Sent};
 use super::batch::Batch;
 use super::budget::{Budget, OVERHEAD_BYTES};
 use super::keys::{BootSalt, KeySchedule, Random};
-use super::liveness::Liveness;
+use super::liveness::{HeardThere, Liveness};
 use super::outbox::Outbox;
 use super::rtt::RttEstimate;
 use super::seal::{self, Envelope, MAX_DATAGRAM_BYTES};
 use super::session::{Inbound, Opened};
-use super::stats::{ConvergenceLag, PeerCounters, PeerStats, Rejected, Rejections};
+use super::stats::{Contact, ConvergenceLag, PeerCounters, PeerStats, Rejected, Rejections};
 use super::wire::{
     self, ENTRY_BYTES, FLAG_HEARTBEAT, FLAG_SYNC, FLAG_SYNC_DONE, Frame, HEADER_BYTES, Header, MAX_ACK_WORDS,
 };
@@ -53,6 +53,9 @@ pub(super) struct Peer {
     /// The full sync that this node wants of the peer; zero when it has it.
     wanted: u32,
     liveness: Liveness,
+    heard_there: HeardThere,
+    /// What the store was told last: whether each of the two hears the other.
+    is_shared_with: bool,
     rtt: RttEstimate,
     budget: Budget,
     heartbeat_due: bool,
@@ -79,9 +82,11 @@ impl Peer {
             key: origin.schedule.datagram_key(config.node, peer.node, &origin.salt),
             inbound: Inbound::new(peer.node, config.node, config.detect_timeout, random),
             flight: Flight::new(),
-            outbox: Outbox::new(lines, now),
+            outbox: Outbox::new(lines, config.flush_interval, now),
             wanted: random.sync_id(),
             liveness: Liveness::new(config.flush_interval, config.detect_timeout, now),
+            heard_there: HeardThere::new(config.detect_timeout, now),
+            is_shared_with: true,
             rtt: RttEstimate::default(),
             budget: Budget::new(config.max_bytes_per_second, config.flush_interval, now),
             heartbeat_due: false,
@@ -117,11 +122,13 @@ impl Peer {
         if opened.is_new_boot {
             self.lose_all();
             self.heard_before = [0; ACK_FLUSHES];
+            self.heard_there.met(now);
         }
-        let heartbeat = opened.frame.header.flags & FLAG_HEARTBEAT != 0;
-        if self.liveness.heard(heartbeat, now) {
-            store.peer_present(self.node, true, now);
+        self.liveness.heard(opened.frame.header.flags & FLAG_HEARTBEAT != 0, now);
+        if opened.is_newest {
+            self.heard_there.told(&opened.frame.header, now);
         }
+        self.tell_presence(store, now);
         self.take_acks(&opened.frame, now);
         let entries = self.apply(&opened.frame, store, now);
         self.take_sync_state(&opened, store, now);
@@ -129,6 +136,15 @@ impl Peer {
         self.counters.bytes_received += bytes as u64;
         self.counters.entries_received += u64::from(entries);
         Ok(entries)
+    }
+
+    /// Limits are shared with a peer while each of the two hears the other.
+    fn tell_presence(&mut self, store: &mut dyn Store, now: MonotonicNs) {
+        let is_shared_with = self.contact() == Contact::Mutual;
+        if is_shared_with != self.is_shared_with {
+            self.is_shared_with = is_shared_with;
+            store.peer_present(self.node, is_shared_with, now);
+        }
     }
 
     /// A datagram of this peer came from another address than its own.
@@ -192,8 +208,8 @@ impl Peer {
         }
         if self.liveness.fell_silent(now) {
             self.lose_all();
-            store.peer_present(self.node, false, now);
         }
+        self.tell_presence(store, now);
         self.heartbeat_due = true;
         let affordable = if self.is_reachable() { self.affordable() } else { u32::MAX };
         self.outbox.begin_flush(affordable, store, now);
@@ -205,13 +221,17 @@ impl Peer {
         datagrams as u32 * MAX_ENTRIES as u32
     }
 
-    pub(super) const fn is_present(&self) -> bool {
-        self.liveness.is_present()
+    pub(super) const fn contact(&self) -> Contact {
+        match (self.liveness.is_present(), self.heard_there.is_deaf()) {
+            (false, _) => Contact::Silent,
+            (true, true) => Contact::OneWay,
+            (true, false) => Contact::Mutual,
+        }
     }
 
-    /// An absent peer gets heartbeats alone.
+    /// An absent peer gets heartbeats alone. One that is deaf is told all the same: it may hear this datagram.
     const fn is_reachable(&self) -> bool {
-        self.inbound.is_connected() && self.is_present()
+        self.inbound.is_connected() && self.liveness.is_present()
     }
 
     /// Writes the next datagram of this flush; its length.
@@ -322,7 +342,8 @@ impl Peer {
         PeerStats {
             node: self.node,
             address: self.address,
-            present: self.is_present(),
+            present: self.liveness.is_present(),
+            deaf: self.heard_there.is_deaf(),
             connected: self.inbound.is_connected(),
             synced: self.wanted == 0,
             phi: self.liveness.phi(now),

@@ -148,6 +148,17 @@ impl ConvergenceLag {
     }
 }
 
+/// How this node and a peer hear each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// Each hears the other.
+    Mutual,
+    /// The peer is heard, and says that it does not hear this node.
+    OneWay,
+    /// The peer is not heard.
+    Silent,
+}
+
 /// One peer, now and since the start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PeerStats {
@@ -157,6 +168,9 @@ pub struct PeerStats {
     pub address: SocketAddr,
     /// It is not absent.
     pub present: bool,
+    /// It says that it has not heard this node for too long. Limits are not shared with it meanwhile, as if it were
+    /// absent.
+    pub deaf: bool,
     /// It has shown that it runs, and is told of changes.
     pub connected: bool,
     /// The full sync that this node asked of it has arrived.

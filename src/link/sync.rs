@@ -11,8 +11,9 @@ use crate::time::MonotonicNs;
 
 /// The sweep comes by each line once in this time.
 const SWEEP_PERIOD: Duration = Duration::from_secs(600);
-/// After a pause the sweep makes up for at most so many lines.
+/// After a pause the sweep makes up for at most so many lines, or for so many flushes.
 const MAX_SWEEP_LINES: u64 = 4096;
+const MAX_SWEEP_FLUSHES: u32 = 2;
 
 /// The full sync that a peer asked for.
 #[derive(Debug)]
@@ -89,11 +90,15 @@ pub(super) struct Sweep {
     /// Lines times nanoseconds, less than a line.
     remainder: u128,
     due: u64,
+    most_due: u64,
 }
 
 impl Sweep {
-    pub(super) const fn new(lines: u32, now: MonotonicNs) -> Self {
-        Self { lines, cursor: 0, at: now, remainder: 0, due: 0 }
+    pub(super) fn new(lines: u32, flush_interval: Duration, now: MonotonicNs) -> Self {
+        let flushes = u128::from(lines) * (flush_interval * MAX_SWEEP_FLUSHES).as_nanos();
+        let most_due =
+            u64::try_from(flushes / SWEEP_PERIOD.as_nanos()).unwrap_or(u64::MAX).max(MAX_SWEEP_LINES);
+        Self { lines, cursor: 0, at: now, remainder: 0, due: 0, most_due }
     }
 
     /// Time has passed: lines become due.
@@ -102,7 +107,7 @@ impl Sweep {
         self.at = now;
         self.remainder = earned % SWEEP_PERIOD.as_nanos();
         let earned = u64::try_from(earned / SWEEP_PERIOD.as_nanos()).unwrap_or(u64::MAX);
-        self.due = self.due.saturating_add(earned).min(MAX_SWEEP_LINES);
+        self.due = self.due.saturating_add(earned).min(self.most_due);
     }
 
     /// The next line, when one is due.
@@ -152,20 +157,23 @@ mod tests {
 
     #[test]
     fn the_sweep_comes_by_each_line_once_a_period() {
-        let mut sweep = Sweep::new(1000, MonotonicNs(0));
-        let mut seen = vec![0; 1000];
-        for step in 1..=3000_u64 {
-            sweep.earn(MonotonicNs(step * 200_000_000));
-            while let Some(line) = sweep.take_next() {
-                seen[line as usize] += 1;
+        for lines in [1000, 5_000_000] {
+            let interval = Duration::from_secs(1);
+            let mut sweep = Sweep::new(lines, interval, MonotonicNs(0));
+            let mut seen = vec![0; lines as usize];
+            for step in 1..=600 {
+                sweep.earn(MonotonicNs(0).after(interval * step));
+                while let Some(line) = sweep.take_next() {
+                    seen[line as usize] += 1;
+                }
             }
+            assert!(seen.iter().all(|times| *times == 1), "{lines} lines");
         }
-        assert!(seen.iter().all(|times| *times == 1));
     }
 
     #[test]
     fn a_table_without_lines_is_swept_too() {
-        let mut sweep = Sweep::new(0, MonotonicNs(0));
+        let mut sweep = Sweep::new(0, Duration::from_millis(20), MonotonicNs(0));
         sweep.earn(MonotonicNs(u64::MAX));
         assert_eq!(sweep.take_next(), None);
     }

@@ -245,16 +245,43 @@ fn a_link_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_peer_that_hears_and_is_not_heard_is_absent_on_one_side_alone() {
+fn a_peer_that_hears_and_is_not_heard_shares_no_limits_on_either_side() {
     let mut cluster = met(2, 10, CLEAR);
     cluster.silent = Some(2);
     cluster.run(DETECT + ms(100));
-    assert_eq!(cluster.nodes[0].1.present.get(&2), Some(&false));
-    assert_eq!(cluster.nodes[1].1.present.get(&1), None, "node 1 is still heard");
+    for (at, other) in [(0, 2), (1, 1)] {
+        assert_eq!(cluster.nodes[at].1.present.get(&other), Some(&false), "node {}", at + 1);
+    }
+    let [deafened, mute] = [1, 2].map(|number| stats(&cluster, number));
+    assert!(!deafened.present && mute.present && mute.deaf, "{deafened:?} {mute:?}");
+    assert_eq!(mute.absent, Duration::ZERO, "node 1 is still heard");
     cluster.nodes[1].1.charge(4, 3);
     cluster.run(ms(1000));
     assert!(stats(&cluster, 2).lag >= ms(900));
     cluster.silent = None;
+    cluster.run(ms(150));
+    assert!(cluster.nodes.iter().all(|(_, store)| store.present.values().all(|present| *present)));
+    cluster.run(ms(1850));
+    cluster.assert_converged();
+}
+
+#[test]
+fn peers_that_meet_for_the_first_time_are_never_absent() {
+    let cluster = met(2, 10, Weather { delay_ms: 100, ..CLEAR });
+    assert!(cluster.nodes.iter().all(|(_, store)| store.present.is_empty()));
+}
+
+#[test]
+fn a_flush_that_is_asked_for_in_the_middle_of_another_takes_nothing_from_a_peer() {
+    let mut cluster = met(3, 1000, CLEAR);
+    (0..1000).for_each(|line| cluster.nodes[0].1.charge(line, 1));
+    cluster.now = cluster.now.after(FLUSH);
+    let (now, mut out) = (cluster.now, [0; MAX_DATAGRAM_BYTES]);
+    let (link, store) = &mut cluster.nodes[0];
+    while link.poll_transmit(now, store, &mut out).unwrap().0 != address(3) {}
+    link.flush_now(now);
+    // What is not sent counts as lost.
+    while link.poll_transmit(now, store, &mut out).is_some() {}
     cluster.run(ms(2000));
     cluster.assert_converged();
 }

@@ -17,16 +17,25 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    fn of(policy: &Policy) -> Self {
-        let limits = policy.default_limits();
+    fn of(policy: &Policy, most: &[u64]) -> Self {
+        let index = usize::from(policy.index());
+        let most = most.get(index).copied().unwrap_or_default();
+        let mark_shift = (u64::BITS - most.leading_zeros()).saturating_sub(15);
+        Self { index, sharing: policy.sharing(), mark_shift }
+    }
+}
+
+/// The most that can be used between two looks by any limit of each policy: an override may be larger than the default.
+fn most_used(set: &PolicySet) -> Vec<u64> {
+    let mut most = vec![0; MAX_POLICIES];
+    for slot in 0..set.slots().len() as u16 {
+        let (Some(owner), Some(limits)) = (set.owner(slot), set.slot(slot)) else { continue };
         let a_second = limits.clock().tokens(limits.clock().ticks_in(1_000_000_000));
-        let most = limits.burst() + a_second;
-        Self {
-            index: usize::from(policy.index()),
-            sharing: policy.sharing(),
-            mark_shift: (u64::BITS - most.leading_zeros()).saturating_sub(15),
+        if let Some(most) = most.get_mut(usize::from(owner.index)) {
+            *most = (*most).max(limits.burst() + a_second);
         }
     }
+    most
 }
 
 /// The policies in force, by identity and by slot.
@@ -41,7 +50,8 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(set: Arc<PolicySet>) -> Self {
-        let rules: Vec<Rules> = set.iter().map(Rules::of).collect();
+        let most = most_used(&set);
+        let rules: Vec<Rules> = set.iter().map(|policy| Rules::of(policy, &most)).collect();
         let position = |index: u16| rules.iter().position(|rules| rules.index == usize::from(index));
         let positions: Vec<Option<u16>> =
             (0..MAX_POLICIES as u16).map(|index| position(index).map(|position| position as u16)).collect();
@@ -78,5 +88,36 @@ impl Directory {
     /// One more than the highest position for counters.
     pub(super) fn positions(&self) -> usize {
         self.rules.iter().map(|rules| rules.index + 1).max().unwrap_or(0)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::bucket::gcra::Rate;
+    use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, PolicySpec};
+    use crate::bucket::sharing::Sharing;
+    use crate::time::MonotonicNs;
+
+    #[test]
+    fn what_an_override_allows_at_once_is_told_apart_from_nothing() {
+        let limit = |burst| LimitSpec { rate: Rate::new(100, 1_000_000_000).unwrap(), burst };
+        let large = OverrideSpec { matcher: Matcher::Prefix(b"vip:".to_vec()), limit: limit(1_000_000) };
+        let spec = |name: &str, overrides| PolicySpec {
+            name: name.to_owned(),
+            limit: limit(200),
+            overrides,
+            mode: Mode::Enforce,
+            sharing: Sharing::default(),
+            metadata: BTreeMap::new(),
+        };
+        let set =
+            PolicySet::new(&[spec("small", vec![]), spec("large", vec![large])], MonotonicNs(0)).unwrap();
+        let directory = Directory::new(Arc::new(set));
+        let shifts: Vec<u32> = directory.rules.iter().map(|rules| rules.mark_shift).collect();
+        assert_eq!(shifts[0], 0);
+        assert!(1_000_100 >> shifts[1] < 1 << 15, "{shifts:?}");
     }
 }

@@ -48,7 +48,12 @@ impl Hearing<'_> {
         match self.applied {
             Applied::Charged(growth) => {
                 let charged = self.charged(line, growth, &heard, limits);
-                self.raised(heard.tat, charged, limits)
+                let tat = self.raised(heard.tat, charged, limits);
+                // What is not in the level is not to be given back.
+                if let Some((for_absent, _)) = &mut self.phantom {
+                    *for_absent = for_absent.saturating_sub(to_fixed(self.forgotten));
+                }
+                tat
             }
             Applied::FirstContact(_) | Applied::Adopted => self.met(line, &heard, limits),
             _ => heard.tat,
@@ -59,7 +64,7 @@ impl Hearing<'_> {
     fn met(&mut self, line: usize, heard: &Heard, limits: &Limits) -> u64 {
         let adopted = self.entry.level.saturating_add(self.own(heard, limits));
         let adopted = limits.clock().at(self.now) + limits.clock().from_fixed(adopted);
-        let covered = self.covered(line, to_fixed(self.entry.used));
+        let covered = self.covered(line, self.undrained(), heard, limits);
         if self.applied == Applied::Adopted {
             return heard.tat.max(adopted);
         }
@@ -68,17 +73,27 @@ impl Hearing<'_> {
     }
 
     /// How much of `fixed` was charged already while the sender could not be heard.
-    fn covered(&mut self, line: usize, fixed: u64) -> u64 {
+    ///
+    /// What was charged for it and has drained here is no use that is still in the sender's level: that is newer. So it
+    /// covers only what has drained there too, and is gone.
+    fn covered(&mut self, line: usize, fixed: u64, heard: &Heard, limits: &Limits) -> u64 {
         if !self.returns {
             return 0;
         }
-        *self.covered.get_or_insert_with(|| self.table.take_phantom(line, fixed))
+        if let Some(covered) = self.covered {
+            return covered;
+        }
+        let phantom = self.table.take_phantom(line, u64::MAX);
+        let undrained = phantom.min(level(heard, limits, self.now));
+        let by_drained = (phantom - undrained).min(fixed.saturating_sub(self.entry.level));
+        let by_undrained = undrained.min(fixed - by_drained);
+        self.table.add_phantom(line, undrained - by_undrained, false);
+        *self.covered.insert(by_drained + by_undrained)
     }
 
     /// What this node used since its start and has not drained: the sender has not heard of it yet.
     fn own(&self, heard: &Heard, limits: &Limits) -> u64 {
-        let level = gcra::level(heard.tat, limits.clock().at(self.now));
-        limits.clock().to_fixed(level).min(to_fixed(heard.used))
+        level(heard, limits, self.now).min(to_fixed(heard.used))
     }
 
     /// Whether all that the sender ever used of the bucket is in its level, so that nothing of it was
@@ -106,7 +121,7 @@ impl Hearing<'_> {
     fn charged(&mut self, line: usize, growth: u64, heard: &Heard, limits: &Limits) -> u64 {
         let fixed = to_fixed(growth);
         if self.returns {
-            return fixed.saturating_sub(self.covered(line, fixed));
+            return fixed.saturating_sub(self.covered(line, fixed, heard, limits));
         }
         let factor = u64::from(self.table.absent_factor(limits.slot()));
         if factor == 0 {
@@ -128,6 +143,11 @@ impl Hearing<'_> {
         self.forgotten = clock.to_fixed(wanted.saturating_sub(highest.max(tat))).div_ceil(1 << FIXED_BITS);
         wanted.min(highest).max(tat)
     }
+}
+
+/// A bucket's level in 1/65536 of a token.
+fn level(heard: &Heard, limits: &Limits, now: MonotonicNs) -> u64 {
+    limits.clock().to_fixed(gcra::level(heard.tat, limits.clock().at(now)))
 }
 
 const fn to_fixed(tokens: u64) -> u64 {

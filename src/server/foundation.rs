@@ -59,8 +59,9 @@ impl Foundation {
         let clock = SystemClock::start();
         let policies = PolicySet::new(&own_parts(&config.policies, config.cluster.as_ref())?, clock.now())?;
         let policies = Arc::new(ArcSwap::from_pointee(policies));
-        let found = open_state(config, health);
-        let epoch = found.epoch();
+        let mut found = open_state(config);
+        let epoch = found.begin_epoch();
+        health.warn(Warning::Snapshot, found.failed);
         let hash_key = hash_key(config, &found);
         let key_print = durability::key_print(&hash_key);
         let provenance = kept_tables::provenance(key_print, clock);
@@ -184,10 +185,8 @@ fn hash_key(config: &Config, found: &Found) -> [u8; 16] {
 }
 
 /// Looks into the state directory, if there is to be one.
-fn open_state(config: &Config, health: &Health) -> Found {
+fn open_state(config: &Config) -> Found {
     let Some(state) = &config.state else { return Found::default() };
     let wants_key = config.cluster.is_none() && config.hash_secret.is_none();
-    let found = Found::open(&state.directory, wants_key.then_some(rand::random));
-    health.warn(Warning::Snapshot, found.failed);
-    found
+    Found::open(&state.directory, wants_key.then_some(rand::random))
 }

@@ -69,6 +69,13 @@ pub(crate) enum ServeError {
     ThreadEnded,
 }
 
+impl ServeError {
+    /// Whether another configuration is needed: to try again with the same does not help.
+    pub(crate) const fn is_of_configuration(&self) -> bool {
+        matches!(self, Self::Foundation(FoundationError::Policy(_)))
+    }
+}
+
 /// Serves as `config` says until a signal ends it; `sources` are read again at each reload.
 ///
 /// # Errors

@@ -49,7 +49,7 @@ impl Server<'_> {
     }
 
     fn load_again(&mut self) -> Result<Loaded, ReloadError> {
-        let new = config::load(self.sources)?;
+        let new = config::load_again(self.sources, &self.config.node.region)?;
         let policies = Arc::new(
             self.policies
                 .load()

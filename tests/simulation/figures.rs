@@ -90,6 +90,21 @@ fn a_cut_of_twenty_seconds_admits_little_over_whatever_the_demand() {
     }
 }
 
+/// Who is not heard and hears would take the whole limit, for to it the other is idle.
+#[test]
+fn a_cut_in_one_direction_admits_no_more_than_a_cut_in_both() {
+    for share in [Share::Equal, Share::Observed] {
+        for demand in [[300.0, 300.0], [300.0, 50.0], [60.0, 60.0]] {
+            for direction in [0, 1] {
+                let mut scenario = asking(cut(cluster(2, 40, 0.0), share), &demand);
+                scenario.cuts = vec![scenario.cuts[direction]];
+                let ratio = ratio(scenario);
+                assert!(ratio <= 1.005, "{share:?} {demand:?}, direction {direction}: {ratio}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_cut_in_which_demand_turns_round_admits_little_over() {
     for share in [Share::Equal, Share::Observed] {
@@ -106,6 +121,29 @@ fn a_cut_in_which_demand_turns_round_admits_little_over() {
 fn observed_shares_use_the_budget_when_one_side_asks_for_all_of_it() {
     let ratio = ratio(asking(cut(cluster(2, 40, 0.0), Share::Observed), &[300.0, 5.0]));
     assert!(ratio >= 0.98, "{ratio}");
+}
+
+/// What was charged for a peer long ago and has drained is not what it used just before the end of the cut.
+#[test]
+fn what_a_peer_used_last_in_a_cut_is_charged_though_more_was_charged_for_it_before() {
+    let mut scenario = cut(cluster(2, 40, 0.0), Share::Equal);
+    scenario.burst = 1000;
+    // (node, from, tokens a second): one asks early in the cut, the other in its last second, then the first for all.
+    let demand = [
+        (0, 20_000, 50.0),
+        (0, 35_000, 0.0),
+        (1, 39_000, 500.0),
+        (1, 40_000, 0.0),
+        (0, 41_000, 2000.0),
+        (0, 43_000, 0.0),
+    ];
+    let demand = demand.map(|(node, from_ms, tokens_per_s)| Demand { node, from_ms, tokens_per_s });
+    scenario.demand = demand.to_vec();
+    let Outcome { admitted, central, highest_excess, .. } = World::new(scenario).run().unwrap()[0];
+    assert!(
+        highest_excess < 50.0 && admitted >= central * 0.9,
+        "{admitted} of {central}, {highest_excess} over"
+    );
 }
 
 /// What two charged for a third that they could not hear is what the third used, when it is back.

@@ -133,7 +133,12 @@ impl Node {
     /// What is wrong with the link when nothing has happened for long.
     pub(crate) fn unrest(&self) -> Option<String> {
         let is_quiet = |peer: &PeerStats| {
-            peer.present && peer.connected && peer.synced && peer.pending == 0 && peer.in_flight == 0
+            peer.present
+                && !peer.deaf
+                && peer.connected
+                && peer.synced
+                && peer.pending == 0
+                && peer.in_flight == 0
         };
         let peer = self.link.peer_stats().find(|peer| !is_quiet(peer))?;
         Some(format!("has a link to node {} that is not at rest: {peer:?}", peer.node))

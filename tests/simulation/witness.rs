@@ -88,7 +88,7 @@ impl Witness {
             Applied::UnknownPolicy | Applied::UnknownNode | Applied::TableFull => return,
         };
         assert_eq!(Some(growth), expected, "{heard:?} after {highest:?} at {now:?}");
-        let covered = if self.is_returning(from, now) { phantom.min(growth << 16) } else { 0 };
+        let covered = if self.is_returning(from, now) { covered(phantom, before, growth, &entry) } else { 0 };
         let least = (before + (growth << 16) - covered).saturating_sub(heard.forgotten << 16);
         assert!(after + (2 << 16) > least, "{heard:?}: {before} {after}, {covered} covered");
         let plain = arrival == Arrival::Delta && self.synced.contains(&from);
@@ -110,8 +110,9 @@ impl Witness {
         let before = self.level(entry.id, now);
         let applied = self.replica.apply(from, entry, line, arrival, now);
         let after = self.level(entry.id, now);
-        let kept = self.view(entry.id).map_or(0, |view| view.phantom);
-        let covered = phantom.saturating_sub(kept) as f64 / 65536.0;
+        let growth = if let Applied::Charged(growth) = applied { growth } else { 0 };
+        let returns = self.is_returning(from, now);
+        let covered = if returns { covered(phantom, before, growth, entry) as f64 / 65536.0 } else { 0.0 };
         let forgotten = self.replica.stats().forgotten_tokens - stats.forgotten_tokens;
         let heard = Heard { from, entry: *entry, applied, covered, forgotten };
         self.check(&heard, arrival, [before, after, phantom], now);
@@ -121,6 +122,14 @@ impl Witness {
         }
         self.log.push(heard);
     }
+}
+
+/// What of a growth had been charged: a phantom that has drained here covers what has drained there, and one that is in the
+/// level here covers all.
+fn covered(phantom: u64, level: u64, growth: u64, entry: &Entry) -> u64 {
+    let growth = growth << 16;
+    let drained = phantom.saturating_sub(level).min(growth.saturating_sub(entry.level));
+    drained + phantom.min(level).min(growth - drained)
 }
 
 impl Store for Witness {

@@ -165,6 +165,8 @@ fn shortened(entry: &Entry) -> Option<Entry> {
         Entry::Planned { approved_by: text, .. }
         | Entry::Moved { why: text, .. }
         | Entry::Outcome { detail: text, .. } => *text = cut(text),
+        // The journal writes it itself, and it has no text to cut.
+        Entry::Dropped { .. } => {}
     }
     Some(short)
 }

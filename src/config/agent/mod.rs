@@ -218,7 +218,7 @@ fn check_around(
     let place = section.place();
     let is_ours = |name: &str| regions.iter().any(|region| region.name.0 == name);
     let own = &around.node.region;
-    if !regions.is_empty() && !is_ours(own) {
+    if !regions.is_empty() && !own.is_empty() && !is_ours(own) {
         let names: Vec<&str> = regions.iter().map(|region| region.name.0.as_str()).collect();
         let what = format!("this node's region {own:?} is none of the agent's, so it could not act");
         findings.missing(place, what, format!("set [node] region to one of {}", names.join(", ")));
