@@ -171,7 +171,8 @@ fn what_must_hold_between_the_parts_is_checked() {
 
 const DRILL: &str =
     "[agent.drill]\nurl = \"https://drill.example.com\"\nprovider = \"exec\"\ncommand = [\"/bin/true\"]\n";
-const BALANCER: &str = "provider = \"cloudflare_lb\"\nzone_id = \"z\"\ntoken_file = \"/t\"\naccount_id = \"a\"\n\
+const BALANCER: &str = "provider = \"cloudflare_lb\"\nzone_id = \"z\"\ntoken_file = \"/t\"\naccount_id \
+                        = \"a\"\n\
                         load_balancer_id = \"live\"\n";
 
 #[test]
@@ -325,7 +326,8 @@ fn each_service_says_what_it_lacks() {
         ("[agent.http]\nproxy = \"http://me:hunter2@proxy:1\"\n", "holds a password"),
         ("[agent.http]\nca_file = \"/nonexistent.pem\"\n", "cannot read the CA file /nonexistent.pem"),
         (
-            "[agent.scale]\nprovider = \"kubernetes\"\nreplicas = 3\nnamespace = \"a\"\nname = \"b\"\nca_file = \"/nonexistent.pem\"\n",
+            "[agent.scale]\nprovider = \"kubernetes\"\nreplicas = 3\nnamespace = \"a\"\nname = \"b\"\n\
+             ca_file = \"/nonexistent.pem\"\n",
             "cannot read the CA file /nonexistent.pem",
         ),
         ("[agent.validation]\npolicy = \"apii\"\n", "did you mean `api`?"),

@@ -288,7 +288,8 @@ fn check_reachable(peer: &PeerConfig, listen: Option<SocketAddr>, place: Place, 
         findings.wrong(place, what, "list the other nodes only, each with the address it has itself");
     } else if address.is_ipv4() != listen.is_ipv4() {
         let what = format!(
-            "the peer {name:?} is at {address} and this node listens on {listen}: between IPv4 and IPv6 nothing \
+            "the peer {name:?} is at {address} and this node listens on {listen}: between IPv4 and IPv6 \
+             nothing \
              passes"
         );
         findings.wrong(place, what, "give all nodes of the cluster addresses of one kind");

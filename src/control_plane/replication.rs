@@ -357,7 +357,8 @@ fn log_contact(node: NodeId, was: Option<Contact>, contact: Contact) {
         (Some(was), contact) if was == contact => {}
         (_, Contact::Mutual) => info!("peer {node} is heard"),
         (_, Contact::OneWay) => warn!(
-            "peer {node} is heard and does not hear this node: what is sent there is lost, on the way or by a firewall"
+            "peer {node} is heard and does not hear this node: what is sent there is lost, on the way or \
+             by a firewall"
         ),
         // A start says nothing of peers that it has not heard yet.
         (None, Contact::Silent) => {}

@@ -232,7 +232,8 @@ mod tests {
         supervision.refused_reload = true;
         let status = supervision.status(0.0);
         assert!(status.starts_with("SICK (a data thread is stalled); serving 1 policy"), "{status}");
-        let end = "; warning: a peer cannot be heard, or does not hear this node, the last reload was refused, the old policies are in force";
+        let end = "; warning: a peer cannot be heard, or does not hear this node, the last reload was \
+                   refused, the old policies are in force";
         assert!(status.ends_with(end), "{status}");
     }
 

@@ -91,7 +91,8 @@ impl World {
                 text(
                     200,
                     &format!(
-                        "<L><ResourceRecordSets>{sets}</ResourceRecordSets><IsTruncated>false</IsTruncated></L>"
+                        "<L><ResourceRecordSets>{sets}</ResourceRecordSets>\
+                         <IsTruncated>false</IsTruncated></L>"
                     ),
                 )
             }

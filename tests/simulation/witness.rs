@@ -124,8 +124,8 @@ impl Witness {
     }
 }
 
-/// What of a growth had been charged: a phantom that has drained here covers what has drained there, and one that is in the
-/// level here covers all.
+/// What of a growth had been charged: a phantom that has drained here covers what has drained there, and one
+/// that is in the level here covers all.
 fn covered(phantom: u64, level: u64, growth: u64, entry: &Entry) -> u64 {
     let growth = growth << 16;
     let drained = phantom.saturating_sub(level).min(growth.saturating_sub(entry.level));

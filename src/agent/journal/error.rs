@@ -39,7 +39,8 @@ pub enum Fault {
     },
     /// No later line says that the lines before it were dropped.
     #[error(
-        "the journal begins here, with number {first}, and no line says that those before it were dropped: they were \
+        "the journal begins here, with number {first}, and no line says that those before it were \
+         dropped: they were \
          taken away"
     )]
     Beheaded {

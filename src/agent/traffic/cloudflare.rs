@@ -148,7 +148,8 @@ impl TrafficProvider for CloudflareRecord {
              takes seconds; its TTL is always automatic"
                 .to_owned(),
             format!(
-                "a record that is not proxied: clients keep the old address for up to its TTL, at least {MIN_TTL_S} s \
+                "a record that is not proxied: clients keep the old address for up to its TTL, at least \
+                 {MIN_TTL_S} s \
                  (30 s on Enterprise); `automatic` is {AUTOMATIC_TTL_S} s"
             ),
             "TTL and `proxied` are left as they are in the zone".to_owned(),

@@ -39,7 +39,8 @@ pub enum ScaleHow {
         base: BaseUrl,
         /// A service account's token.
         token: SecretSource,
-        /// The cluster's CA: in a pod that of its service account; else that of [`super::OutboundConfig`] when there is none.
+        /// The cluster's CA: in a pod that of its service account; else that of [`super::OutboundConfig`] when
+        /// there is none.
         ca_file: Option<PathBuf>,
         /// The namespace.
         namespace: String,

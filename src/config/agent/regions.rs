@@ -63,7 +63,8 @@ impl WitnessConfig {
         let is_open = |url: &&ProbeUrl| !url.is_tls() && !is_this_machine(url.host());
         let url = self.urls.iter().find(is_open).filter(|_| self.token.is_some())?;
         Some(format!(
-            "[[agent.witness]] is asked at {url}, where its token crosses the network in the clear: ask it by https"
+            "[[agent.witness]] is asked at {url}, where its token crosses the network in the clear: ask \
+             it by https"
         ))
     }
 }

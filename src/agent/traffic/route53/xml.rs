@@ -202,7 +202,8 @@ fn refuse_unlike(ours: &[RecordSet], name: &str) -> Result<(), TrafficError> {
     if let Some(by) = ours.iter().find_map(RecordSet::other_routing) {
         return Err(TrafficError::unfit(
             format!(
-                "answers for {name} are chosen by {by} at Route 53, and only simple and weighted sets are moved"
+                "answers for {name} are chosen by {by} at Route 53, and only simple and weighted sets are \
+                 moved"
             ),
             "Make them weighted sets, one a region, or switch by another provider",
         ));
@@ -320,8 +321,10 @@ mod tests {
     fn two_sets(more: &str) -> String {
         let set = |id: &str, more: &str| {
             format!(
-                "<ResourceRecordSet><Name>www.example.com.</Name><Type>A</Type><SetIdentifier>{id}</SetIdentifier>\
-                 {more}<TTL>30</TTL><ResourceRecords><ResourceRecord><Value>192.0.2.1</Value></ResourceRecord>\
+                "<ResourceRecordSet><Name>www.example.com.</Name><Type>A</Type>\
+                 <SetIdentifier>{id}</SetIdentifier>\
+                 {more}<TTL>30</TTL><ResourceRecords><ResourceRecord><Value>192.0.2.1</Value>\
+                 </ResourceRecord>\
                  </ResourceRecords></ResourceRecordSet>"
             )
         };
@@ -363,13 +366,16 @@ mod tests {
         let text = replace(&[(before.clone(), before.with_weight(0))]);
         let set = |weight: u32| {
             format!(
-                "<ResourceRecordSet><Name>a&amp;b.example.com</Name><Type>A</Type><SetIdentifier>east</SetIdentifier>\
-                 <Weight>{weight}</Weight><TTL>30</TTL><ResourceRecords><ResourceRecord><Value>192.0.2.1</Value>\
+                "<ResourceRecordSet><Name>a&amp;b.example.com</Name><Type>A</Type>\
+                 <SetIdentifier>east</SetIdentifier>\
+                 <Weight>{weight}</Weight><TTL>30</TTL><ResourceRecords><ResourceRecord>\
+                 <Value>192.0.2.1</Value>\
                  </ResourceRecord></ResourceRecords><HealthCheckId>abc-1</HealthCheckId></ResourceRecordSet>"
             )
         };
         let part = format!(
-            "<Changes><Change><Action>DELETE</Action>{}</Change><Change><Action>CREATE</Action>{}</Change></Changes>",
+            "<Changes><Change><Action>DELETE</Action>{}</Change><Change><Action>CREATE</Action>{}</Change>\
+             </Changes>",
             set(9),
             set(0)
         );
