@@ -1,4 +1,4 @@
-//! Limits by the [`identity`](super::identity) that other nodes and snapshots know them by.
+//! Limits by the identity that other nodes and snapshots know them by.
 
 use super::identity::POLICY_BITS;
 use super::limits::Limits;
