@@ -171,9 +171,8 @@ fn what_must_hold_between_the_parts_is_checked() {
 
 const DRILL: &str =
     "[agent.drill]\nurl = \"https://drill.example.com\"\nprovider = \"exec\"\ncommand = [\"/bin/true\"]\n";
-const BALANCER: &str = "provider = \"cloudflare_lb\"\nzone_id = \"z\"\ntoken_file = \"/t\"\naccount_id \
-                        = \"a\"\n\
-                        load_balancer_id = \"live\"\n";
+const BALANCER: &str = "provider = \"cloudflare_lb\"\nzone_id = \"z\"\ntoken_file = \"/t\"\n\
+                        account_id = \"a\"\nload_balancer_id = \"live\"\n";
 
 #[test]
 fn a_drill_has_nothing_in_common_with_what_clients_use() {

@@ -152,10 +152,10 @@ fn an_agent_that_finds_neither_its_directory_nor_its_secrets_keeps_nobody_from_s
     };
     let config = format!(
         "{}[node]\nregion = \"eu\"\n[state]\ndirectory = \"{}\"\n[agent]\ncluster = \"c\"\n{}{}\
-         [agent.public]\nurl = \"http://127.0.0.9:1\"\n[agent.traffic]\nname = \"a.example\"\nprovider \
-         = \"exec\"\n\
-         command = [\"/bin/false\"]\n[agent.pagerduty]\nevents_api = \"http://127.0.0.9:1\"\n\
-         routing_key_file = \"{}\"\n[agent.http]\nproxy_file = \"{}\"\n",
+         [agent.public]\nurl = \"http://127.0.0.9:1\"\n[agent.traffic]\nname = \"a.example\"\n\
+         provider = \"exec\"\ncommand = [\"/bin/false\"]\n\
+         [agent.pagerduty]\nevents_api = \"http://127.0.0.9:1\"\nrouting_key_file = \"{}\"\n\
+         [agent.http]\nproxy_file = \"{}\"\n",
         policy("10/s", 10),
         at("state"),
         region("eu", "127.0.0.7"),

@@ -289,8 +289,7 @@ fn check_reachable(peer: &PeerConfig, listen: Option<SocketAddr>, place: Place, 
     } else if address.is_ipv4() != listen.is_ipv4() {
         let what = format!(
             "the peer {name:?} is at {address} and this node listens on {listen}: between IPv4 and IPv6 \
-             nothing \
-             passes"
+             nothing passes"
         );
         findings.wrong(place, what, "give all nodes of the cluster addresses of one kind");
     }

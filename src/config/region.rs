@@ -18,8 +18,7 @@ const HELP: &str = "write region = \"eu-central\", or name one source: region_fi
 
 /// The warning of a look at the settings while the metadata service is away.
 pub(super) const NOT_KNOWN_NOW: &str = "the region is not known now, since the metadata service at \
-                                        `region_url` gives \
-    none: a start would fail, a reload keeps the region that the server has";
+    `region_url` gives none: a start would fail, a reload keeps the region that the server has";
 
 /// How the source of the region is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

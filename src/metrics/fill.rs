@@ -159,7 +159,6 @@ mod tests {
 
     #[test]
     fn a_bucket_that_is_full_again_is_not_in_use() {
-        const DAY_NS: u64 = 86_400_000_000_000;
         let policies = policies();
         let table = BucketTable::new(TableConfig { lines: 64, on_full: OnTableFull::Allow }).unwrap();
         table.publish_limits(&policies);
@@ -167,7 +166,7 @@ mod tests {
         let id = KeyHasher::new([7; 16]).bucket_id(a, b"k");
         table.charge(id, a.default_limits(), 1, MonotonicNs(0));
         // One token comes back in a day.
-        for (now, in_use) in [(MonotonicNs(DAY_NS / 2), 1), (MonotonicNs(DAY_NS + 1), 0)] {
+        for (now, in_use) in [(MonotonicNs(Rate::DAY_NS / 2), 1), (MonotonicNs(Rate::DAY_NS + 1), 0)] {
             let mut scan = FillScan::default();
             assert!(scan.advance(&table, &policies, 64, now));
             assert_eq!(scan.found().row(a.index()).unwrap().in_use, in_use);

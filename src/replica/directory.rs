@@ -93,26 +93,15 @@ impl Directory {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::bucket::gcra::Rate;
-    use crate::bucket::policy::{LimitSpec, Matcher, Mode, OverrideSpec, PolicySpec};
-    use crate::bucket::sharing::Sharing;
+    use crate::bucket::policy::{LimitSpec, Matcher, OverrideSpec, PolicySpec};
     use crate::time::MonotonicNs;
 
     #[test]
     fn what_an_override_allows_at_once_is_told_apart_from_nothing() {
-        let limit = |burst| LimitSpec { rate: Rate::new(100, 1_000_000_000).unwrap(), burst };
+        let limit = |burst| LimitSpec::per_second(100, burst).unwrap();
         let large = OverrideSpec { matcher: Matcher::Prefix(b"vip:".to_vec()), limit: limit(1_000_000) };
-        let spec = |name: &str, overrides| PolicySpec {
-            name: name.to_owned(),
-            limit: limit(200),
-            overrides,
-            mode: Mode::Enforce,
-            sharing: Sharing::default(),
-            metadata: BTreeMap::new(),
-        };
+        let spec = |name: &str, overrides| PolicySpec { overrides, ..PolicySpec::new(name, limit(200)) };
         let set =
             PolicySet::new(&[spec("small", vec![]), spec("large", vec![large])], MonotonicNs(0)).unwrap();
         let directory = Directory::new(Arc::new(set));

@@ -83,16 +83,18 @@ impl Supervision {
 
     pub(super) fn stopping(&self, shutdown: ShutdownConfig) {
         let longest = shutdown.lame_duck + shutdown.deadline + LAST_SNAPSHOT;
-        let status = format!("stopping: lame duck for {:?}", shutdown.lame_duck);
-        self.manager.tell(&Message::default().stopping().wait_for(longest).status(&status));
+        self.tell_stopping(longest, &format!("lame duck for {:?}", shutdown.lame_duck));
     }
 
     /// A data thread has ended, and the server stops for that. Nobody feeds the watchdog from now on: a service
     /// manager that is not told would cut off the last snapshot.
     pub(super) fn thread_ended(&self, shutdown: ShutdownConfig) {
         self.health.set(Reason::DeadCore, true);
-        let longest = shutdown.deadline + LAST_SNAPSHOT;
-        let status = format!("stopping: {}", Reason::DeadCore.label());
+        self.tell_stopping(shutdown.deadline + LAST_SNAPSHOT, Reason::DeadCore.label());
+    }
+
+    fn tell_stopping(&self, longest: Duration, why: &str) {
+        let status = format!("stopping: {why}");
         self.manager.tell(&Message::default().stopping().wait_for(longest).status(&status));
     }
 

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use openclaw_rating::agent::traffic::{
 use openclaw_rating::agent::types::RecordState;
 use tempfile::TempDir;
 
+use crate::common::dns::start_named;
 use crate::common::ports::{free_port, hold_port};
 use crate::common::support::{assert_says, is_there, record, secret, until};
 
@@ -68,15 +69,7 @@ fn named(port: u16, zone: &str) -> Named {
     )
     .unwrap();
     let log = std::fs::File::create(directory.path().join("log")).unwrap();
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
-    let child = Command::new("named")
-        .env("PATH", path)
-        .args(["-g", "-n", "1", "-c"])
-        .arg(directory.path().join("named.conf"))
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
+    let child = start_named(directory.path(), log.into());
     let named = Named { child, port, _directory: directory };
     let log = named._directory.path().join("log");
     until("BIND", || dig(port, NAME, "A") == ["192.0.2.1"] || fail_if_ended(&log));

@@ -26,6 +26,19 @@ impl Drop for Dns {
     }
 }
 
+/// BIND with the `named.conf` of a directory.
+pub(crate) fn start_named(directory: &Path, log: Stdio) -> Child {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+    Command::new("named")
+        .env("PATH", path)
+        .args(["-g", "-n", "1", "-c"])
+        .arg(directory.join("named.conf"))
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
 impl Dns {
     /// Says at the address `listens` that `www.example.com` is at `address`; nothing when BIND is not installed.
     pub(crate) fn start(listens: &str, address: &str) -> Option<Self> {
@@ -34,15 +47,7 @@ impl Dns {
         }
         let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
         write_files(directory.path(), (listens, port), address);
-        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
-        let child = Command::new("named")
-            .env("PATH", path)
-            .args(["-g", "-n", "1", "-c"])
-            .arg(directory.path().join("named.conf"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = start_named(directory.path(), Stdio::null());
         let dns = Self { child, listens: listens.to_owned(), port, _directory: directory };
         until("BIND", || dns.values() == [address]);
         Some(dns)

@@ -30,19 +30,26 @@ pub(crate) struct Story {
     _one: MutexGuard<'static, ()>,
 }
 
+/// The secrets that nodes and their agents have, and `more`, in files of these names.
+pub(crate) fn secrets(more: &[(&str, &str)]) -> tempfile::TempDir {
+    let secrets = tempfile::tempdir().unwrap();
+    let usual = [
+        ("cluster", &*"ab".repeat(32)),
+        ("tsig", KEY),
+        ("routing", "the-routing-key"),
+        ("rest", "the-rest-key"),
+    ];
+    for (name, text) in usual.iter().chain(more) {
+        fs::write(secrets.path().join(name), text).unwrap();
+    }
+    secrets
+}
+
 impl Story {
     pub(crate) fn begin() -> Option<Self> {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dns = Dns::start("127.0.0.1", EU)?;
-        let secrets = tempfile::tempdir().unwrap();
-        for (name, text) in [
-            ("cluster", "ab".repeat(32).as_str()),
-            ("tsig", KEY),
-            ("routing", "the-routing-key"),
-            ("rest", "the-rest-key"),
-        ] {
-            fs::write(secrets.path().join(name), text).unwrap();
-        }
+        let secrets = secrets(&[]);
         let link_ports = [free_port(), free_port()];
         let (pager, port) = (Pager::start(), free_port());
         Some(Self { dns, pager, secrets, port, link_ports, front: None, _one: one })

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::client::Clients;
-use crate::common::dns::{Dns, KEY, NAME};
+use crate::common::dns::{Dns, NAME};
 use crate::common::namespace::{self, Namespace};
 use crate::common::pager::Pager;
 use crate::common::program::{Program, command, sees_healthy};
+use crate::common::story::secrets;
 use crate::common::support::until;
 
 pub(crate) const EU: usize = 0;
@@ -85,7 +86,11 @@ impl World {
             _witness: None,
             pager: Some(pager),
             dns,
-            secrets: secrets(&authority),
+            secrets: secrets(&[
+                ("admin", "the-token-of-the-admin-listener"),
+                ("pager.pem", &authority),
+                ("witness", "the-token-of-those-who-ask-the-witness"),
+            ]),
             host,
             _client_host: client_host,
             switches,
@@ -313,22 +318,6 @@ impl Site {
             |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "md" || end == "html");
         files.filter(is_text).map(|path| fs::read_to_string(path).unwrap()).collect()
     }
-}
-
-fn secrets(authority: &str) -> tempfile::TempDir {
-    let secrets = tempfile::tempdir().unwrap();
-    for (name, text) in [
-        ("cluster", "ab".repeat(32).as_str()),
-        ("tsig", KEY),
-        ("routing", "the-routing-key"),
-        ("rest", "the-rest-key"),
-        ("admin", "the-token-of-the-admin-listener"),
-        ("pager.pem", authority),
-        ("witness", "the-token-of-those-who-ask-the-witness"),
-    ] {
-        fs::write(secrets.path().join(name), text).unwrap();
-    }
-    secrets
 }
 
 /// Holds for `length`, looked at four times a second.

@@ -40,8 +40,7 @@ pub enum Fault {
     /// No later line says that the lines before it were dropped.
     #[error(
         "the journal begins here, with number {first}, and no line says that those before it were \
-         dropped: they were \
-         taken away"
+         dropped: they were taken away"
     )]
     Beheaded {
         /// The number of the first line.

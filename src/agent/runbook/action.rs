@@ -2,6 +2,7 @@
 
 use crate::agent::pager::{MAX_DEDUP_KEY_CHARS, Severity};
 use crate::agent::types::{Entry, IncidentId, RecordState, Region, Step};
+use crate::hex;
 
 /// What the runbook wants done, in the order in which it says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +135,7 @@ pub(super) fn key_of(text: &str) -> String {
         return text.to_owned();
     }
     let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    let hash: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(&hash.as_ref()[..8]);
     let kept = MAX_DEDUP_KEY_CHARS - hash.len() - 1;
     format!("{}#{hash}", text.chars().take(kept).collect::<String>())
 }

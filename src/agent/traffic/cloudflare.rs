@@ -149,8 +149,7 @@ impl TrafficProvider for CloudflareRecord {
                 .to_owned(),
             format!(
                 "a record that is not proxied: clients keep the old address for up to its TTL, at least \
-                 {MIN_TTL_S} s \
-                 (30 s on Enterprise); `automatic` is {AUTOMATIC_TTL_S} s"
+                 {MIN_TTL_S} s (30 s on Enterprise); `automatic` is {AUTOMATIC_TTL_S} s"
             ),
             "TTL and `proxied` are left as they are in the zone".to_owned(),
         ]

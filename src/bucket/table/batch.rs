@@ -8,7 +8,7 @@
 use arrayvec::ArrayVec;
 
 use super::{BatchItem, BucketTable, Window};
-use crate::bucket::line::Prepared;
+use crate::bucket::line::{Exchange, Prepared};
 use crate::time::MonotonicNs;
 
 /// Charges of one round: as many lines as a core can wait for at once, and few enough for the stack.
@@ -21,7 +21,8 @@ type Sought = ArrayVec<u8, ROUND>;
 struct Found {
     item: u8,
     line: usize,
-    prepared: Prepared,
+    /// What charges it, when it fits as it was.
+    exchange: Option<Exchange>,
 }
 
 impl BucketTable {
@@ -81,23 +82,22 @@ impl BucketTable {
             match line_of(usize::from(*place), item) {
                 Some(line) => {
                     let now_ticks = item.limits.clock().at(now);
-                    let prepared = self.lines[line].prepare(item.id, item.limits, item.cost, now_ticks);
                     // A denial may be another once the items before have been charged: it is made then.
-                    let prepared = match prepared {
-                        Prepared::Denied { .. } => Prepared::Unclear,
-                        fits_or_unclear => fits_or_unclear,
+                    let exchange = match self.lines[line].prepare(item.id, item.limits, item.cost, now_ticks)
+                    {
+                        Prepared::Fits(exchange) => Some(exchange),
+                        Prepared::Denied { .. } | Prepared::Unclear => None,
                     };
-                    found.push(Found { item: *place, line, prepared });
+                    found.push(Found { item: *place, line, exchange });
                 }
                 None => rest.push(*place),
             }
         }
         // By reference: what was written in words and is moved in wider pieces has to wait for the stores.
-        for Found { item, line, prepared } in &found {
+        for Found { item, line, exchange } in &found {
             let item = &mut items[usize::from(*item)];
-            item.charge = self
-                .conclude(*line, *prepared, || self.absent(item.limits))
-                .unwrap_or_else(|| self.charge(item.id, item.limits, item.cost, now));
+            let charged = exchange.as_ref().and_then(|it| self.make(*line, it, || self.absent(item.limits)));
+            item.charge = charged.unwrap_or_else(|| self.charge(item.id, item.limits, item.cost, now));
         }
         rest
     }

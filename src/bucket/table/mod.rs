@@ -22,7 +22,7 @@ use super::changes::ChangeMap;
 use super::hash::BucketId;
 use super::kept::KeptTable;
 use super::limits::{self, Limits};
-use super::line::{Decision, Line, Miss, Prepared, Seen};
+use super::line::{Decision, Exchange, Line, Miss, Prepared, Seen};
 use super::memory::PageSlice;
 use super::policy::PolicySet;
 use super::sync::{AtomicU64, Ordering, fence, nap, spin_loop, yield_now};
@@ -284,16 +284,23 @@ impl BucketTable {
     #[inline]
     fn conclude(&self, line: usize, prepared: Prepared, absent: impl Fn() -> u32) -> Option<Charge> {
         match prepared {
-            Prepared::Fits(exchange) if absent() == 0 => {
-                let level = self.lines[line].commit(&exchange)?;
-                self.mark_changed(line);
-                Some(Charge { allowed: true, level, ..Charge::default() })
-            }
+            Prepared::Fits(exchange) => self.make(line, &exchange, absent),
             Prepared::Denied { level, wait } => {
                 Some(Charge { allowed: false, level, wait, table_full: false })
             }
-            _ => None,
+            Prepared::Unclear => None,
         }
+    }
+
+    /// Makes a prepared charge, unless the line has changed since, or more is to be charged for absent peers.
+    #[inline]
+    fn make(&self, line: usize, exchange: &Exchange, absent: impl Fn() -> u32) -> Option<Charge> {
+        if absent() != 0 {
+            return None;
+        }
+        let level = self.lines[line].commit(exchange)?;
+        self.mark_changed(line);
+        Some(Charge { allowed: true, level, ..Charge::default() })
     }
 
     /// A charge of any kind. Out of line, so that the plain kind has only its own registers to save.

@@ -306,8 +306,8 @@ mod tests {
             )
         };
         let text = format!(
-            "[[policy]]\nname = \"api\"\nrate = \"1/s\"\n[node]\nregion = \"eu\"\n[state]\ndirectory \
-             = \"/s\"\n\
+            "[[policy]]\nname = \"api\"\nrate = \"1/s\"\n[node]\nregion = \"eu\"\n[state]\n\
+             directory = \"/s\"\n\
              [agent]\ncluster = \"c\"\n{}{}[agent.public]\nurl = \"http://a.example\"\n[agent.traffic]\n\
              provider = \"exec\"\ncommand = [\"/bin/true\"]\ntimeout = \"{timeout}\"\n",
             region("eu", "192.0.2.1"),

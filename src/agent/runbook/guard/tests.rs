@@ -57,8 +57,8 @@ impl Case {
         }
     }
 
-    fn objections(&self) -> Vec<String> {
-        let facts = Facts {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
             now: NOW,
             config: &self.config,
             assessment: &self.assessment,
@@ -66,7 +66,10 @@ impl Case {
             frozen: self.frozen.as_deref(),
             journal_fails: self.journal_fails.as_deref(),
             ledger: &self.ledger,
-        };
+        }
+    }
+
+    fn objections(&self) -> Vec<String> {
         let (incident, failed) = (IncidentId("eu-1".to_owned()), region("eu"));
         let intended = Intended {
             incident: &incident,
@@ -77,7 +80,7 @@ impl Case {
             before: &self.before,
             after: &self.after,
         };
-        before_a_write(&facts, &intended, &self.pass, &record(&["192.0.2.2"]))
+        before_a_write(&self.facts(), &intended, &self.pass, &record(&["192.0.2.2"]))
     }
 
     fn switched(&mut self, incident: &str, ago_ms: u64, wanted: &str) {
@@ -184,18 +187,8 @@ fn the_same_change_may_be_tried_again() {
 #[test]
 fn the_first_healthy_region_in_order_takes_over_and_one_in_doubt_is_not_passed_over() {
     let mut case = Case::new();
-    let choose = |case: &Case, before: &[&str]| {
-        let facts = Facts {
-            now: NOW,
-            config: &case.config,
-            assessment: &case.assessment,
-            assessed_at: NOW,
-            frozen: None,
-            journal_fails: None,
-            ledger: &case.ledger,
-        };
-        choose_target(&facts, &region("eu"), &set(before), None)
-    };
+    let choose =
+        |case: &Case, before: &[&str]| choose_target(&case.facts(), &region("eu"), &set(before), None);
     assert_eq!(choose(&case, &["eu"]), Ok(region("us")));
     assert_eq!(choose(&case, &["eu", "ap"]), Ok(region("ap")), "one that serves comes first");
     case.see("us", sick(), 1);
@@ -222,18 +215,9 @@ fn what_is_left_serves_and_the_target_with_it() {
 fn nothing_is_put_back_to_a_region_that_is_not_healthy() {
     let case = Case::new();
     let restore = |before: &[&str], cause| {
-        let facts = Facts {
-            now: NOW,
-            config: &case.config,
-            assessment: &case.assessment,
-            assessed_at: NOW,
-            frozen: None,
-            journal_fails: None,
-            ledger: &case.ledger,
-        };
         let change =
             Change { expected: record(&[]), wanted: record(&[]), before: set(before), after: set(&["us"]) };
-        before_a_restore(&facts, &change, cause)
+        before_a_restore(&case.facts(), &change, cause)
     };
     assert!(restore(&["eu"], Cause::Signal)[0].contains("leads to eu, which is not healthy"));
     assert!(!restore(&["eu", "us"], Cause::Signal).is_empty());

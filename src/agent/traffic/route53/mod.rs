@@ -15,11 +15,9 @@ use sigv4::{Credentials, Scope};
 static ROUTE53: Service = Service {
     name: "Route 53",
     credential: "check the access key, its secret and its session token (a temporary one expires), the \
-    clock of \
-                 this host, and that the policy allows route53:ListResourceRecordSets and \
-                 route53:ChangeResourceRecordSets on arn:aws:route53:::hostedzone/ID, and \
-                 route53:GetChange on \
-                 arn:aws:route53:::change/*",
+        clock of this host, and that the policy allows route53:ListResourceRecordSets and \
+        route53:ChangeResourceRecordSets on arn:aws:route53:::hostedzone/ID, and route53:GetChange on \
+        arn:aws:route53:::change/*",
     status_page: Some("https://health.aws.amazon.com/health/status"),
     throttle_marks: &["<Code>Throttling</Code>", "<Code>PriorRequestNotComplete</Code>"],
 };
@@ -212,8 +210,7 @@ impl TrafficProvider for Route53 {
             "clients keep the old answer for up to its TTL after that".to_owned(),
             KEPT.to_owned(),
             "refused are aliases, sets that are chosen by anything else than weight, and weighted sets of \
-             the name \
-             that set_identifiers does not name"
+             the name that set_identifiers does not name"
                 .to_owned(),
             "Route 53 compares: a change is refused when a set is not as it was found".to_owned(),
             "all changes of one switch go into one batch, which is done as a whole or not at all".to_owned(),

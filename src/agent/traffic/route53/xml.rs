@@ -322,10 +322,9 @@ mod tests {
         let set = |id: &str, more: &str| {
             format!(
                 "<ResourceRecordSet><Name>www.example.com.</Name><Type>A</Type>\
-                 <SetIdentifier>{id}</SetIdentifier>\
-                 {more}<TTL>30</TTL><ResourceRecords><ResourceRecord><Value>192.0.2.1</Value>\
-                 </ResourceRecord>\
-                 </ResourceRecords></ResourceRecordSet>"
+                 <SetIdentifier>{id}</SetIdentifier>{more}<TTL>30</TTL>\
+                 <ResourceRecords><ResourceRecord><Value>192.0.2.1</Value></ResourceRecord></ResourceRecords>\
+                 </ResourceRecordSet>"
             )
         };
         let sets = set("eu", "<Weight>1</Weight>") + &set("us", more);
@@ -367,10 +366,9 @@ mod tests {
         let set = |weight: u32| {
             format!(
                 "<ResourceRecordSet><Name>a&amp;b.example.com</Name><Type>A</Type>\
-                 <SetIdentifier>east</SetIdentifier>\
-                 <Weight>{weight}</Weight><TTL>30</TTL><ResourceRecords><ResourceRecord>\
-                 <Value>192.0.2.1</Value>\
-                 </ResourceRecord></ResourceRecords><HealthCheckId>abc-1</HealthCheckId></ResourceRecordSet>"
+                 <SetIdentifier>east</SetIdentifier><Weight>{weight}</Weight><TTL>30</TTL>\
+                 <ResourceRecords><ResourceRecord><Value>192.0.2.1</Value></ResourceRecord></ResourceRecords>\
+                 <HealthCheckId>abc-1</HealthCheckId></ResourceRecordSet>"
             )
         };
         let part = format!(
