@@ -7,7 +7,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{BatchItem, BucketTable, Window};
+use super::{BatchItem, BucketTable, Charge, Window};
 use crate::bucket::line::{Exchange, Prepared};
 use crate::time::MonotonicNs;
 
@@ -30,15 +30,28 @@ impl BucketTable {
     ///
     /// Items of one bucket are charged in their order, unless another thread makes that bucket meanwhile.
     pub fn charge_each(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
-        // Where tags are near, so are most lines, and the processor overlaps what is left by itself.
-        if items.len() == 1 || self.tags_are_near {
-            for item in items {
-                item.charge = self.charge(item.id, item.limits, item.cost, now);
-            }
+        if let [item] = items {
+            item.charge = self.charge(item.id, item.limits, item.cost, now);
             return;
         }
         for round in items.chunks_mut(ROUND) {
-            self.charge_round(round, now);
+            if self.tags_are_near {
+                self.charge_near_round(round, now);
+            } else {
+                self.charge_round(round, now);
+            }
+        }
+    }
+
+    /// Where tags are near, they say at once in which line each bucket is.
+    fn charge_near_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
+        let lines: ArrayVec<usize, ROUND> = items.iter().map(|item| self.likely_line(item.id)).collect();
+        lines.iter().for_each(|line| self.lines.prefetch(*line));
+        for (item, line) in items.iter_mut().zip(lines) {
+            let now_ticks = item.limits.clock().at(now);
+            let prepared = self.lines[line].prepare(item.id, item.limits, item.cost, now_ticks);
+            let concluded = self.conclude(line, prepared, || self.absent(item.limits));
+            self.settle(item, concluded, now);
         }
     }
 
@@ -97,9 +110,24 @@ impl BucketTable {
         for Found { item, line, exchange } in &found {
             let item = &mut items[usize::from(*item)];
             let charged = exchange.as_ref().and_then(|it| self.make(*line, it, || self.absent(item.limits)));
-            item.charge = charged.unwrap_or_else(|| self.charge(item.id, item.limits, item.cost, now));
+            self.settle(item, charged, now);
         }
         rest
+    }
+
+    /// Says in an item what became of it; what has not been `charged` yet is charged step by step.
+    ///
+    /// Two assignments: in one, the parts of the charge would go by way of the stack, and wider pieces of it would wait
+    /// for the stores, and these for the exchange.
+    #[inline]
+    fn settle(&self, item: &mut BatchItem<'_>, charged: Option<Charge>, now: MonotonicNs) {
+        match charged {
+            Some(charge) => item.charge = charge,
+            None => {
+                let absent = self.absent(item.limits);
+                item.charge = self.charge_step_by_step(item.id, item.limits, item.cost, absent, now);
+            }
+        }
     }
 }
 
