@@ -7,7 +7,8 @@
 
 use arrayvec::ArrayVec;
 
-use super::{BatchItem, BucketTable, Charge, Window};
+use super::search::Window;
+use super::{BatchItem, BucketTable, Charge};
 use crate::bucket::line::{Exchange, Prepared};
 use crate::time::MonotonicNs;
 

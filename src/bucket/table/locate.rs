@@ -7,7 +7,8 @@ use std::hint::black_box;
 
 use arrayvec::ArrayVec;
 
-use super::{BucketTable, Window};
+use super::BucketTable;
+use super::search::Window;
 use crate::bucket::hash::BucketId;
 
 /// Buckets that are sought at once.

@@ -1,6 +1,7 @@
 //! What the one thread that merges does to the table, while data threads go on charging.
 
-use super::{BucketTable, Inserted, MAX_ATTEMPTS, Replication, pause};
+use super::insert::Inserted;
+use super::{BucketTable, MAX_ATTEMPTS, Replication, pause};
 use crate::bucket::absent::AbsentFactors;
 use crate::bucket::changes::ChangeMap;
 use crate::bucket::hash::BucketId;

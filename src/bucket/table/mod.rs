@@ -5,10 +5,9 @@
 //! 1994), so at a load of 3/4 fewer than one key in 2,000 finds no empty line, and most checks touch one.
 //! Lines are never emptied, only taken over, so a look into a group that meets an empty line is done.
 //!
-//! An insertion reserves a line, names itself in it, and only then looks whether another thread did
-//! the same elsewhere in the window (Dekker's handshake, by sequentially consistent fences): at least
-//! one of two sees the other and withdraws. Every loop has a bound; past it the check is decided by
-//! `on_full`.
+//! Here a charge alone; `search` finds buckets and `insert` makes them, `batch` and `together` charge several, each
+//! on its own or all or none, `merge` takes in what peers say, and `locate` is for those who read many. Every loop
+//! has a bound; past it the check is decided by `on_full`.
 
 use std::io;
 use std::ops::Range;
@@ -22,17 +21,21 @@ use super::changes::ChangeMap;
 use super::hash::BucketId;
 use super::kept::KeptTable;
 use super::limits::{self, Limits};
-use super::line::{Decision, Exchange, Line, Miss, Prepared, Seen};
+use super::line::{Decision, Exchange, Line, Miss, Prepared};
 use super::memory::PageSlice;
 use super::policy::PolicySet;
-use super::sync::{AtomicU64, Ordering, fence, nap, spin_loop, yield_now};
+use super::sync::{AtomicU64, Ordering, nap, spin_loop, yield_now};
 use super::tags::Tags;
 use crate::time::MonotonicNs;
 
 mod batch;
+mod insert;
 mod locate;
 mod merge;
+mod search;
 mod together;
+
+use insert::Inserted;
 
 pub use super::charge::Charge;
 pub(crate) use super::line::Heard;
@@ -42,9 +45,6 @@ pub use super::line::{Reading, View};
 const GROUP: usize = if cfg!(loom) { 2 } else { 8 };
 /// What a line takes with its tag.
 pub const BYTES_PER_LINE: usize = size_of::<Line>() + 1;
-/// Counts begin at the epoch in milliseconds shifted by so many bits.
-const EPOCH_SHIFT: u32 = 20;
-const NS_PER_MS: u64 = 1_000_000;
 /// So many tags, a byte each, find room in the second level of a cache beside what else is there.
 const NEAR_TAGS: usize = if cfg!(loom) { 0 } else { 1 << 18 };
 /// Tries of one check before it is decided as if the table were full.
@@ -175,12 +175,6 @@ struct Replication {
     absent: AbsentFactors,
 }
 
-enum Inserted {
-    Done,
-    Again,
-    Full,
-}
-
 impl BucketTable {
     /// An empty table.
     ///
@@ -243,18 +237,6 @@ impl BucketTable {
             kept.write_limits(policies);
         }
         self.slots.store(Arc::new(policies.slots().to_vec()));
-    }
-
-    #[inline]
-    fn prefetch_tags(&self, window: &Window) {
-        self.tags.prefetch(window.first);
-        self.tags.prefetch(window.second);
-    }
-
-    /// Lines of the window that have the tag of `id`.
-    #[inline]
-    fn tagged(&self, id: BucketId, window: &Window) -> impl Iterator<Item = usize> {
-        self.tags.candidates(window.first, window.second, id)
     }
 
     /// Charges `cost` tokens to a bucket if they fit, and makes the bucket if there is none. A cost
@@ -428,139 +410,9 @@ impl BucketTable {
         self.lines[self.find(id)?].read().map(|reading| reading.used)
     }
 
-    fn window(&self, id: BucketId) -> Window {
-        let (low, high) = (id.get() as usize, (id.get() >> 64) as usize);
-        let mask = self.groups - 1;
-        let first = (low / GROUP) & mask;
-        let second = high & mask;
-        let second = if second == first { first ^ 1 } else { second };
-        Window { first: first * GROUP, second: second * GROUP, offset: low % GROUP }
-    }
-
     /// The line that holds a bucket.
     pub(crate) fn line(&self, id: BucketId) -> Option<usize> {
         self.find(id)
-    }
-
-    fn used_lines(&self, group: usize) -> usize {
-        self.lines[group..group + GROUP].iter().filter(|line| !line.is_empty()).count()
-    }
-
-    /// The line in which a bucket is, but for one in a few dozen, if it is anywhere.
-    ///
-    /// Which of its lines holds a bucket no processor foretells: where tags cost no miss, no branch asks.
-    #[inline]
-    fn likely_line(&self, id: BucketId) -> usize {
-        let window = self.window(id);
-        if !self.tags_are_near {
-            self.prefetch_tags(&window);
-            let first = window.at(0);
-            if self.lines[first].may_hold(id) {
-                return first;
-            }
-        }
-        self.tags.likely(window.first, window.second, id)
-    }
-
-    /// The line that holds `id`, as far as one pass over the window can tell.
-    #[inline]
-    fn find(&self, id: BucketId) -> Option<usize> {
-        let window = self.window(id);
-        // When the first line holds another bucket, the tags have been fetched meanwhile.
-        self.prefetch_tags(&window);
-        self.find_near(id, &window)
-    }
-
-    /// The same, where what may be needed has been asked for before.
-    #[inline]
-    fn find_near(&self, id: BucketId, window: &Window) -> Option<usize> {
-        let first = window.at(0);
-        if self.lines[first].may_hold(id) {
-            return Some(first);
-        }
-        self.find_tagged(id, window).or_else(|| self.find_untagged(id, window))
-    }
-
-    /// The line that tags name, if it holds `id`.
-    #[inline]
-    fn find_tagged(&self, id: BucketId, window: &Window) -> Option<usize> {
-        self.tagged(id, window).find(|line| self.lines[*line].may_hold(id))
-    }
-
-    /// Looks at one line after the other: a thread that has just claimed a line may not have set its tag yet.
-    fn find_untagged(&self, id: BucketId, window: &Window) -> Option<usize> {
-        // No key goes anywhere else while this line is empty.
-        if self.lines[window.at(0)].is_empty() {
-            return None;
-        }
-        self.find_in_group(id, window, 0).or_else(|| self.find_in_group(id, window, GROUP))
-    }
-
-    #[inline]
-    fn find_in_group(&self, id: BucketId, window: &Window, from: usize) -> Option<usize> {
-        for step in from..from + GROUP {
-            let index = window.at(step);
-            let line = &self.lines[index];
-            if line.may_hold(id) {
-                return Some(index);
-            }
-            if line.is_empty() {
-                return None;
-            }
-        }
-        None
-    }
-
-    fn insert(&self, id: BucketId, limits: &Limits, now: MonotonicNs) -> Inserted {
-        let window = self.window(id);
-        let Some((index, reserved, was_empty)) = self.reserve(&window, now) else {
-            return Inserted::Full;
-        };
-        let line = &self.lines[index];
-        line.claim(id, limits.slot(), reserved);
-        self.tags.set(index, id);
-        // Sequentially consistent: of two threads that claimed, one sees the other's claim below.
-        fence(Ordering::SeqCst);
-        let twin = (0..2 * GROUP).map(|step| window.at(step)).any(|other| {
-            other != index && matches!(self.lines[other].look(id), Seen::Mine | Seen::MineReserved)
-        });
-        let counter = if was_empty { &self.counts.occupied } else { &self.counts.evictions };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if twin {
-            line.abandon(reserved);
-            return Inserted::Again;
-        }
-        self.counts.inserts.fetch_add(1, Ordering::Relaxed);
-        line.publish(reserved, 0);
-        Inserted::Done
-    }
-
-    /// Reserves an empty line, or else the first whose bucket is full again.
-    fn reserve(&self, window: &Window, now: MonotonicNs) -> Option<(usize, super::sync::Pair, bool)> {
-        let (first, second) = (self.used_lines(window.first), self.used_lines(window.second));
-        let floor = self.count_floor(now);
-        let first_is_taken = !self.lines[window.at(0)].is_empty();
-        let half = if first_is_taken && second <= first { GROUP } else { 0 };
-        let empty = (0..2 * GROUP)
-            .map(|step| window.at(step ^ half))
-            .filter(|index| self.lines[*index].is_empty())
-            .find_map(|index| Some((index, self.lines[index].reserve(floor, |_, _| false)?, true)));
-        empty.or_else(|| {
-            let slots = self.slots.load();
-            let is_full = |slot: u16, tat: u64| {
-                slots.get(usize::from(slot)).is_some_and(|limits| tat <= limits.clock().at(now))
-            };
-            (0..2 * GROUP)
-                .map(|step| window.at(step))
-                .find_map(|index| Some((index, self.lines[index].reserve(floor, is_full)?, false)))
-        })
-    }
-
-    /// Where a bucket made now begins to count: above all that this node ever said of any, since none
-    /// admits 2^20 tokens a millisecond for longer than its burst lasts, and it must be full again
-    /// before it gives way.
-    fn count_floor(&self, now: MonotonicNs) -> u64 {
-        ((self.epoch_ms + now.0 / NS_PER_MS) << EPOCH_SHIFT).max(1)
     }
 
     fn change_slot(&self, line: &Line, id: BucketId, slot: u16, limits: &Limits, now: MonotonicNs) {
@@ -595,21 +447,5 @@ fn pause(attempt: usize) {
         ..SPINS => spin_loop(),
         SPINS..YIELDS => yield_now(),
         _ => nap(NAP),
-    }
-}
-
-/// The lines in which a bucket may be, in the order they are looked at.
-struct Window {
-    first: usize,
-    second: usize,
-    offset: usize,
-}
-
-impl Window {
-    /// Neighbours come in pairs (128 bytes), which the hardware fetches together.
-    #[inline]
-    const fn at(&self, step: usize) -> usize {
-        let group = if step < GROUP { self.first } else { self.second };
-        group + ((self.offset ^ step) % GROUP)
     }
 }
