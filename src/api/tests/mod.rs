@@ -16,9 +16,8 @@ use crate::data_plane::{Next, Refusal, Service};
 use crate::health::{Health, Reason};
 use crate::http::{ConnectionState, HttpLimits};
 use crate::metrics::core::{CheckResult, CoreMetrics, ParseErrorKind, histogram_exchange};
-use crate::time::MonotonicNs;
+use crate::time::{MonotonicNs, NS_PER_SECOND as SECOND};
 
-const SECOND: u64 = 1_000_000_000;
 const ROOM: usize = 64 * 1024;
 
 struct Server {
