@@ -136,6 +136,19 @@ fn statuses(mut answers: &str) -> Vec<u16> {
 }
 
 #[test]
+fn a_request_line_that_goes_on_behind_the_version_is_called_wrong_and_not_its_end() {
+    for (line, text) in [
+        ("GET / HTTP/1.1 \r\n", "the request line is not"),
+        ("GET / HTTP/1.11\r\n", "the request line is not"),
+        ("GET / HTTP/1.1\r\r\n", "every line must end in CR LF"),
+        ("GET / HTTP/1.1\n", "every line must end in CR LF"),
+    ] {
+        let (answer, closed) = Server::new().ask(&format!("{line}Host: h\r\n\r\n"));
+        assert!(closed && answer.contains(text), "{line:?}: {answer}");
+    }
+}
+
+#[test]
 fn a_check_is_answered_in_full() {
     let mut server = Server::new();
     assert_eq!(
