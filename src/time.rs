@@ -4,6 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// Nanoseconds in a millisecond.
+pub(crate) const NS_PER_MS: u64 = 1_000_000;
+/// Nanoseconds in a second.
+pub(crate) const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
+
 /// Nanoseconds on a monotonic clock, counted from an origin that the clock chose.
 ///
 /// Values of two clocks (two processes, two hosts) are never compared.

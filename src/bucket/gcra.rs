@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crate::time::MonotonicNs;
+use crate::time::{MonotonicNs, NS_PER_MS, NS_PER_SECOND};
 
 /// Tick rate aimed at: finer than a nanosecond, and 34 years until 2^62 ticks.
 const TARGET_TICKS_PER_SECOND: u128 = 1 << 32;
@@ -19,8 +19,6 @@ const MAX_BITS_TOO_FINE: u32 = 3;
 const MAX_BITS_TOO_COARSE: u32 = 6;
 /// Keeps the largest burst (2^31 tokens) below 2^61 ticks.
 const MAX_FRACTION_BITS: u32 = 30;
-const NS_PER_MS: u64 = 1_000_000;
-pub(super) const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
 /// A level between nodes is in 2^-16 of a token.
 pub const FIXED_BITS: u32 = 16;
 /// The highest level a bucket can be brought to: a clock's reading and this stay below 2^63.
@@ -465,7 +463,8 @@ mod tests {
             let clock = TokenClock::new(rate, MonotonicNs(0));
             let (cost, now) = (cost.min(burst), MonotonicNs(77_777));
             let tat = clock.at(now) + clock.ticks(used.min(burst));
-            if let Verdict::Denied { wait } = decide(tat, clock.at(now), clock.ticks(cost), clock.ticks(burst)) {
+            let verdict = decide(tat, clock.at(now), clock.ticks(cost), clock.ticks(burst));
+            if let Verdict::Denied { wait } = verdict {
                 let wait_ns = clock.duration_ns(wait);
                 let then = clock.at(MonotonicNs(now.0 + wait_ns));
                 let later = decide(tat, then, clock.ticks(cost), clock.ticks(burst));

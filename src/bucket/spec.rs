@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::gcra::{NS_PER_SECOND, Rate, RateError};
+use super::gcra::{Rate, RateError};
 use super::sharing::{Consistency, Sharing};
+use crate::time::NS_PER_SECOND;
 
 /// Most policies in one set; sizes the per-core counters.
 pub const MAX_POLICIES: usize = 1024;
@@ -159,7 +160,8 @@ pub enum PolicyError {
     },
     /// A limit too small to be divided.
     #[error(
-        "policy {policy:?} is strict and has a limit that {nodes} nodes cannot divide: each needs a burst of at least 1 and a rate of at least 1 a day"
+        "policy {policy:?} is strict and has a limit that {nodes} nodes cannot divide: each needs a burst of \
+         at least 1 and a rate of at least 1 a day"
     )]
     StrictTooSmall {
         /// The policy.
@@ -169,12 +171,14 @@ pub enum PolicyError {
     },
     /// More policies than there are counters for.
     #[error(
-        "{0} policies, but at most {MAX_POLICIES} are supported, those that reloads removed among them; restart to forget these"
+        "{0} policies, but at most {MAX_POLICIES} are supported, those that reloads removed among them; \
+         restart to forget these"
     )]
     TooManyPolicies(usize),
     /// More limits than a bucket can name.
     #[error(
-        "more than {MAX_SLOTS} limits since the start (policies, overrides and those that reloads replaced); restart to forget old ones"
+        "more than {MAX_SLOTS} limits since the start (policies, overrides and those that reloads replaced); \
+         restart to forget old ones"
     )]
     TooManyLimits,
 }

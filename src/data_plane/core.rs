@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::Sender;
@@ -54,6 +55,8 @@ pub(super) struct Core<S: Service, C> {
     /// Listeners that the kernel accepts from; what they bring is not lost when the thread ends.
     pub(super) accepting: u32,
     pub(super) open: u32,
+    /// Connections of all threads together, without those that are turned away.
+    pub(super) open_everywhere: Arc<AtomicU32>,
     pub(super) service: S,
     pub(super) limits: CoreLimits,
     pub(super) mailbox: Arc<Mailbox>,
@@ -75,6 +78,7 @@ pub(super) struct CoreParts<S, C> {
     pub(super) listeners: Vec<Listener>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) render: Sender<RenderRequest>,
+    pub(super) open_everywhere: Arc<AtomicU32>,
 }
 
 impl<S: Service, C: Clock> Core<S, C> {
@@ -105,6 +109,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             listeners: parts.listeners,
             accepting: 0,
             open: 0,
+            open_everywhere: parts.open_everywhere,
             service: parts.service,
             limits,
             mailbox: parts.mailbox,

@@ -71,6 +71,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         let Some(output) = connection.output.as_mut() else { return false };
         let room = self.sends.unwritten(output);
         let no_room = room.len() < S::MAX_ANSWER_BYTES;
+        let stepped_over_partial = connection.partial.is_some();
         let step = if no_room {
             Step { consumed: 0, written: 0, answered: 0, next: Next::NeedOutputSpace }
         } else {
@@ -89,7 +90,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         self.answered += u64::from(step.answered);
         self.use_up(index, step.consumed);
         match step.next {
-            Next::NeedInput => self.gather(index),
+            Next::NeedInput => self.gather(index, stepped_over_partial),
             Next::NeedOutputSpace => self.make_room(index),
             Next::AwaitMetrics => self.await_page(index),
             Next::Close => {
@@ -125,9 +126,13 @@ impl<S: Service, C: Clock> Core<S, C> {
 
     /// Moves the beginning of an incomplete request out of its receive buffer and appends what came
     /// after it; whether there is anything new to step over.
-    fn gather(&mut self, index: u32) -> bool {
+    fn gather(&mut self, index: u32, stepped_over_partial: bool) -> bool {
         let connection = &mut self.connections[index as usize];
         if connection.partial.is_none() {
+            if stepped_over_partial {
+                // It ended where a request did; what is held begins the next.
+                return !connection.held.is_empty();
+            }
             let Some(received) = self.held.first(connection.held) else { return false };
             let Some(mut partial) = self.partials.take() else {
                 self.turn_away(index, Refusal::PartialRequests);

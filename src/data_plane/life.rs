@@ -1,5 +1,6 @@
 //! The life of connections: accepted, refused, timed out, ended, closed.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::connection::{Receiving, Stage, Waiting};
@@ -34,12 +35,22 @@ impl<S: Service, C: Clock> Core<S, C> {
         let life = connection.life.wrapping_add(1);
         *connection = super::connection::Connection { stage: Stage::Open, life, ..Default::default() };
         self.open += 1;
+        let may_stay = self.open <= self.limits.connections && self.count_among_all();
+        self.connections[index as usize].is_among_all = may_stay;
         self.service.observe(Event::Opened);
         self.start_receive(index);
         self.wait_for(index, Waiting::Idle);
-        if self.open > self.limits.connections {
+        if !may_stay {
             self.turn_away(index, Refusal::Connections);
         }
+    }
+
+    /// Counts one more connection of all threads together, unless there are as many as may be.
+    fn count_among_all(&self) -> bool {
+        let most = self.limits.all_connections;
+        // Relaxed: the count orders nothing else.
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.open_everywhere.fetch_update(set, fetch, |open| (open < most).then_some(open + 1)).is_ok()
     }
 
     pub(super) fn turn_away(&mut self, index: u32, refusal: Refusal) {
@@ -156,6 +167,9 @@ impl<S: Service, C: Clock> Core<S, C> {
         if connection.stage == Stage::Closing && !connection.has_operations() {
             // Not counted on any more: the completion of the close frees the place.
             connection.stage = Stage::Free;
+            if std::mem::take(&mut connection.is_among_all) {
+                self.open_everywhere.fetch_sub(1, Ordering::Relaxed);
+            }
             self.ring.close(Self::file(index), index);
         }
     }

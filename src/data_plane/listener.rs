@@ -42,7 +42,10 @@ pub struct ListenError {
 impl ListenError {
     fn new(address: &ListenAddr, source: io::Error) -> Self {
         let hint = match source.kind() {
-            io::ErrorKind::AddrInUse => "; another process has it: stop that one, or set [server] listen",
+            io::ErrorKind::AddrInUse => {
+                "; another process has it: stop that one, or set [server] listen, where another address may \
+                 cover this one"
+            }
             io::ErrorKind::PermissionDenied => {
                 "; ports below 1024 need CAP_NET_BIND_SERVICE, a socket path needs a writable directory"
             }
@@ -264,6 +267,10 @@ mod tests {
         assert_eq!(listeners.sockets.len(), 3);
         let again = Listeners::open(&listeners.address, 1, 16).unwrap_err().to_string();
         assert!(again.contains("another process has it"), "{again}");
+        let ListenAddr::Tcp(SocketAddr::V4(mut all)) = listeners.address else { panic!("no IPv4 address") };
+        all.set_ip(std::net::Ipv4Addr::UNSPECIFIED);
+        let covered = Listeners::open(&ListenAddr::Tcp(all.into()), 1, 16).unwrap_err().to_string();
+        assert!(covered.contains("may cover this one"), "{covered}");
     }
 
     fn adopted(listeners: &Listeners, cores: usize) -> Listeners {

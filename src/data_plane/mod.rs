@@ -15,10 +15,13 @@ mod pages;
 mod relief;
 mod service;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -47,7 +50,7 @@ pub struct DataPlaneConfig {
     pub threads: usize,
     /// Whether each thread keeps to a core of its own.
     pub pin: bool,
-    /// Most connections, of all threads together.
+    /// Most connections, of all threads together; one thread takes one and a half times its equal part at most.
     pub max_connections: u32,
     /// Connections that the kernel keeps until they are accepted.
     pub backlog: i32,
@@ -64,7 +67,10 @@ pub struct DataPlaneConfig {
 /// The limits of one data thread.
 #[derive(Clone, Copy, Debug)]
 struct CoreLimits {
+    /// Most connections of this thread.
     connections: u32,
+    /// Most of all threads together.
+    all_connections: u32,
     idle_timeout: Duration,
     header_timeout: Duration,
     body_timeout: Duration,
@@ -162,9 +168,10 @@ impl DataPlane {
         let mut plane = Self { mailboxes: Vec::new(), threads: Vec::new(), listeners, renders };
         let cores = core_affinity::get_core_ids().filter(|_| config.pin).unwrap_or_default();
         let (ready, started) = bounded(config.threads);
+        let open = Arc::default();
         for number in 0..config.threads {
-            let parts =
-                plane.parts(number, config.threads, service_of(number), clock.clone(), render.clone())?;
+            let shared = (clock.clone(), render.clone(), Arc::clone(&open));
+            let parts = plane.parts(number, config.threads, service_of(number), shared)?;
             let (limits, ready) = (config.limits_of_core(), ready.clone());
             let core_id = (!cores.is_empty()).then(|| cores[number % cores.len()]);
             let thread = std::thread::Builder::new().name(format!("data-{number}"));
@@ -186,15 +193,14 @@ impl DataPlane {
         number: usize,
         threads: usize,
         service: S,
-        clock: C,
-        render: Sender<RenderRequest>,
+        (clock, render, open_everywhere): (C, Sender<RenderRequest>, Arc<AtomicU32>),
     ) -> Result<CoreParts<S, C>, DataPlaneError> {
         let mailbox = Arc::new(Mailbox::new().map_err(DataPlaneError::Thread)?);
         self.mailboxes.push(Arc::clone(&mailbox));
         let listeners = self.listeners.iter().map(|l| l.of_core(number, threads));
         let listeners = listeners.collect::<io::Result<Vec<_>>>().map_err(DataPlaneError::Thread)?;
         let listeners = listeners.into_iter().flatten().collect();
-        Ok(CoreParts { number, service, clock, listeners, mailbox, render })
+        Ok(CoreParts { number, service, clock, listeners, mailbox, render, open_everywhere })
     }
 
     /// The addresses, with the ports that the kernel chose.
@@ -261,7 +267,7 @@ impl Drop for DataPlane {
 }
 
 impl DataPlaneConfig {
-    /// The kernel spreads connections unevenly, so a thread may take half as many more than its part.
+    /// The kernel spreads connections unevenly, so a thread has room for half as many more than its part.
     fn connections_of_core(&self) -> u32 {
         let part = (u64::from(self.max_connections) * 3).div_ceil(2 * self.threads.max(1) as u64);
         u32::try_from(part).unwrap_or(u32::MAX).min(self.max_connections).max(1)
@@ -270,6 +276,7 @@ impl DataPlaneConfig {
     fn limits_of_core(&self) -> CoreLimits {
         CoreLimits {
             connections: self.connections_of_core(),
+            all_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
             header_timeout: self.header_timeout,
             body_timeout: self.body_timeout,
@@ -297,31 +304,6 @@ fn run_thread<S: Service, C: Clock>(
         Err(error) => {
             let _ = ready.send(Err(error));
             Ok(())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_threads_together_take_the_connections_that_are_allowed() {
-        for (max_connections, threads, of_core) in
-            [(1, 1, 1), (3, 2, 3), (1, 4, 1), (10, 2, 8), (16_384, 4, 6144), (1_048_576, 1, 1_048_576)]
-        {
-            let config = DataPlaneConfig {
-                listen: Vec::new(),
-                threads,
-                pin: false,
-                max_connections,
-                backlog: 1,
-                idle_timeout: Duration::ZERO,
-                header_timeout: Duration::ZERO,
-                body_timeout: Duration::ZERO,
-                write_timeout: Duration::ZERO,
-            };
-            assert_eq!(config.connections_of_core(), of_core, "{max_connections} on {threads}");
         }
     }
 }

@@ -73,6 +73,7 @@ impl<'i> Head<'i> {
             }
             Ok(_) => Err(Reject::BadRequestLine),
             Err(httparse::Error::Version) => Self::parse_later_minor(bytes, limits),
+            Err(httparse::Error::NewLine) => Err(reject_of_line_end(bytes)),
             Err(error) => Err(reject_of(error)),
         }
     }
@@ -163,6 +164,14 @@ fn reject_of(error: httparse::Error) -> Reject {
         httparse::Error::TooManyHeaders => Reject::HeadersTooLarge,
         httparse::Error::Version | httparse::Error::Token | httparse::Error::Status => Reject::BadRequestLine,
     }
+}
+
+/// The parser wants a line to end where something else stands: that is half of a line end, or more than belongs there.
+#[cold]
+fn reject_of_line_end(bytes: &[u8]) -> Reject {
+    let stands_alone = |at: usize| bytes.get(at + 1) != Some(&b'\n');
+    let is_half = memchr::memchr_iter(b'\r', bytes).any(stands_alone);
+    if is_half { Reject::BadLineEnd } else { Reject::BadRequestLine }
 }
 
 /// The fields that decide how a request is framed, as they come in.

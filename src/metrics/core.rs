@@ -12,9 +12,10 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use hdrhistogram::Histogram;
 
 use crate::bucket::policy::MAX_POLICIES;
+use crate::time::NS_PER_SECOND;
 
 /// The longest latency told apart; whatever takes longer is counted as this long.
-pub const MAX_LATENCY_NS: u64 = 60 * 1_000_000_000;
+pub const MAX_LATENCY_NS: u64 = 60 * NS_PER_SECOND;
 /// Two digits keep a histogram near 30 KiB, so that recording stays in the second-level cache.
 const LATENCY_DIGITS: u8 = 2;
 

@@ -8,6 +8,7 @@ use super::fill::{self, FillRatios, available};
 use super::{ProcessStats, Reloads};
 use crate::bucket::policy::{Limits, PolicySet};
 use crate::bucket::table::TableStats;
+use crate::time::NS_PER_SECOND;
 
 /// Upper bounds of request times, in nanoseconds.
 const REQUEST_BOUNDS_NS: [u64; 16] = [
@@ -236,9 +237,10 @@ impl Page<'_> {
 fn latency(name: &str, help: &str, histogram: &LatencyHistogram, bounds_ns: &[u64]) -> Family {
     let mut cumulative = vec![0; bounds_ns.len()];
     histogram.add_cumulative(bounds_ns, &mut cumulative);
-    let bounds: Vec<f64> = bounds_ns.iter().map(|ns| *ns as f64 / 1e9).collect();
+    let seconds = |ns: u64| ns as f64 / NS_PER_SECOND as f64;
+    let bounds: Vec<f64> = bounds_ns.iter().map(|ns| seconds(*ns)).collect();
     let mut family = Family::histogram(name, help);
-    family.add_buckets(&[], &bounds, &cumulative, histogram.count(), histogram.sum_ns() as f64 / 1e9);
+    family.add_buckets(&[], &bounds, &cumulative, histogram.count(), seconds(histogram.sum_ns()));
     family
 }
 

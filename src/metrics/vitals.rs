@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::core::{CheckResult, CoreMetrics, Latencies};
 use super::exposition::WatchedLevel;
-use crate::time::MonotonicNs;
+use crate::time::{MonotonicNs, NS_PER_SECOND};
 
-const NS_PER_SECOND: f64 = 1e9;
 /// The slowest hundredth.
 const P99: f64 = 0.99;
 
@@ -83,7 +82,7 @@ impl VitalsMeter {
         now: MonotonicNs,
     ) -> Vitals {
         let totals = totals_of(cores);
-        let seconds = now.since(self.at) as f64 / NS_PER_SECOND;
+        let seconds = now.since(self.at) as f64 / NS_PER_SECOND as f64;
         let rate = |now: u64, before: u64| {
             if seconds > 0.0 { now.saturating_sub(before) as f64 / seconds } else { 0.0 }
         };

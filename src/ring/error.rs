@@ -12,14 +12,15 @@ pub enum RingError {
     Absent,
     /// Switched off, or filtered.
     #[error(
-        "io_uring is forbidden here. If `sysctl kernel.io_uring_disabled` is not 0, set it to 0 (or to 1, and \
-         run as a member of kernel.io_uring_group). In a container the seccomp profile must allow \
+        "io_uring is forbidden here. If `sysctl kernel.io_uring_disabled` is not 0, set it to 0 (or to 1, \
+         and run as a member of kernel.io_uring_group). In a container the seccomp profile must allow \
          io_uring_setup, io_uring_enter and io_uring_register; so must SystemCallFilter= of a systemd unit"
     )]
     Forbidden,
     /// An older kernel.
     #[error(
-        "this kernel's io_uring is too old (no SINGLE_ISSUER with DEFER_TASKRUN); Linux 6.1 or newer is needed"
+        "this kernel's io_uring is too old (no SINGLE_ISSUER with DEFER_TASKRUN); Linux 6.1 or newer is \
+         needed"
     )]
     TooOld,
     /// An operation is not there.

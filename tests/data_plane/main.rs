@@ -115,6 +115,27 @@ fn connections_over_the_limit_are_told_so_and_places_are_used_again() {
 }
 
 #[test]
+fn all_threads_together_take_as_many_connections_as_there_may_be() {
+    let server = Server::start(|config| {
+        config.threads = 2;
+        config.max_connections = 10;
+    });
+    // So many that each thread gets more than half of what may be.
+    let mut streams: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    let answers = streams.iter_mut().map(|stream| {
+        // Who is turned away may be so before it has asked.
+        let _ = stream.write_all(b"hello\n");
+        let mut first = [0];
+        stream.read_exact(&mut first).unwrap();
+        first[0]
+    });
+    assert_eq!(answers.filter(|first| *first == b'h').count(), 10);
+    assert_eq!(server.counts.refused.load(Ordering::Relaxed), 50);
+    drop(streams);
+    server.until_open(0);
+}
+
+#[test]
 fn idle_connections_and_slow_requests_are_ended() {
     let server = Server::start(|config| {
         config.idle_timeout = Duration::from_millis(600);

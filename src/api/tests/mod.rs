@@ -16,9 +16,8 @@ use crate::data_plane::{Next, Refusal, Service};
 use crate::health::{Health, Reason};
 use crate::http::{ConnectionState, HttpLimits};
 use crate::metrics::core::{CheckResult, CoreMetrics, ParseErrorKind, histogram_exchange};
-use crate::time::MonotonicNs;
+use crate::time::{MonotonicNs, NS_PER_SECOND as SECOND};
 
-const SECOND: u64 = 1_000_000_000;
 const ROOM: usize = 64 * 1024;
 
 struct Server {
@@ -134,6 +133,19 @@ fn statuses(mut answers: &str) -> Vec<u16> {
         answers = &answers[end + length..];
     }
     statuses
+}
+
+#[test]
+fn a_request_line_that_goes_on_behind_the_version_is_called_wrong_and_not_its_end() {
+    for (line, text) in [
+        ("GET / HTTP/1.1 \r\n", "the request line is not"),
+        ("GET / HTTP/1.11\r\n", "the request line is not"),
+        ("GET / HTTP/1.1\r\r\n", "every line must end in CR LF"),
+        ("GET / HTTP/1.1\n", "every line must end in CR LF"),
+    ] {
+        let (answer, closed) = Server::new().ask(&format!("{line}Host: h\r\n\r\n"));
+        assert!(closed && answer.contains(text), "{line:?}: {answer}");
+    }
 }
 
 #[test]
