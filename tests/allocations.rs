@@ -97,7 +97,7 @@ fn start() -> DataPlane {
 }
 
 /// Connections that come and go, single and pipelined checks, keys new and known, allowed and denied,
-/// requests in pieces, batches in both framings, health.
+/// requests in pieces, batches in both framings, errors of the client, health.
 fn mixed_load(plane: &DataPlane, rounds: usize) {
     let Some(ListenAddr::Tcp(address)) = plane.addresses().next() else { panic!("listens on TCP") };
     let batch = r#"{"checks":[{"policy":"p","key":"a"},{"policy":"p","key":"b","cost":2}]}"#;
@@ -114,6 +114,9 @@ fn mixed_load(plane: &DataPlane, rounds: usize) {
              0\r\n\r\n",
             batch.len()
         );
+        for wrong in ["GET /v1/check/none/k", "GET /v1/check/p/k?cost=11", "PUT /v1/check/p/k", "GET /none"] {
+            requests += &format!("{wrong} HTTP/1.1\r\nHost: h\r\n\r\n");
+        }
         requests += "GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
         let (first, rest) = requests.as_bytes().split_at(requests.len() * (round % 10) / 10);
         stream.write_all(first).unwrap();

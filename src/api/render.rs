@@ -5,6 +5,7 @@
 //! rate, so that who divides the two (8.5) is never told more than the rate; of a denial, the seconds
 //! until it can pass, which are those of `Retry-After` (6).
 
+use std::fmt::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
 use super::batch::BatchOutcome;
@@ -193,7 +194,7 @@ impl Renderer {
         &self,
         out: &mut OutputBuffer<'_>,
         status: Status,
-        detail: &dyn std::fmt::Display,
+        detail: &dyn fmt::Display,
         allow: Option<&str>,
         envelope: Envelope,
     ) {
@@ -204,7 +205,8 @@ impl Renderer {
         text.put(br#"","status":"#);
         text.put(status.code().as_bytes());
         text.put(br#","detail":""#);
-        put_escaped(&mut text, &detail.to_string());
+        // Its writing never fails; a `Display` that does has nothing more to say.
+        let _ = write!(Escaped(&mut text), "{detail}");
         text.put(b"\"}");
         self.begin(out, status, "application/problem+json", envelope);
         if let Some(methods) = allow {
@@ -338,7 +340,16 @@ fn put_body(out: &mut OutputBuffer<'_>, decided: &Decided<'_>) {
     out.put(b"}");
 }
 
-/// Writes `text` inside a JSON string, as much of it as there is room for.
+/// Writes inside a JSON string, as much as there is room for, and without a copy of it on the heap.
+struct Escaped<'o, 'b>(&'o mut OutputBuffer<'b>);
+
+impl fmt::Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        put_escaped(self.0, text);
+        Ok(())
+    }
+}
+
 fn put_escaped(out: &mut OutputBuffer<'_>, text: &str) {
     const LONGEST_ESCAPE: usize = 6;
     const END: usize = 256;
