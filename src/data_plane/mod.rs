@@ -261,21 +261,21 @@ impl Drop for DataPlane {
 }
 
 impl DataPlaneConfig {
-    /// The kernel spreads connections unevenly, so a thread may take half as many more than its part.
-    fn connections_of_core(&self) -> u32 {
-        let part = (u64::from(self.max_connections) * 3).div_ceil(2 * self.threads.max(1) as u64);
-        u32::try_from(part).unwrap_or(u32::MAX).min(self.max_connections).max(1)
-    }
-
     fn limits_of_core(&self) -> CoreLimits {
         CoreLimits {
-            connections: self.connections_of_core(),
+            connections: connections_of_core(self.max_connections, self.threads),
             idle_timeout: self.idle_timeout,
             header_timeout: self.header_timeout,
             body_timeout: self.body_timeout,
             write_timeout: self.write_timeout,
         }
     }
+}
+
+/// The kernel spreads connections unevenly, so a thread may take half as many more than its part.
+pub(crate) fn connections_of_core(max_connections: u32, threads: usize) -> u32 {
+    let part = (u64::from(max_connections) * 3).div_ceil(2 * threads.max(1) as u64);
+    u32::try_from(part).unwrap_or(u32::MAX).min(max_connections).max(1)
 }
 
 fn run_thread<S: Service, C: Clock>(
@@ -310,18 +310,8 @@ mod tests {
         for (max_connections, threads, of_core) in
             [(1, 1, 1), (3, 2, 3), (1, 4, 1), (10, 2, 8), (16_384, 4, 6144), (1_048_576, 1, 1_048_576)]
         {
-            let config = DataPlaneConfig {
-                listen: Vec::new(),
-                threads,
-                pin: false,
-                max_connections,
-                backlog: 1,
-                idle_timeout: Duration::ZERO,
-                header_timeout: Duration::ZERO,
-                body_timeout: Duration::ZERO,
-                write_timeout: Duration::ZERO,
-            };
-            assert_eq!(config.connections_of_core(), of_core, "{max_connections} on {threads}");
+            let part = connections_of_core(max_connections, threads);
+            assert_eq!(part, of_core, "{max_connections} on {threads}");
         }
     }
 }
