@@ -361,6 +361,31 @@ fn a_file_with_an_empty_name_is_told_by_where_it_was_to_be_named() {
 }
 
 #[test]
+fn a_byte_order_mark_takes_no_column() {
+    assert!(load([b"\xef\xbb\xbf", POLICY.as_bytes()].concat()).is_ok());
+    let problems = problems([b"\xef\xbb\xbfserver = 5\n", POLICY.as_bytes()].concat());
+    assert_eq!(problems.iter().next().unwrap().line_and_column(), Some((1, 10)));
+    assert!(problems.to_string().contains("1  | server = 5\n   |          ^\n"), "{problems}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_has_a_remedy_of_its_kind() {
+    let help = |file: PathBuf| {
+        let problems = config::load(&Sources { file: Some(file), ..Sources::default() }).unwrap_err();
+        problems.iter().next().unwrap().help().unwrap().to_owned()
+    };
+    assert!(help("/nonexistent.toml".into()).contains("--config"));
+    let huge = file_with(vec![b'#'; 9 << 20]);
+    assert!(help(huge.path().to_owned()).contains("prefix"));
+    // root is not refused.
+    let hidden = file_with(POLICY);
+    std::fs::set_permissions(hidden.path(), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    if std::fs::File::open(hidden.path()).is_err() {
+        assert!(help(hidden.path().to_owned()).contains("chmod"));
+    }
+}
+
+#[test]
 fn bytes_that_are_not_utf_8_are_reported_where_they_are() {
     let report = problems(b"# caf\xe9\n[server]\n");
     assert_eq!(report.iter().next().unwrap().line_and_column(), Some((1, 6)), "{report}");

@@ -171,3 +171,53 @@ fn an_agent_that_finds_neither_its_directory_nor_its_secrets_keeps_nobody_from_s
     let spool = "cannot use the spool";
     assert!(program.said_before(spool) || program.until_logged(spool).contains("who may write there"));
 }
+
+#[test]
+fn doctor_looks_at_host_and_settings_and_fails_only_for_what_does_not_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let examine = |file: &str| {
+        fs::write(directory.path().join("openclaw-rating.toml"), file).unwrap();
+        let output = command(directory.path()).args(["doctor", "--json"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        (output.status.code(), report)
+    };
+    let level = |report: &serde_json::Value, check: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["check"] == check);
+        found.map(|finding| finding["level"].as_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let good = format!("[table]\ncapacity = 1000\n[state]\ndirectory = \"state\"\n{}", policy("1/s", 1));
+    let (code, report) = examine(&good);
+    assert_eq!((code, &report["ok"]), (Some(0), &true.into()), "{report}");
+    for check in ["kernel", "io_uring", "connections", "address", "state"] {
+        assert_eq!(level(&report, check), "ok", "{check}: {report}");
+    }
+    assert!(!directory.path().join("state").exists());
+
+    fs::write(directory.path().join("state"), "a file in its place").unwrap();
+    let (code, report) = examine(&good);
+    assert_eq!((code, level(&report, "state").as_str()), (Some(1), "fail"), "{report}");
+
+    let (code, report) = examine("[server]\nthreads = 0\n");
+    assert_eq!((code, level(&report, "configuration").as_str()), (Some(1), "fail"), "{report}");
+    assert_eq!(level(&report, "io_uring"), "ok", "the host is looked at all the same: {report}");
+}
+
+#[test]
+fn doctor_knows_the_addresses_of_the_server_that_runs() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("server.listen={}", taken.local_addr().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin.sock");
+    let admin = format!("admin.socket={}", socket.display());
+    let examine = || {
+        let arguments = ["doctor", "--set", &listen, "--set", &admin, "--set", "table.capacity=1000"];
+        let output = command(directory.path()).env_clear().args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let address = |report: String| report.lines().find(|line| line.contains(" address ")).unwrap().to_owned();
+    assert!(address(examine()).starts_with("warn"));
+    let _running = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert!(address(examine()).starts_with("ok"));
+}

@@ -178,11 +178,7 @@ fn systemd_finds_nothing_wrong_with_the_units_and_little_exposed() {
 }
 
 #[test]
-fn the_host_check_runs_and_the_kernel_knows_every_parameter() {
-    let output = Command::new(shipped("tuning/check.sh")).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.code().is_some_and(|code| code <= 1) && output.stderr.is_empty(), "{said}");
-    assert!(said.contains("Linux ") && said.contains("net.core.somaxconn"), "{said}");
+fn the_kernel_knows_every_parameter() {
     for line in read("tuning/90-openclaw-rating.conf").lines() {
         let Some((name, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) else { continue };
         let path = Path::new("/proc/sys").join(name.trim().replace('.', "/"));

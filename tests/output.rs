@@ -13,8 +13,8 @@ use openclaw_rating::agent::types::{Entry, IncidentId, UnixMs};
 
 const CONFIG: &str = "[state]\ndirectory = \".\"\n[[policy]]\nname = \"api\"\nrate = \"10/s\"\n";
 /// Each prints something in [`state`].
-const PRINTING: [&str; 6] =
-    ["check-config", "audit show", "audit show --json", "audit verify", "report eu-1", "keygen"];
+const PRINTING: [&str; 7] =
+    ["check-config", "doctor", "audit show", "audit show --json", "audit verify", "report eu-1", "keygen"];
 /// Each complains there.
 const COMPLAINING: [&str; 4] =
     ["check-config --set x.y=1", "audit verify --dir nowhere", "report eu-7", "keygen openclaw-rating.toml"];

@@ -115,7 +115,8 @@ impl SecretSource {
         Ok(Secret::new(text))
     }
 
-    fn path(&self) -> Result<PathBuf, SecretError> {
+    /// Where it is.
+    pub(crate) fn path(&self) -> Result<PathBuf, SecretError> {
         match self {
             Self::File(path) => Ok(path.clone()),
             Self::Credential(name) => std::env::var_os(CREDENTIALS_VARIABLE)

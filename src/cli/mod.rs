@@ -5,6 +5,7 @@ mod agent;
 mod audit;
 mod check_config;
 mod describe;
+mod doctor;
 mod failover;
 mod inspect;
 mod keygen;
@@ -44,6 +45,8 @@ enum Command {
     Serve,
     /// Print every problem of the configuration, or the settings in effect
     CheckConfig,
+    /// See what this host and the settings lack for a server to run, and to run well
+    Doctor(doctor::DoctorArguments),
     /// Show or check what the agent wrote down of incidents
     Audit(audit::AuditArguments),
     /// Write the report of an incident again, from what the agent wrote down
@@ -110,6 +113,7 @@ pub fn run() -> ExitCode {
     match command {
         Command::Serve => serve::run(&sources),
         Command::CheckConfig => check_config::run(&sources),
+        Command::Doctor(arguments) => doctor::run(&arguments, &sources),
         Command::Audit(arguments) => audit::run(&arguments, &sources),
         Command::Report(arguments) => report::run(&arguments, &sources),
         Command::Inspect(arguments) => inspect::run(&arguments, &sources),

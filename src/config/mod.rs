@@ -51,6 +51,7 @@ pub const CONFIG_VARIABLE: &str = "OPENCLAW_RATING_CONFIG";
 pub const DEFAULT_FILE: &str = "openclaw-rating.toml";
 /// A bound on what a wrong path can make the server read.
 const MAX_FILE_BYTES: u64 = 8 << 20;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Most keys with metrics of their own.
 pub const MAX_WATCHED: usize = 256;
 /// 64 GiB of buckets.
@@ -269,23 +270,38 @@ fn read_document(file: Option<&Path>, findings: &mut Findings) -> Option<Value> 
         let source = findings.add_source("the built-in defaults".to_owned(), defaults.to_owned(), true);
         return Some(value::parse_document(defaults, source, findings));
     };
-    let bytes = read_bounded(path)
-        .map_err(|error| {
-            findings.outside(
-                format!("cannot read the configuration file {}: {error}", path.display()),
-                "name a file that is there with --config or OPENCLAW_RATING_CONFIG, or neither for the \
-                 built-in defaults",
-            );
-        })
-        .ok()?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let bytes = match read_bounded(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let what = format!("cannot read the configuration file {}: {error}", path.display());
+            findings.outside(what, remedy_of_unreadable(error.kind()));
+            return None;
+        }
+    };
+    // Some editors begin a file with it. It takes no column, and TOML passes over it.
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    let text = String::from_utf8_lossy(bytes).into_owned();
     let source = findings.add_source(path.display().to_string(), text.clone(), true);
-    if let Err(error) = std::str::from_utf8(&bytes) {
+    if let Err(error) = std::str::from_utf8(bytes) {
         let at = error.valid_up_to();
         let what = "this is not UTF-8, which TOML must be".to_owned();
         findings.syntax(Place::new(source, at..at + char::REPLACEMENT_CHARACTER.len_utf8()), what);
     }
     Some(value::parse_document(&text, source, findings))
+}
+
+const fn remedy_of_unreadable(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied => {
+            "let the user of the server read it: chgrp openclaw-rating FILE && chmod 640 FILE, and have its \
+             directory open to them"
+        }
+        ErrorKind::FileTooLarge => "name the file that was meant, or use one prefix for many keys",
+        _ => {
+            "name a file that is there with --config or OPENCLAW_RATING_CONFIG, or neither for the built-in \
+             defaults"
+        }
+    }
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -267,15 +267,9 @@ impl Drop for DataPlane {
 }
 
 impl DataPlaneConfig {
-    /// The kernel spreads connections unevenly, so a thread has room for half as many more than its part.
-    fn connections_of_core(&self) -> u32 {
-        let part = (u64::from(self.max_connections) * 3).div_ceil(2 * self.threads.max(1) as u64);
-        u32::try_from(part).unwrap_or(u32::MAX).min(self.max_connections).max(1)
-    }
-
     fn limits_of_core(&self) -> CoreLimits {
         CoreLimits {
-            connections: self.connections_of_core(),
+            connections: connections_of_core(self.max_connections, self.threads),
             all_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
             header_timeout: self.header_timeout,
@@ -283,6 +277,12 @@ impl DataPlaneConfig {
             write_timeout: self.write_timeout,
         }
     }
+}
+
+/// The kernel spreads connections unevenly, so a thread may take half as many more than its part.
+pub(crate) fn connections_of_core(max_connections: u32, threads: usize) -> u32 {
+    let part = (u64::from(max_connections) * 3).div_ceil(2 * threads.max(1) as u64);
+    u32::try_from(part).unwrap_or(u32::MAX).min(max_connections).max(1)
 }
 
 fn run_thread<S: Service, C: Clock>(

@@ -10,7 +10,8 @@ pub(crate) fn unusable(agent: &AgentConfig) -> Vec<String> {
     problems.map(|error| format!("a secret of the agent cannot be used now: {error}")).collect()
 }
 
-fn secrets(agent: &AgentConfig) -> Vec<&SecretSource> {
+/// All that are named.
+pub(crate) fn secrets(agent: &AgentConfig) -> Vec<&SecretSource> {
     let mut list: Vec<&SecretSource> =
         agent.witnesses.iter().filter_map(|witness| witness.token.as_ref()).collect();
     for config in std::iter::once(&agent.traffic).chain(agent.drill.as_ref().map(|drill| &drill.traffic)) {
