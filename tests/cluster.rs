@@ -119,6 +119,15 @@ fn a_node_with_another_secret_is_refused_and_counted() {
 }
 
 #[test]
+fn a_second_node_of_one_id_is_named_in_the_log_of_its_peer() {
+    let pair = Pair::start(SLOW);
+    let secret = pair.directory.path().join("secret");
+    let port = free_port();
+    let _second = Program::start(&config(&secret, 2, port, pair.ports[0], SLOW));
+    pair.node(0).until_logged(&format!("127.0.0.1:{port} sends under the id of another node"));
+}
+
+#[test]
 fn a_datagram_without_a_byte_is_counted_too() {
     let pair = Pair::start(SLOW);
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[], ("127.0.0.1", pair.ports[1])).unwrap();

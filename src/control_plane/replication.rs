@@ -153,11 +153,12 @@ impl Node {
 
     fn hear_one(&mut self, from: SocketAddr, datagram: &mut [u8], now: MonotonicNs) {
         let handled = self.link.handle_datagram(now, from, datagram, &mut self.replica);
-        if let Handled::Rejected(rejected) = handled
-            && let Some(words) = self.refusals.news(rejected, from, now)
-        {
-            warn!("{words}");
-        }
+        let refusal = match handled {
+            Handled::Rejected(rejected) => self.refusals.news(rejected, from, now),
+            Handled::Accepted { .. } => None,
+        };
+        let duplicate = self.refusals.duplicate_news(self.link.duplicate_nodes(), from, now);
+        refusal.into_iter().chain(duplicate).for_each(|words| warn!("{words}"));
     }
 
     fn poll_transmit(

@@ -274,6 +274,12 @@ impl Link {
         self.peers.iter().any(|peer| peer.node == node && peer.awaits(line))
     }
 
+    /// Signs of two nodes of one number, of all peers since the start.
+    #[must_use]
+    pub fn duplicate_nodes(&self) -> u64 {
+        self.peers.iter().map(Peer::duplicate_nodes).sum()
+    }
+
     /// The peers, and how each of them and this node hear each other.
     pub fn contacts(&self) -> impl Iterator<Item = (NodeId, Contact)> {
         self.peers.iter().map(|peer| (peer.node, peer.contact()))

@@ -337,6 +337,11 @@ impl Peer {
         self.outbox.awaits(line) || changes.any(|sent| sent.lines.contains(&line))
     }
 
+    /// Signs of a second node with its number.
+    pub(super) const fn duplicate_nodes(&self) -> u64 {
+        self.inbound.counts().1
+    }
+
     pub(super) fn stats(&self, now: MonotonicNs) -> PeerStats {
         let changes = || self.flight.sent().filter(|sent| sent.cargo == Cargo::Changes);
         let oldest = changes().map(|sent| sent.oldest_change).chain(self.outbox.oldest_change()).min();
