@@ -114,7 +114,25 @@ fn a_node_with_another_secret_is_refused_and_counted() {
     pair.node(1).until("/metrics", |page| {
         page.lines().any(|line| line.contains("reason=\"cluster\"") && !line.ends_with(" 0"))
     });
+    pair.node(1).until_logged("is refused: it is of another cluster");
     pair.until_remaining(1, "k", 100);
+}
+
+#[test]
+fn a_second_node_of_one_id_is_named_in_the_log_of_its_peer() {
+    let pair = Pair::start(SLOW);
+    let secret = pair.directory.path().join("secret");
+    let port = free_port();
+    let _second = Program::start(&config(&secret, 2, port, pair.ports[0], SLOW));
+    pair.node(0).until_logged(&format!("127.0.0.1:{port} sends under the id of another node"));
+}
+
+#[test]
+fn a_datagram_without_a_byte_is_counted_too() {
+    let pair = Pair::start(SLOW);
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[], ("127.0.0.1", pair.ports[1])).unwrap();
+    let counted = "openclaw_peer_rejected_datagrams_total{peer=\"none\",reason=\"too_short\"} 1\n";
+    pair.node(1).until("/metrics", |page| page.contains(counted));
 }
 
 #[test]

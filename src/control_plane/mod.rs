@@ -8,6 +8,7 @@
 mod gather;
 mod inspect;
 mod peer_metrics;
+mod refusals;
 mod replication;
 mod socket;
 mod train;

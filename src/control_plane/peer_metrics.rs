@@ -27,7 +27,7 @@ const GAUGES: [(&str, &str, Value); 8] = [
     ("openclaw_peer_boots", "Starts of it that this node has seen.", |p| p.counters.boots as f64),
 ];
 
-const COUNTERS: [(&str, &str, Value); 10] = [
+const COUNTERS: [(&str, &str, Value); 11] = [
     ("openclaw_peer_absent_seconds_total", "Seconds in which it could not be heard.", |p| {
         p.absent.as_secs_f64()
     }),
@@ -47,6 +47,11 @@ const COUNTERS: [(&str, &str, Value); 10] = [
     ("openclaw_peer_resent_buckets_total", "Buckets of lost datagrams.", |p| {
         p.counters.entries_resent as f64
     }),
+    (
+        "openclaw_peer_elsewhere_datagrams_total",
+        "Datagrams of it that came from another address than the configured one, where answers go.",
+        |p| p.counters.from_elsewhere as f64,
+    ),
     ("openclaw_peer_duplicate_node_total", "Signs of a second node with its id.", |p| {
         p.counters.duplicate_node as f64
     }),

@@ -15,12 +15,13 @@ use tracing::{error, info, warn};
 
 use super::inspect::{TellRequest, Told, ToldPeer};
 use super::peer_metrics::{self, Regions};
+use super::refusals::Refusals;
 use super::socket::{Arrived, Bound, NotSent, PeerSocket, RECEIVE_BYTES};
 use super::train::Train;
 use crate::bucket::policy::PolicySet;
 use crate::config::{ClusterConfig, PeerConfig};
 use crate::health::{Health, Warning};
-use crate::link::{Contact, Link, MAX_DATAGRAM_BYTES, PeerStats};
+use crate::link::{Contact, Handled, Link, MAX_DATAGRAM_BYTES, PeerStats};
 use crate::metrics::{Family, PeerVital};
 use crate::replica::{NodeId, Replica};
 use crate::time::{Clock as _, MonotonicNs, SystemClock};
@@ -59,8 +60,7 @@ pub enum ReplicationError {
 /// What replication is made of.
 #[derive(Debug)]
 pub struct ReplicationParts {
-    link: Link,
-    replica: Replica,
+    node: Node,
     socket: Bound,
     policies: Arc<ArcSwap<PolicySet>>,
     health: Arc<Health>,
@@ -93,7 +93,8 @@ impl ReplicationParts {
             super::socket::bind(address).map_err(|source| ReplicationError::Listen { address, source })?;
         let region = |peer: &PeerConfig| Some((peer.id, peer.region.clone()?));
         let regions = cluster.peers.iter().filter_map(region).collect();
-        Ok(Self { link, replica, socket, policies, health, regions })
+        let node = Node { link, replica, refusals: Refusals::default() };
+        Ok(Self { node, socket, policies, health, regions })
     }
 
     /// Learns from the peers what is spent, before the first check is answered. Takes at most
@@ -105,20 +106,20 @@ impl ReplicationParts {
         let mut datagram = [0; MAX_DATAGRAM_BYTES];
         loop {
             let now = clock.now();
-            while let Some((to, bytes)) = self.link.poll_transmit(now, &mut self.replica, &mut datagram) {
+            while let Some((to, bytes)) = self.node.poll_transmit(now, &mut datagram) {
                 // Counts as lost when it cannot be sent.
                 let _ = self.socket.send_to(&datagram[..bytes], to);
             }
             let elapsed = Duration::from_nanos(now.since(began));
-            if !self.link.peer_stats().any(|peer| is_waited_for(&peer, elapsed)) {
+            if !self.node.link.peer_stats().any(|peer| is_waited_for(&peer, elapsed)) {
                 return Joined::Whole;
             }
             if now >= until {
                 return Joined::InPart;
             }
-            let wait = Duration::from_nanos(self.link.next_deadline().since(now)).min(LOOK);
+            let wait = Duration::from_nanos(self.node.link.next_deadline().since(now)).min(LOOK);
             if let Ok(arrived) = self.socket.receive_within(&mut buffer, wait) {
-                hear(&mut self.link, &mut self.replica, &arrived, &mut buffer, clock.now());
+                self.node.hear(&arrived, &mut buffer, clock.now());
             }
         }
     }
@@ -130,17 +131,48 @@ fn is_waited_for(peer: &PeerStats, elapsed: Duration) -> bool {
     !peer.synced && (peer.present || may_be_met)
 }
 
-/// Takes what arrived together; what it did is in the link's counters.
-fn hear(link: &mut Link, replica: &mut Replica, arrived: &Arrived, buffer: &mut [u8], now: MonotonicNs) {
-    for datagram in buffer[..arrived.bytes].chunks_mut(arrived.segment.max(1)) {
-        let _ = link.handle_datagram(now, arrived.from, datagram, replica);
+/// What speaks with the peers, and what that does here.
+#[derive(Debug)]
+struct Node {
+    link: Link,
+    replica: Replica,
+    refusals: Refusals,
+}
+
+impl Node {
+    /// Takes what arrived together; what it did is in the link's counters.
+    fn hear(&mut self, arrived: &Arrived, buffer: &mut [u8], now: MonotonicNs) {
+        if arrived.bytes == 0 {
+            // A datagram too, which has no part to be cut into.
+            return self.hear_one(arrived.from, &mut [], now);
+        }
+        for datagram in buffer[..arrived.bytes].chunks_mut(arrived.segment.max(1)) {
+            self.hear_one(arrived.from, datagram, now);
+        }
+    }
+
+    fn hear_one(&mut self, from: SocketAddr, datagram: &mut [u8], now: MonotonicNs) {
+        let handled = self.link.handle_datagram(now, from, datagram, &mut self.replica);
+        let refusal = match handled {
+            Handled::Rejected(rejected) => self.refusals.news(rejected, from, now),
+            Handled::Accepted { .. } => None,
+        };
+        let duplicate = self.refusals.duplicate_news(self.link.duplicate_nodes(), from, now);
+        refusal.into_iter().chain(duplicate).for_each(|words| warn!("{words}"));
+    }
+
+    fn poll_transmit(
+        &mut self,
+        now: MonotonicNs,
+        datagram: &mut [u8; MAX_DATAGRAM_BYTES],
+    ) -> Option<(SocketAddr, usize)> {
+        self.link.poll_transmit(now, &mut self.replica, datagram)
     }
 }
 
 /// What both tasks share; it is borrowed between awaits only.
 struct Shared {
-    link: Link,
-    replica: Replica,
+    node: Node,
     policies: Arc<ArcSwap<PolicySet>>,
     /// The set that the replica has.
     known: Arc<PolicySet>,
@@ -161,10 +193,9 @@ pub(super) struct Replication {
 
 impl Replication {
     pub(super) fn start(parts: ReplicationParts, clock: SystemClock) -> Self {
-        let ReplicationParts { link, replica, socket, policies, health, regions } = parts;
+        let ReplicationParts { node, socket, policies, health, regions } = parts;
         let shared = Shared {
-            link,
-            replica,
+            node,
             known: policies.load_full(),
             policies,
             health,
@@ -187,9 +218,9 @@ impl Replication {
 
     pub(super) fn families(&self) -> Vec<Family> {
         let shared = self.shared.borrow();
-        let peers: Vec<PeerStats> = shared.link.peer_stats().collect();
-        let Shared { link, replica, regions, unsent, .. } = &*shared;
-        peer_metrics::families(&peers, regions, link.rejected(), &replica.stats(), *unsent)
+        let Shared { node, regions, unsent, .. } = &*shared;
+        let peers: Vec<PeerStats> = node.link.peer_stats().collect();
+        peer_metrics::families(&peers, regions, node.link.rejected(), &node.replica.stats(), *unsent)
     }
 
     /// How peers are heard.
@@ -201,19 +232,19 @@ impl Replication {
             phi: peer.phi,
             lag: peer.lag,
         };
-        self.shared.borrow().link.peer_stats().map(of).collect()
+        self.shared.borrow().node.link.peer_stats().map(of).collect()
     }
 
     /// Answers a question about a bucket, or about the peers alone.
     pub(super) fn tell(&self, question: TellRequest) {
         let shared = self.shared.borrow();
-        let line = question.id.and_then(|id| shared.replica.line(id));
-        let heard = line.map(|line| shared.replica.counters(line).1).unwrap_or_default();
-        let peers = shared.link.peer_stats().map(|peer| ToldPeer {
+        let line = question.id.and_then(|id| shared.node.replica.line(id));
+        let heard = line.map(|line| shared.node.replica.counters(line).1).unwrap_or_default();
+        let peers = shared.node.link.peer_stats().map(|peer| ToldPeer {
             node: peer.node,
             present: peer.present,
             synced: peer.synced,
-            pending: line.is_some_and(|line| shared.link.awaits(peer.node, line)),
+            pending: line.is_some_and(|line| shared.node.link.awaits(peer.node, line)),
             lag: peer.lag,
         });
         let told = Told { heard, peers: peers.collect() };
@@ -226,7 +257,7 @@ impl Replication {
     pub(super) async fn finish(self) {
         let handles = self.handles();
         let until = self.clock.now().after(TELL_AT_LAST);
-        self.shared.borrow_mut().link.flush_now(self.clock.now());
+        self.shared.borrow_mut().node.link.flush_now(self.clock.now());
         loop {
             handles.transmit(&mut Train::new()).await;
             if self.shared.borrow().is_all_told() || self.clock.now() >= until {
@@ -269,16 +300,14 @@ async fn flush(handles: Handles) {
         handles.shared.borrow_mut().look();
         handles.transmit(&mut train).await;
         let now = handles.clock.now();
-        let due = handles.shared.borrow().link.next_deadline();
+        let due = handles.shared.borrow().node.link.next_deadline();
         sleep(Duration::from_nanos(due.since(now)).min(LOOK)).await;
     }
 }
 
 impl Handles {
     fn hear(&self, arrived: &Arrived, buffer: &mut [u8]) {
-        let mut shared = self.shared.borrow_mut();
-        let Shared { link, replica, .. } = &mut *shared;
-        hear(link, replica, arrived, buffer, self.clock.now());
+        self.shared.borrow_mut().node.hear(arrived, buffer, self.clock.now());
     }
 
     /// Hears what has arrived. When this thread was off its core for long, the timer may come first.
@@ -293,11 +322,7 @@ impl Handles {
     async fn transmit(&self, train: &mut Train) {
         let mut datagram = [0; MAX_DATAGRAM_BYTES];
         loop {
-            let next = {
-                let mut shared = self.shared.borrow_mut();
-                let Shared { link, replica, .. } = &mut *shared;
-                link.poll_transmit(self.clock.now(), replica, &mut datagram)
-            };
+            let next = self.shared.borrow_mut().node.poll_transmit(self.clock.now(), &mut datagram);
             let next = next.map(|(to, bytes)| (to, &datagram[..bytes]));
             if next.is_none_or(|(to, datagram)| !train.takes(to, datagram)) {
                 self.send(train).await;
@@ -320,20 +345,20 @@ impl Shared {
     /// Whether every peer that can be told has acknowledged all that changed here.
     fn is_all_told(&self) -> bool {
         let is_told = |peer: &PeerStats| peer.pending == 0 && peer.in_flight == 0;
-        self.link.peer_stats().all(|peer| !peer.present || peer.deaf || is_told(&peer))
+        self.node.link.peer_stats().all(|peer| !peer.present || peer.deaf || is_told(&peer))
     }
 
     fn look(&mut self) {
         let policies = self.policies.load();
         if !Arc::ptr_eq(&policies, &self.known) {
             self.known = Arc::clone(&policies);
-            self.replica.set_policies(Arc::clone(&policies));
+            self.node.replica.set_policies(Arc::clone(&policies));
         }
         drop(policies);
-        if self.link.contacts().eq(self.contacts.iter().copied()) {
+        if self.node.link.contacts().eq(self.contacts.iter().copied()) {
             return;
         }
-        let contacts: Vec<(NodeId, Contact)> = self.link.contacts().collect();
+        let contacts: Vec<(NodeId, Contact)> = self.node.link.contacts().collect();
         for (node, contact) in &contacts {
             let was = self.contacts.iter().find(|(other, _)| other == node).map(|(_, was)| *was);
             log_contact(*node, was, *contact);
@@ -360,8 +385,8 @@ fn log_contact(node: NodeId, was: Option<Contact>, contact: Contact) {
             "peer {node} is heard and does not hear this node: what is sent there is lost, on the way or \
              by a firewall"
         ),
-        // A start says nothing of peers that it has not heard yet.
-        (None, Contact::Silent) => {}
+        // Usual where the cluster starts for the first time; anywhere else the first trace of what is wrong.
+        (None, Contact::Silent) => info!("peer {node} is not heard yet"),
         (Some(_), Contact::Silent) => warn!("peer {node} cannot be heard any more"),
     }
 }

@@ -1,7 +1,7 @@
 //! Entries gathered for one peer, in the order in which they leave: by policy.
 //!
-//! Lines come in the order of their hashes. Put in order over many datagrams, each policy costs a group
-//! header or two, not one a datagram.
+//! Lines come in the order of their hashes, so policies are mixed. Sorted by policy over many datagrams, each
+//! policy costs a group header or two, not one a datagram.
 
 use super::ack::Cargo;
 use crate::replica::Entry;
@@ -63,7 +63,7 @@ impl Batch {
         self.oldest_change
     }
 
-    /// So many of the rest have been sent.
+    /// Notes that the first `entries` of the rest have been sent.
     pub(super) fn sent(&mut self, entries: usize) {
         self.sent += entries;
     }

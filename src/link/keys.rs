@@ -6,6 +6,7 @@
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 
+use super::sync::SyncId;
 use crate::replica::NodeId;
 
 /// Bytes of a cluster's secret.
@@ -116,9 +117,8 @@ impl Random {
         u64::from_le_bytes(self.draw()).max(1)
     }
 
-    /// Not zero, which stands for none.
-    pub(super) fn sync_id(&mut self) -> u32 {
-        u32::from_le_bytes(self.draw()).max(1)
+    pub(super) fn sync_id(&mut self) -> SyncId {
+        SyncId::new(u32::from_le_bytes(self.draw())).unwrap_or(SyncId::MIN)
     }
 
     fn draw<const N: usize>(&mut self) -> [u8; N] {

@@ -49,7 +49,7 @@ impl Liveness {
         self.heard_at = now;
         let absent_since = self.absent_since.take();
         if heartbeat {
-            // The silence of an absence says nothing of the intervals when there is none.
+            // An interval with an absence in it would distort the distribution.
             if let (Some(before), None) = (self.heartbeat_at, absent_since) {
                 self.intervals_ns[self.samples % SAMPLES] = now.since(before);
                 self.samples += 1;
@@ -94,12 +94,12 @@ impl Liveness {
 
 /// Whether a peer hears this node, as its datagrams say.
 ///
-/// Who hears nothing keeps to a share and tells nothing. When only one direction is cut, the node that still hears
-/// would take the whole limit, and both together would admit more than there is.
+/// A node that hears nothing keeps to its share and tells of no changes. When only one direction is cut, the other
+/// node would take it for idle and use the whole limit, so that both together would admit too much.
 #[derive(Debug)]
 pub(super) struct HeardThere {
     detect_timeout: Duration,
-    /// The peer's boot was believed then.
+    /// When the peer's boot was believed.
     met_at: MonotonicNs,
     is_deaf: bool,
 }
@@ -116,7 +116,7 @@ impl HeardThere {
 
     /// Takes what the newest datagram says: for how long its sender has heard nothing.
     pub(super) fn told(&mut self, header: &Header, now: MonotonicNs) {
-        // A boot that was just believed may have to believe this one yet, and acknowledges nothing until then.
+        // A peer acknowledges nothing until it believes this node, which may take another round trip.
         let silence_ns = match header.ack_highest {
             0 => now.since(self.met_at),
             _ => u64::from(header.ack_delay_us) * 1000,

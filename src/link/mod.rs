@@ -123,7 +123,7 @@ pub struct Link {
     peers: Vec<Peer>,
     flush_interval: Duration,
     next_flush: MonotonicNs,
-    /// Changes found by a drain happened after the one before.
+    /// When changes were last drained: what the next drain finds has changed since.
     drained_at: MonotonicNs,
     /// The peer whose turn it is in this flush; one past the last when the flush is over.
     turn: usize,
@@ -161,8 +161,8 @@ impl Link {
         })
     }
 
-    /// Takes a datagram, which is opened in place. To be called for all that have arrived before
-    /// [`poll_transmit`](Self::poll_transmit): a peer that was heard is not absent.
+    /// Takes a datagram and opens it in place. Pass in all that have arrived before calling
+    /// [`poll_transmit`](Self::poll_transmit), or a peer whose datagrams wait in the socket is taken for absent.
     pub fn handle_datagram(
         &mut self,
         now: MonotonicNs,
@@ -203,8 +203,8 @@ impl Link {
         column.map(|column| (envelope, column)).ok_or(Rejected::UnknownNode { from: envelope.from })
     }
 
-    /// Writes the next datagram that is to be sent now; where it goes and its length. To be called until
-    /// there is none. One that cannot be sent may be dropped: it counts as lost.
+    /// Writes the next datagram that is due, and returns its destination and length. Call it until it returns
+    /// `None`. A datagram that cannot be sent may be dropped: it counts as lost and is sent again.
     pub fn poll_transmit(
         &mut self,
         now: MonotonicNs,
@@ -224,9 +224,9 @@ impl Link {
         None
     }
 
-    /// Begins the next flush as soon as the one under way has ended, whatever the interval.
+    /// Begins the next flush right after the one under way, without waiting for the interval.
     ///
-    /// That one is not cut short: what was gathered in it waits for the peer whose turn it is.
+    /// The one under way is not cut short: the entries it has gathered are for the peer whose turn it is.
     pub const fn flush_now(&mut self, now: MonotonicNs) {
         self.next_flush = now;
     }
@@ -247,7 +247,7 @@ impl Link {
         self.next_flush = if due > now { due } else { now.after(self.flush_interval) };
     }
 
-    /// A clock that has gone back does not put the next flush off.
+    /// When the clock goes back, the next flush must not be late by as much.
     fn follow_clock(&mut self, now: MonotonicNs) {
         if now < self.last_now {
             self.next_flush = self.next_flush.min(now.after(self.flush_interval));
@@ -256,8 +256,8 @@ impl Link {
         self.last_now = now;
     }
 
-    /// When [`poll_transmit`](Self::poll_transmit) has something to send again. Once it has said that there
-    /// is nothing, this lies ahead, unless a flush was asked for meanwhile.
+    /// When to call [`poll_transmit`](Self::poll_transmit) next. After that has returned `None` this is in the
+    /// future, unless [`flush_now`](Self::flush_now) was called.
     #[must_use]
     pub fn next_deadline(&self) -> MonotonicNs {
         if self.turn < self.peers.len() { self.last_now } else { self.next_flush }
@@ -268,10 +268,16 @@ impl Link {
         self.peers.iter().map(|peer| peer.stats(self.last_now))
     }
 
-    /// Whether a peer is still to be told of a line, or has not acknowledged that it was.
+    /// Whether a peer has not acknowledged the latest change of a line.
     #[must_use]
     pub fn awaits(&self, node: NodeId, line: u32) -> bool {
         self.peers.iter().any(|peer| peer.node == node && peer.awaits(line))
+    }
+
+    /// Signs of two nodes of one number, of all peers since the start.
+    #[must_use]
+    pub fn duplicate_nodes(&self) -> u64 {
+        self.peers.iter().map(Peer::duplicate_nodes).sum()
     }
 
     /// The peers, and how each of them and this node hear each other.

@@ -12,14 +12,14 @@ use super::urgency::{LOOKED_AT_TOGETHER, UrgentWalk};
 use crate::replica::Store;
 use crate::time::MonotonicNs;
 
-/// Lines that a flush looks at, for each peer: a few milliseconds of the control plane. Flushes that are further apart
-/// than usual look at more.
+/// Most lines that a flush looks at for each peer, since each costs time of the control plane: a few milliseconds in
+/// all. Flushes that are further apart may look at more.
 const LINES_A_FLUSH: u32 = 65_536;
 const USUAL_INTERVAL: Duration = Duration::from_millis(20);
-/// A sync finds nothing to say in most lines of a table that is almost empty, and goes by all of them in this time: a
-/// node that starts waits for it.
+/// A sync has looked at all lines in this time, also of a table that is almost empty: the node that asked does not
+/// answer checks before.
 const SYNC_TIME: Duration = Duration::from_secs(2);
-/// Of a table so large that this would take the control plane's whole time, a sync looks at so many lines a second.
+/// A very large table takes longer: looking at more lines a second would leave the control plane no time for the rest.
 const MAX_SYNC_LOOKS_A_SECOND: u32 = 12_500_000;
 
 /// How many lines a flush looks at.
@@ -49,10 +49,10 @@ pub(super) struct Outbox {
     urgent: UrgentWalk,
     pub(super) served: Served,
     sweep: Sweep,
-    /// Changes and a sync take turns, also over flushes: one that can send little has room for one of them.
+    /// Changes and a sync take turns, also from one flush to the next: a flush may have room for one of them only.
     sync_is_next: bool,
     looks_a_flush: Looks,
-    /// What is left of them in this flush.
+    /// How many more lines this flush may look at.
     looks: Looks,
 }
 
@@ -207,6 +207,7 @@ impl Outbox {
 mod tests {
     use super::*;
     use crate::link::pipe::Counters;
+    use crate::link::sync::SyncId;
 
     const NOW: MonotonicNs = MonotonicNs(1_000_000);
 
@@ -251,7 +252,7 @@ mod tests {
     #[test]
     fn changes_and_a_sync_take_turns() {
         let (mut outbox, store) = outbox(10);
-        outbox.served.ask(1);
+        outbox.served.ask(Some(SyncId::MIN));
         (0..8).for_each(|line| outbox.changed(line, NOW));
         let cargos: Vec<Cargo> = (0..4).map(|_| gather(&mut outbox, &store, 2).cargo()).collect();
         assert_eq!(cargos, [Cargo::Changes, Cargo::Sync, Cargo::Changes, Cargo::Sync]);
@@ -262,7 +263,7 @@ mod tests {
         let mut outbox = Outbox::new(4 * LINES_A_FLUSH, USUAL_INTERVAL, NOW);
         let mut store = Counters::new(4 * LINES_A_FLUSH);
         store.charge(4 * LINES_A_FLUSH - 1, 1);
-        outbox.served.ask(1);
+        outbox.served.ask(Some(SyncId::MIN));
         for _ in 0..4 {
             outbox.begin_flush(u32::MAX, &store, NOW);
             outbox.changed(4 * LINES_A_FLUSH - 1, NOW);
@@ -274,7 +275,7 @@ mod tests {
     #[test]
     fn a_sync_ends_however_much_changes_where_a_flush_has_room_for_little() {
         let (mut outbox, store) = outbox(1000);
-        outbox.served.ask(1);
+        outbox.served.ask(Some(SyncId::MIN));
         let mut synced = 0;
         for _ in 0..30 {
             outbox.begin_flush(100, &store, NOW);
@@ -309,7 +310,7 @@ mod tests {
     #[test]
     fn a_line_of_a_sync_that_was_lost_is_synced_again() {
         let (mut outbox, store) = outbox(5);
-        outbox.served.ask(1);
+        outbox.served.ask(Some(SyncId::MIN));
         let batch = gather(&mut outbox, &store, 100);
         outbox.served.sent(5);
         outbox.landed(&sent(&batch), Fate::Lost);

@@ -16,6 +16,7 @@ use super::rtt::RttEstimate;
 use super::seal::{self, Envelope, MAX_DATAGRAM_BYTES};
 use super::session::{Inbound, Opened};
 use super::stats::{Contact, ConvergenceLag, PeerCounters, PeerStats, Rejected, Rejections};
+use super::sync::SyncId;
 use super::wire::{
     self, ENTRY_BYTES, FLAG_HEARTBEAT, FLAG_SYNC, FLAG_SYNC_DONE, Frame, HEADER_BYTES, Header, MAX_ACK_WORDS,
 };
@@ -50,11 +51,11 @@ pub(super) struct Peer {
     inbound: Inbound,
     flight: Flight,
     outbox: Outbox,
-    /// The full sync that this node wants of the peer; zero when it has it.
-    wanted: u32,
+    /// The full sync that this node still wants of the peer.
+    wanted: Option<SyncId>,
     liveness: Liveness,
     heard_there: HeardThere,
-    /// What the store was told last: whether each of the two hears the other.
+    /// Whether each hears the other, as the store was told last.
     is_shared_with: bool,
     rtt: RttEstimate,
     budget: Budget,
@@ -83,7 +84,7 @@ impl Peer {
             inbound: Inbound::new(peer.node, config.node, config.detect_timeout, random),
             flight: Flight::new(),
             outbox: Outbox::new(lines, config.flush_interval, now),
-            wanted: random.sync_id(),
+            wanted: Some(random.sync_id()),
             liveness: Liveness::new(config.flush_interval, config.detect_timeout, now),
             heard_there: HeardThere::new(config.detect_timeout, now),
             is_shared_with: true,
@@ -107,7 +108,7 @@ impl Peer {
         self.rejected.add(rejected);
     }
 
-    /// Opens a datagram that names this peer and does what it says; how many entries it had.
+    /// Opens a datagram that names this peer as its sender and takes what it says; returns how many entries it had.
     pub(super) fn receive(
         &mut self,
         envelope: &Envelope,
@@ -138,7 +139,7 @@ impl Peer {
         Ok(entries)
     }
 
-    /// Limits are shared with a peer while each of the two hears the other.
+    /// Tells the store when limits begin or cease to be shared with the peer: they are while each hears the other.
     fn tell_presence(&mut self, store: &mut dyn Store, now: MonotonicNs) {
         let is_shared_with = self.contact() == Contact::Mutual;
         if is_shared_with != self.is_shared_with {
@@ -160,17 +161,18 @@ impl Peer {
         entries.len() as u32
     }
 
-    const fn is_wanted(&self, sync: u32) -> bool {
-        self.wanted != 0 && self.wanted == sync
+    /// Whether what the peer serves, by its number on the wire, is the sync that this node wants.
+    fn is_wanted(&self, served: u32) -> bool {
+        self.wanted.is_some() && self.wanted == SyncId::new(served)
     }
 
     fn take_sync_state(&mut self, opened: &Opened<'_>, store: &mut dyn Store, now: MonotonicNs) {
         let header = &opened.frame.header;
         if opened.is_newest {
-            self.outbox.served.ask(header.sync_wanted);
+            self.outbox.served.ask(SyncId::new(header.sync_wanted));
         }
         if header.flags & FLAG_SYNC_DONE != 0 && self.is_wanted(header.sync_served) {
-            self.wanted = 0;
+            self.wanted = None;
             store.peer_synced(self.node, now);
         }
     }
@@ -196,7 +198,7 @@ impl Peer {
         flight.lose_all(|sent, fate| land(outbox, counters, &sent, fate));
     }
 
-    /// A flush begins: what has timed out is lost, and a heartbeat is due.
+    /// Begins a flush: what has timed out counts as lost, and a heartbeat is due.
     pub(super) fn begin_flush(&mut self, store: &mut dyn Store, now: MonotonicNs) {
         self.budget.fill(now);
         let timeout_ns = u64::try_from(self.rtt.timeout(self.flush_interval).as_nanos()).unwrap_or(u64::MAX);
@@ -229,12 +231,12 @@ impl Peer {
         }
     }
 
-    /// An absent peer gets heartbeats alone. One that is deaf is told all the same: it may hear this datagram.
+    /// An absent peer gets heartbeats alone. A deaf one is told of changes all the same, since it may hear again.
     const fn is_reachable(&self) -> bool {
         self.inbound.is_connected() && self.liveness.is_present()
     }
 
-    /// Writes the next datagram of this flush; its length.
+    /// Writes the next datagram of this flush and returns its length; `None` when there is no more to send.
     pub(super) fn transmit(
         &mut self,
         origin: &Origin,
@@ -284,7 +286,7 @@ impl Peer {
         bytes
     }
 
-    /// Notes which lines a datagram tells of; its number.
+    /// Notes which lines a datagram tells of, and returns its number.
     fn track(&mut self, batch: &Batch, entries: usize, now: MonotonicNs) -> u64 {
         let cargo = if entries == 0 { Cargo::Nothing } else { batch.cargo() };
         let lines = batch.rest()[..entries].iter().map(|(line, _)| *line);
@@ -308,14 +310,14 @@ impl Peer {
             echo: self.inbound.echo(),
             ack_highest: heard.map_or(0, |heard| heard.window.highest()),
             ack_delay_us: u32::try_from(delay_us).unwrap_or(u32::MAX),
-            sync_wanted: self.wanted,
-            sync_served: served.id(),
+            sync_wanted: self.wanted.map_or(0, SyncId::get),
+            sync_served: served.request().map_or(0, SyncId::get),
             flags,
             ..Header::default()
         }
     }
 
-    /// Writes as many acknowledgement words as tell of all heard in the last flushes; how many.
+    /// Writes the acknowledgement words that cover what was heard in the last flushes, and returns how many.
     fn write_acks(&mut self, words: &mut [u64; MAX_ACK_WORDS]) -> usize {
         let Some(heard) = self.inbound.heard() else { return 0 };
         let highest = heard.window.highest();
@@ -329,10 +331,15 @@ impl Peer {
         count
     }
 
-    /// Whether it is still to be told of a line, or has not acknowledged that it was.
+    /// Whether it has not acknowledged the latest change of a line.
     pub(super) fn awaits(&self, line: u32) -> bool {
         let mut changes = self.flight.sent().filter(|sent| sent.cargo == Cargo::Changes);
         self.outbox.awaits(line) || changes.any(|sent| sent.lines.contains(&line))
+    }
+
+    /// Signs of a second node with its number.
+    pub(super) const fn duplicate_nodes(&self) -> u64 {
+        self.inbound.counts().1
     }
 
     pub(super) fn stats(&self, now: MonotonicNs) -> PeerStats {
@@ -345,7 +352,7 @@ impl Peer {
             present: self.liveness.is_present(),
             deaf: self.heard_there.is_deaf(),
             connected: self.inbound.is_connected(),
-            synced: self.wanted == 0,
+            synced: self.wanted.is_none(),
             phi: self.liveness.phi(now),
             rtt: self.rtt.smoothed(),
             lag: Duration::from_nanos(oldest.map_or(0, |oldest| now.since(oldest))),

@@ -200,17 +200,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_set(steps in proptest::collection::vec((any::<bool>(), 0_u32..9000), 0..300), from in 0_u32..9000) {
+        fn it_is_a_set(
+            steps in proptest::collection::vec((any::<bool>(), 0_u32..9000), 0..300),
+            from in 0_u32..9000,
+        ) {
             let (mut set, mut model) = (LineSet::new(9000), BTreeSet::new());
             for (insert, line) in steps {
-                if insert { set.insert(line); model.insert(line); } else { set.remove(line); model.remove(&line); }
+                if insert {
+                    set.insert(line);
+                    model.insert(line);
+                } else {
+                    set.remove(line);
+                    model.remove(&line);
+                }
             }
             prop_assert_eq!(set.len() as usize, model.len());
             prop_assert_eq!(set.next(from), model.range(from..).next().copied());
         }
 
         #[test]
-        fn a_round_takes_each_line_once(lines in proptest::collection::btree_set(0_u32..500, 0..100), begin in 0_u32..500) {
+        fn a_round_takes_each_line_once(
+            lines in proptest::collection::btree_set(0_u32..500, 0..100),
+            begin in 0_u32..500,
+        ) {
             let mut backlog = Backlog::new(500);
             backlog.cursor = begin;
             lines.iter().for_each(|line| backlog.insert(*line, MonotonicNs(1)));

@@ -71,15 +71,11 @@ impl Store for Counters {
 
     fn tell(&self, lines: &[u32], _now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
         for line in lines {
-            let (count, id) = (self.count(*line), BucketId::from_u128(u128::from(*line) + 1));
+            let (count, id) = (self.counts[*line as usize], BucketId::from_u128(u128::from(*line) + 1));
             if count > 0 {
                 said.push((*line, Entry { policy: u64::from(line % 3), id, count, used: count, level: 1 }));
             }
         }
-    }
-
-    fn count(&self, line: u32) -> u64 {
-        self.counts[line as usize]
     }
 
     fn urgencies(&self, lines: &[u32], _now: MonotonicNs, each: &mut dyn FnMut(u8)) {

@@ -92,7 +92,8 @@ mod tests {
         ) {
             let (mut window, mut heard) = (ReplayWindow::new(), BTreeSet::new());
             for (ahead, step) in steps {
-                let number = if ahead { window.highest() + step } else { window.highest().saturating_sub(step) };
+                let highest = window.highest();
+                let number = if ahead { highest + step } else { highest.saturating_sub(step) };
                 let old = number + WINDOW <= window.highest();
                 prop_assert_eq!(window.is_new(number), number != 0 && !old && !heard.contains(&number));
                 if window.is_new(number) {

@@ -30,8 +30,8 @@ impl RttEstimate {
         self.smoothed_ns = Some(smoothed - smoothed / 8 + rtt_ns / 8);
     }
 
-    /// Something was not acknowledged in time. What counts as lost gives no sample: were the time-out not
-    /// longer from now on, one that is too short would stay so for ever.
+    /// Something was not acknowledged in time. What counts as lost gives no sample, so a time-out that is too short
+    /// would stay too short for ever: it is doubled until there is a sample.
     pub(super) fn timed_out(&mut self) {
         self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
     }
@@ -41,7 +41,7 @@ impl RttEstimate {
         self.smoothed_ns.map(Duration::from_nanos)
     }
 
-    /// What is not acknowledged in this time is lost. A peer answers at its next flush.
+    /// What is not acknowledged in this time counts as lost. A peer acknowledges at its next flush, not at once.
     pub(super) fn timeout(&self, flush_interval: Duration) -> Duration {
         let timeout_ns = self
             .smoothed_ns

@@ -23,7 +23,7 @@ use crate::time::MonotonicNs;
 #[derive(Debug)]
 pub(super) struct Opened<'d> {
     pub(super) frame: Frame<'d>,
-    /// No later one was heard: what it says of the sender's state is how things are.
+    /// No later one was heard, so what it says of the sender's state is current.
     pub(super) is_newest: bool,
     /// The sender has started since it was last heard.
     pub(super) is_new_boot: bool,
@@ -37,7 +37,7 @@ struct Session {
     window: ReplayWindow,
     /// What the peer wants to be echoed.
     challenge: u64,
-    /// What the peer echoed to be believed.
+    /// The challenge that the peer echoed to be believed.
     believed_for: u64,
     heard_at: MonotonicNs,
     newest_at: MonotonicNs,
@@ -59,7 +59,7 @@ impl Session {
         if ![challenge, self.believed_for].contains(&frame.header.echo) {
             return Err(Rejected::Unconfirmed);
         }
-        // What is not heard must not be acknowledged, so it is marked only now.
+        // To mark it is to acknowledge it, so nothing that is refused above may be marked.
         self.window.mark(envelope.number);
         self.heard_at = now;
         let is_newest = envelope.number == self.window.highest();
@@ -96,7 +96,7 @@ pub(super) struct Inbound {
     detect_timeout: Duration,
     session: Option<Session>,
     candidate: Option<Candidate>,
-    /// The boot before and its highest number; two that take turns are two nodes.
+    /// The boot believed before and its highest number: when it comes back, there are two nodes of one id.
     previous: Option<(BootSalt, u64)>,
     challenge: u64,
     boots: u64,
@@ -197,11 +197,11 @@ impl Inbound {
         Ok(Opened { frame, is_newest: true, is_new_boot: true })
     }
 
-    /// A node that restarted is silent under its old boot; one that goes on is another node.
+    /// Counts signs of a second node with the peer's id: another boot that goes on while the known one does.
     ///
-    /// What someone recorded and sends again does not go on: the boot before has no new numbers, and an
-    /// earlier one echoes what a boot of this node asked that is gone. A second node hears nothing of this
-    /// one, which sends to the address of the first.
+    /// A node that has restarted says nothing more under its old boot. Recorded datagrams of an old boot are told
+    /// apart: they have no number above the highest that was heard, or they echo a challenge that is gone. A second
+    /// node echoes none, since this node's datagrams go to the address of the first.
     fn suspect_duplicate(&mut self, echo: u64, now: MonotonicNs) {
         let (Some(session), Some(candidate)) = (&self.session, &self.candidate) else { return };
         let within = |since: MonotonicNs| u128::from(now.since(since)) < self.detect_timeout.as_nanos();

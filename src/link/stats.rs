@@ -87,6 +87,12 @@ impl Rejected {
         }
     }
 
+    /// Whether a network that repeats datagrams, or a node that starts, is enough to bring it about.
+    #[must_use]
+    pub const fn is_usual(self) -> bool {
+        matches!(self, Self::Replayed | Self::Unconfirmed)
+    }
+
     /// The reason's name.
     #[must_use]
     pub const fn reason(self) -> &'static str {

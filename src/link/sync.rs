@@ -4,6 +4,7 @@
 //! when the set is empty and nothing of it is on its way. Beside it, the sweep: all lines again and again,
 //! slowly, which repairs what nobody knows to be wrong.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::pending::LineSet;
@@ -15,13 +16,15 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(600);
 const MAX_SWEEP_LINES: u64 = 4096;
 const MAX_SWEEP_FLUSHES: u32 = 2;
 
+/// The number of a request for a full sync; on the wire zero stands for none.
+pub(super) type SyncId = NonZeroU32;
+
 /// The full sync that a peer asked for.
 #[derive(Debug)]
 pub(super) struct Served {
-    /// The request; zero when there is none.
-    id: u32,
+    request: Option<SyncId>,
     /// The request that was served last. It is not begun anew.
-    last: u32,
+    last: Option<SyncId>,
     lines: LineSet,
     cursor: u32,
     on_their_way: u32,
@@ -29,16 +32,16 @@ pub(super) struct Served {
 
 impl Served {
     pub(super) fn new(lines: u32) -> Self {
-        Self { id: 0, last: 0, lines: LineSet::new(lines), cursor: 0, on_their_way: 0 }
+        Self { request: None, last: None, lines: LineSet::new(lines), cursor: 0, on_their_way: 0 }
     }
 
-    /// The peer asks for sync `wanted`; zero when it asks no more.
-    pub(super) fn ask(&mut self, wanted: u32) {
-        if wanted == self.id {
+    /// The peer asks for sync `wanted`, or for none any more.
+    pub(super) fn ask(&mut self, wanted: Option<SyncId>) {
+        if wanted == self.request {
             return;
         }
-        self.id = wanted;
-        if wanted == 0 {
+        self.request = wanted;
+        if wanted.is_none() {
             self.lines.clear();
         } else if wanted != self.last {
             (self.last, self.cursor) = (wanted, 0);
@@ -46,14 +49,14 @@ impl Served {
         }
     }
 
-    /// The request that is served, zero when none is.
-    pub(super) const fn id(&self) -> u32 {
-        self.id
+    /// The request that is served.
+    pub(super) const fn request(&self) -> Option<SyncId> {
+        self.request
     }
 
     /// Whether the peer has heard all there is.
     pub(super) const fn is_done(&self) -> bool {
-        self.id != 0 && self.lines.is_empty() && self.on_their_way == 0
+        self.request.is_some() && self.lines.is_empty() && self.on_their_way == 0
     }
 
     pub(super) fn take_next(&mut self) -> Option<u32> {
@@ -75,7 +78,7 @@ impl Served {
 
     /// A line is to be told of again.
     pub(super) fn put_back(&mut self, line: u32) {
-        if self.id != 0 {
+        if self.request.is_some() {
             self.lines.insert(line);
         }
     }
@@ -131,7 +134,7 @@ mod tests {
     fn a_sync_tells_of_each_line_until_all_are_heard() {
         let mut served = Served::new(5);
         assert!(!served.is_done());
-        served.ask(7);
+        served.ask(SyncId::new(7));
         assert_eq!(drain(&mut served), [0, 1, 2, 3, 4]);
         served.sent(5);
         assert!(!served.is_done());
@@ -145,13 +148,13 @@ mod tests {
     #[test]
     fn a_request_is_served_once_and_another_from_the_start() {
         let mut served = Served::new(3);
-        served.ask(7);
+        served.ask(SyncId::new(7));
         drain(&mut served);
-        served.ask(0);
+        served.ask(None);
         served.put_back(1);
-        served.ask(7);
+        served.ask(SyncId::new(7));
         assert!(served.is_done());
-        served.ask(8);
+        served.ask(SyncId::new(8));
         assert_eq!(drain(&mut served), [0, 1, 2]);
     }
 

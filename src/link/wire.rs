@@ -318,7 +318,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            said in proptest::collection::vec((0_u64..3, 1_u128.., any::<u64>(), any::<u32>(), 0_u64..1 << 26), 0..30),
+            said in proptest::collection::vec(
+                (0_u64..3, 1_u128.., any::<u64>(), any::<u32>(), 0_u64..1 << 26),
+                0..30,
+            ),
             words in proptest::collection::vec(any::<u64>(), 0..4),
             challenge: u64,
         ) {
@@ -327,7 +330,8 @@ mod tests {
             }).collect();
             entries.sort_by_key(|(_, entry)| entry.policy);
             let mut out = [0; 1184];
-            let (length, written) = encode(Header { challenge, ..Header::default() }, &words, &entries, &mut out);
+            let header = Header { challenge, ..Header::default() };
+            let (length, written) = encode(header, &words, &entries, &mut out);
             prop_assert_eq!(written, entries.len());
             let frame = Frame::parse(&out[..length]).unwrap();
             prop_assert_eq!(frame.header.challenge, challenge);

@@ -12,7 +12,7 @@ pub(super) struct Rules {
     /// Its position for counters, the same over reloads.
     pub(super) index: usize,
     pub(super) sharing: Sharing,
-    /// What this node uses between two looks fits in 15 bits when shifted down by so many.
+    /// How many bits a count is shifted down by, so that what this node uses between two looks fits in 15 bits.
     pub(super) mark_shift: u32,
 }
 

@@ -2,7 +2,7 @@
 
 use super::node::Replica;
 use super::rule::{self, News};
-use super::{Applied, Arrival, Entry, NodeId};
+use super::{Applied, Arrival, Delivery, Entry};
 use crate::bucket::gcra::{self, FIXED_BITS};
 use crate::bucket::notes::LineNotes;
 use crate::bucket::policy::Limits;
@@ -10,10 +10,10 @@ use crate::bucket::sharing::Consistency;
 use crate::bucket::table::{BucketTable, Heard};
 use crate::time::MonotonicNs;
 
-/// One entry on its way into the table.
+/// One entry that is being merged into the table.
 ///
-/// The table may ask several times, when data threads are faster; what was taken of the phantom stays
-/// taken.
+/// The table asks for the next `tat` again whenever a data thread changed the line first. What was taken of the
+/// phantom is kept in `covered`, so that it is taken once.
 struct Hearing<'a> {
     table: &'a BucketTable,
     entry: &'a Entry,
@@ -23,7 +23,7 @@ struct Hearing<'a> {
     adopts: bool,
     /// The sender was absent: what was charged for it meanwhile counts as heard.
     returns: bool,
-    /// Peers whose debt a bucket can have, and the time it takes to notice their absence.
+    /// How many peers there are, and how long their absence goes unnoticed: both bound the debt.
     peers: u64,
     detect_ns: u64,
     now: MonotonicNs,
@@ -49,7 +49,7 @@ impl Hearing<'_> {
             Applied::Charged(growth) => {
                 let charged = self.charged(line, growth, &heard, limits);
                 let tat = self.raised(heard.tat, charged, limits);
-                // What is not in the level is not to be given back.
+                // What the bound on debt cut off is not in the level, so it must not be given back later.
                 if let Some((for_absent, _)) = &mut self.phantom {
                     *for_absent = for_absent.saturating_sub(to_fixed(self.forgotten));
                 }
@@ -74,8 +74,8 @@ impl Hearing<'_> {
 
     /// How much of `fixed` was charged already while the sender could not be heard.
     ///
-    /// What was charged for it and has drained here is no use that is still in the sender's level: that is newer. So it
-    /// covers only what has drained there too, and is gone.
+    /// Some of that charge may have drained here since. It stands for use so old that it has drained at the sender as
+    /// well, so it covers no more than what is not in the sender's level. What has not drained covers any use.
     fn covered(&mut self, line: usize, fixed: u64, heard: &Heard, limits: &Limits) -> u64 {
         if !self.returns {
             return 0;
@@ -91,13 +91,13 @@ impl Hearing<'_> {
         *self.covered.insert(by_drained + by_undrained)
     }
 
-    /// What this node used since its start and has not drained: the sender has not heard of it yet.
+    /// What this node used since its start and has not drained. It is not in the sender's level yet.
     fn own(&self, heard: &Heard, limits: &Limits) -> u64 {
         level(heard, limits, self.now).min(to_fixed(heard.used))
     }
 
-    /// Whether all that the sender ever used of the bucket is in its level, so that nothing of it was
-    /// used with this node's earlier life.
+    /// Whether all that the sender ever used of the bucket is still in its level. Use so recent is taken for new: a
+    /// snapshot of this node's earlier life does not have it.
     fn is_fresh(&self) -> bool {
         to_fixed(self.entry.used) <= self.entry.level
     }
@@ -105,7 +105,7 @@ impl Hearing<'_> {
     fn named(&self, news: News) -> Applied {
         match news {
             News::Growth(growth) => Applied::Charged(growth),
-            // Once only: nodes that took over each other's levels again and again would never drain.
+            // On first contact only: nodes that took over each other's levels for ever would never drain.
             News::First if self.adopts && !self.is_fresh() => Applied::Adopted,
             News::First => Applied::FirstContact(self.undrained().div_ceil(1 << FIXED_BITS)),
             News::Old => Applied::Known,
@@ -117,7 +117,7 @@ impl Hearing<'_> {
         to_fixed(self.entry.used).min(self.entry.level)
     }
 
-    /// What is still to be charged of `growth`, and with it for those who cannot be heard.
+    /// What is to be charged for `growth`: less what was charged already, plus the shares of absent peers.
     fn charged(&mut self, line: usize, growth: u64, heard: &Heard, limits: &Limits) -> u64 {
         let fixed = to_fixed(growth);
         if self.returns {
@@ -132,7 +132,7 @@ impl Hearing<'_> {
         fixed.saturating_add(for_absent)
     }
 
-    /// `tat` raised by a charge, within the debt that a bucket can have.
+    /// `tat` raised by a charge, up to the bound on debt.
     fn raised(&mut self, tat: u64, fixed: u64, limits: &Limits) -> u64 {
         let clock = limits.clock();
         let now = clock.at(self.now);
@@ -155,14 +155,8 @@ const fn to_fixed(tokens: u64) -> u64 {
 }
 
 impl Replica {
-    pub(super) fn merge(
-        &mut self,
-        from: NodeId,
-        entry: &Entry,
-        line: Option<usize>,
-        arrival: Arrival,
-        now: MonotonicNs,
-    ) -> Applied {
+    pub(super) fn merge(&mut self, delivery: Delivery, entry: &Entry, line: Option<usize>) -> Applied {
+        let Delivery { from, arrival, now } = delivery;
         let Some(column) = self.column(from) else { return Applied::UnknownNode };
         let Some((rules, limits)) = self.directory.find(entry.policy) else { return Applied::UnknownPolicy };
         let mut hearing = Hearing {

@@ -79,6 +79,17 @@ pub enum Arrival {
     Sync,
 }
 
+/// Who sent an entry, on what occasion, and when it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its sender.
+    pub from: NodeId,
+    /// The occasion.
+    pub arrival: Arrival,
+    /// The time of its arrival.
+    pub now: MonotonicNs,
+}
+
 /// What an entry did to the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -109,9 +120,6 @@ pub trait Store {
 
     /// Adds what this node says of `lines` to `said`, each with its line; of some there may be nothing to say.
     fn tell(&self, lines: &[u32], now: MonotonicNs, said: &mut Vec<(u32, Entry)>);
-
-    /// This node's own counter in a line, zero when it has none.
-    fn count(&self, line: u32) -> u64;
 
     /// Calls `each` with how close each of these buckets is to its limit, 255 the closest.
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8));

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use super::directory::Directory;
 use super::presence::Presence;
 use super::shares::Observed;
-use super::{Applied, Arrival, Entry, MAX_ENTRIES_HEARD, MAX_NODES, NodeId, Store};
+use super::{Applied, Arrival, Delivery, Entry, MAX_ENTRIES_HEARD, MAX_NODES, NodeId, Store};
 use crate::bucket::gcra;
 use crate::bucket::hash::BucketId;
 use crate::bucket::notes::{LineNotes, Note};
@@ -21,8 +21,8 @@ use crate::time::MonotonicNs;
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 /// Changed lines that are waited for together.
 const BATCH: usize = 128;
-/// So few lines, 128 KiB, a core has in its own caches. What is shared with other cores does not stay: a line
-/// is touched once a flush, and others use the cache in between.
+/// A table of so few lines (128 KiB) stays in a core's own caches, and to load its lines ahead gains nothing. Caches
+/// that cores share do not count: each line is touched once a flush, and others displace it in between.
 const CACHED_LINES: usize = 1 << 11;
 
 /// Who this node is, and who its peers are.
@@ -51,7 +51,8 @@ pub enum ReplicaError {
     TooManyLines(usize),
     /// The kernel refused.
     #[error(
-        "cannot map {bytes} bytes for counters of peers: {kind}; lower [table] capacity or raise the memory limit"
+        "cannot map {bytes} bytes for counters of peers: {kind}; lower [table] capacity or raise the memory \
+         limit"
     )]
     NoMemory {
         /// What was asked for.
@@ -113,7 +114,7 @@ pub struct Replica {
     pub(super) presence: Presence,
     /// By the policies' positions for counters.
     pub(super) observed: Vec<Observed>,
-    /// The low bits of each line's count when it was last drained: what was used since is observed.
+    /// The low bits of each line's count at the last drain, from which follows what was used since.
     pub(super) marks: LineNotes<u16>,
     observed_at: MonotonicNs,
     pub(super) detect_timeout: Duration,
@@ -188,16 +189,9 @@ impl Replica {
         located
     }
 
-    /// Merges an entry of `from`, whose bucket was seen in `line`.
-    pub fn apply(
-        &mut self,
-        from: NodeId,
-        entry: &Entry,
-        line: Option<usize>,
-        arrival: Arrival,
-        now: MonotonicNs,
-    ) -> Applied {
-        let applied = self.merge(from, entry, line, arrival, now);
+    /// Merges an entry, whose bucket was seen in `line`.
+    pub fn apply(&mut self, delivery: Delivery, entry: &Entry, line: Option<usize>) -> Applied {
+        let applied = self.merge(delivery, entry, line);
         match applied {
             Applied::Charged(tokens) => self.stats.charged(tokens),
             Applied::FirstContact(tokens) => {
@@ -268,7 +262,7 @@ impl Replica {
         let growth = u64::from(mark.wrapping_sub(self.marks.get(line))) << rules.mark_shift;
         self.marks.set(line, mark);
         if !self.presence.is_disturbed() {
-            // A line of another owner has a mark that means nothing; its use is bounded by its life.
+            // The mark may be of the line's former owner; the new one has used no more than since its start.
             self.observed[rules.index].add(0, growth.min(view.count.saturating_sub(view.start)));
         }
     }
@@ -338,20 +332,17 @@ impl Store for Replica {
         said.extend(lines.iter().filter_map(|line| Some((*line, self.entry(*line, now)?))));
     }
 
-    fn count(&self, line: u32) -> u64 {
-        self.table.view(line as usize).map_or(0, |view| view.count)
-    }
-
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {
         self.table.fetch_lines(lines.iter().map(|line| *line as usize));
         lines.iter().for_each(|line| each(self.urgency(*line, now)));
     }
 
     fn hear(&mut self, from: NodeId, entries: &[Entry], arrival: Arrival, now: MonotonicNs) {
+        let delivery = Delivery { from, arrival, now };
         for entries in entries.chunks(MAX_ENTRIES_HEARD) {
             let lines = self.locate(from, entries);
             for (entry, line) in entries.iter().zip(lines) {
-                self.apply(from, entry, line, arrival, now);
+                self.apply(delivery, entry, line);
             }
         }
     }

@@ -16,7 +16,7 @@ const LINES_A_SWEEP: usize = 16_384;
 enum State {
     Present,
     Absent,
-    /// Heard again; until then its growth is set against what was charged for it.
+    /// Heard again. Until this time its growth is first set against what was charged for it in its absence.
     Returning(MonotonicNs),
 }
 
@@ -24,15 +24,15 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Presence {
     states: Vec<State>,
-    /// What this node had before its start is not yet heard of these.
+    /// Peers whose full sync has not arrived yet.
     joining: Vec<bool>,
     started: MonotonicNs,
-    /// What a returning peer used while it was absent arrives in this time.
+    /// How long a peer that is back is given to tell what it used while it was absent.
     settle_time: Duration,
     rotated: MonotonicNs,
-    /// A peer was absent, and what was charged for it too much is not given back.
+    /// A peer was absent, and what was charged too much for it has not been given back yet.
     owes: bool,
-    /// Lines below this have been given theirs back.
+    /// How far giving back has come: lines below this are done.
     swept: Option<usize>,
 }
 
@@ -78,7 +78,7 @@ impl Presence {
         }
     }
 
-    /// Whether consumption as it is heard now says nothing of what it usually is.
+    /// Whether some peer is absent or just back, so that what is heard of consumption is not the usual.
     pub(super) fn is_disturbed(&self) -> bool {
         self.states.iter().any(|state| *state != State::Present)
     }
@@ -89,7 +89,7 @@ impl Presence {
         absent.fold(0, |bits, (column, _)| bits | 1 << (column + 1))
     }
 
-    /// Whether observations are to be set aside: twice the time in which a cut is noticed has passed.
+    /// Whether it is time to set observations aside: every twice the time in which a cut is noticed.
     pub(super) fn rotation_is_due(&mut self, now: MonotonicNs) -> bool {
         let due = now >= self.rotated.after(self.settle_time * 2);
         if due {
@@ -98,7 +98,7 @@ impl Presence {
         due
     }
 
-    /// The lines that are to be given back what is theirs now, if it is time.
+    /// The lines whose excess is to be given back now; none while a peer is away or nothing is owed.
     fn sweep(&mut self, lines: usize, now: MonotonicNs) -> std::ops::Range<usize> {
         for state in &mut self.states {
             if matches!(*state, State::Returning(until) if now >= until) {

@@ -1,15 +1,15 @@
 //! What each node uses of a policy's limit, as observed.
 //!
-//! An exponentially weighted sum of the tokens by node. Shares are taken from a sum that is some time
-//! old, so that the silence by which a cut is noticed does not count as idleness.
+//! An exponentially weighted sum of the tokens by node. Shares are taken from a sum that was set aside some time
+//! ago: the last moments before a cut is noticed are silent, and must not count as idleness.
 
 use super::MAX_NODES;
 
 /// Consumption loses 1 - 1/e of its weight in this time.
 const TIME_CONSTANT_S: f64 = 5.0;
-/// This part of the whole is spread evenly, so that no node is starved by what it used to use.
+/// This part of the whole is spread evenly, so that a node that used nothing before a cut has a share too.
 const EVEN_PART: f64 = 0.1;
-/// Below so many tokens nothing was observed.
+/// With fewer tokens than this there is nothing to go by, and shares are even.
 const LEAST_TOKENS: f64 = 1.0;
 
 /// Tokens by node: this one first, then peers by their column.

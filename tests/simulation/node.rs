@@ -1,12 +1,11 @@
 //! One node of the simulated cluster: real table, replica and link, on a clock of its own.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openclaw_rating::bucket::hash::{BucketId, KeyHasher};
-use openclaw_rating::bucket::policy::{LimitSpec, Limits, Mode, PolicySet, PolicySpec};
+use openclaw_rating::bucket::policy::{LimitSpec, Limits, PolicySet, PolicySpec};
 use openclaw_rating::bucket::sharing::Sharing;
 use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::link::keys::Secret;
@@ -58,8 +57,7 @@ pub(crate) fn node_id(number: usize) -> NodeId {
 }
 
 fn spec(name: &str, limit: LimitSpec, sharing: Sharing) -> PolicySpec {
-    let (overrides, metadata) = (vec![], BTreeMap::new());
-    PolicySpec { name: name.into(), limit, overrides, mode: Mode::Enforce, sharing, metadata }
+    PolicySpec { sharing, ..PolicySpec::new(name, limit) }
 }
 
 fn address(number: usize) -> SocketAddr {

@@ -61,15 +61,44 @@ fn faults(random: &mut Random) -> Faults {
 fn cuts(random: &mut Random, nodes: usize) -> Vec<Cut> {
     let mut cuts = vec![];
     for _ in 0..random.pick(&[0, 0, 1, 2]) {
-        let side = random.between(1, (1 << nodes) - 2) as u16;
-        let begin_ms = random.between(0, LENGTH_MS);
-        let end_ms = begin_ms + random.between(100, 8000);
-        cuts.push(Cut { from: side, to: !side, begin_ms, end_ms });
-        if random.chance(0.7) {
-            cuts.push(Cut { from: !side, to: side, begin_ms, end_ms });
+        let (from, to) = if random.chance(0.5) { two_sides(random, nodes) } else { two_nodes(random, nodes) };
+        let is_both_ways = random.chance(0.7);
+        for (begin_ms, end_ms) in times_of_cuts(random) {
+            cuts.push(Cut { from, to, begin_ms, end_ms });
+            if is_both_ways {
+                cuts.push(Cut { from: to, to: from, begin_ms, end_ms });
+            }
         }
     }
     cuts
+}
+
+/// Some nodes and all others.
+fn two_sides(random: &mut Random, nodes: usize) -> (u16, u16) {
+    let side = random.between(1, (1 << nodes) - 2) as u16;
+    (side, !side)
+}
+
+/// Two nodes, which third ones may still hear.
+fn two_nodes(random: &mut Random, nodes: usize) -> (u16, u16) {
+    let one = random.below(nodes as u64);
+    let other = (one + random.between(1, nodes as u64 - 1)) % nodes as u64;
+    (1 << one, 1 << other)
+}
+
+/// One long cut, or short ones in a row: a link that comes and goes about as fast as that is noticed.
+fn times_of_cuts(random: &mut Random) -> Vec<(u64, u64)> {
+    let mut begin_ms = random.between(0, LENGTH_MS);
+    if random.chance(0.7) {
+        return vec![(begin_ms, begin_ms + random.between(100, 8000))];
+    }
+    let mut times = vec![];
+    for _ in 0..random.between(2, 8) {
+        let end_ms = begin_ms + random.between(400, 1500);
+        times.push((begin_ms, end_ms));
+        begin_ms = end_ms + random.between(50, 1500);
+    }
+    times
 }
 
 fn crashes(random: &mut Random, nodes: usize) -> Vec<Crash> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use openclaw_rating::bucket::hash::BucketId;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::bucket::table::{BucketTable, View};
-use openclaw_rating::replica::{Applied, Arrival, Entry, NodeId, Replica, Store};
+use openclaw_rating::replica::{Applied, Arrival, Delivery, Entry, NodeId, Replica, Store};
 use openclaw_rating::time::MonotonicNs;
 
 /// What hearing an entry did, for the books of the world.
@@ -97,18 +97,12 @@ impl Witness {
     }
 
     /// Merges an entry and checks what became of it.
-    fn apply(
-        &mut self,
-        from: NodeId,
-        entry: &Entry,
-        line: Option<usize>,
-        arrival: Arrival,
-        now: MonotonicNs,
-    ) {
+    fn apply(&mut self, delivery: Delivery, entry: &Entry, line: Option<usize>) {
+        let Delivery { from, arrival, now } = delivery;
         let stats = self.replica.stats();
         let phantom = self.view(entry.id).map_or(0, |view| view.phantom);
         let before = self.level(entry.id, now);
-        let applied = self.replica.apply(from, entry, line, arrival, now);
+        let applied = self.replica.apply(delivery, entry, line);
         let after = self.level(entry.id, now);
         let growth = if let Applied::Charged(growth) = applied { growth } else { 0 };
         let returns = self.is_returning(from, now);
@@ -145,18 +139,15 @@ impl Store for Witness {
         self.replica.tell(lines, now, said);
     }
 
-    fn count(&self, line: u32) -> u64 {
-        self.replica.count(line)
-    }
-
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {
         self.replica.urgencies(lines, now, each);
     }
 
     fn hear(&mut self, from: NodeId, entries: &[Entry], arrival: Arrival, now: MonotonicNs) {
+        let delivery = Delivery { from, arrival, now };
         let lines = self.replica.locate(from, entries);
         for (entry, line) in entries.iter().zip(lines) {
-            self.apply(from, entry, line, arrival, now);
+            self.apply(delivery, entry, line);
         }
     }
 
