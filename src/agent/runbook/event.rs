@@ -87,6 +87,11 @@ impl Ended {
 pub enum Failure {
     /// It has had no effect, and may go better the next time.
     NotDone,
+    /// It has had no effect, and whoever was called asks to be left alone for so long.
+    Throttled {
+        /// In milliseconds.
+        wait_ms: u64,
+    },
     /// It has had no effect, and will not go better by being repeated: a check that did not pass, a
     /// credential that is refused, a record that does not fit.
     Refused,
