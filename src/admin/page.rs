@@ -105,6 +105,9 @@ fn write_running(page: &mut String, status: &AgentStatus) -> fmt::Result {
     if let Some(unsent) = &status.unsent_pages {
         row(page, "pages that reached nobody", &Text(unsent), true)?;
     }
+    for problem in &status.unusable_secrets {
+        row(page, "secret", &Text(problem), true)?;
+    }
     let dry = if status.dry_run { ", dry run: nothing is written" } else { "" };
     let role = if status.elected { "acts for its region" } else { "another node acts for its region" };
     row(page, "mode", &format!("{}{dry}; {role}", status.mode.name()), status.dry_run)?;
@@ -257,6 +260,7 @@ mod tests {
         status.frozen = Some(text());
         status.objections = vec![text()];
         status.unsent_pages = Some(text());
+        status.unusable_secrets = vec![text()];
         status.journal = text();
         status.last_error = Some(text());
         status.commands = vec![Suggested { command: text(), does: text() }];

@@ -308,6 +308,9 @@ pub struct AgentStatus {
     /// How many events for the pager wait on disk and have reached nobody, and why; `None` when none does.
     #[serde(default)]
     pub unsent_pages: Option<String>,
+    /// Secrets that cannot be read now, and what to do: what needs them would fail.
+    #[serde(default)]
+    pub unusable_secrets: Vec<String>,
     /// Whether the journal can be written, and how far it is: for a person.
     pub journal: String,
     /// Whether the journal cannot be written.

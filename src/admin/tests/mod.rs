@@ -87,6 +87,7 @@ pub(crate) fn agent_status() -> AgentStatus {
         switches_left: 2,
         cooldown_until: None,
         unsent_pages: None,
+        unusable_secrets: vec![],
         journal: "17 lines".to_owned(),
         journal_fails: false,
         last_error: None,

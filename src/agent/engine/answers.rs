@@ -64,7 +64,8 @@ impl Pilot {
             return what;
         }
         format!(
-            "{what}; it is not durable, since the journal cannot be written: a restart before it can forgets this"
+            "{what}; it is not durable, since the journal cannot be written: a restart before it can forgets \
+             this"
         )
     }
 
@@ -140,6 +141,7 @@ impl Pilot {
             switches_left: status.switches_left,
             cooldown_until: status.cooldown_until,
             unsent_pages: self.flight.unsent_pages.as_ref().map(|(pages, why)| format!("{pages}: {why}")),
+            unusable_secrets: self.flight.unusable_secrets.clone(),
             journal: self.ledger.words(),
             journal_fails: self.ledger.failing().is_some(),
             last_error: status.last_error.or_else(|| self.flight.trouble.clone()),
