@@ -304,9 +304,9 @@ mod tests {
     #[test]
     fn every_field_of_the_agent_that_is_text_is_shown() {
         let page = render(&report("x", AgentReport::Running(Box::new(evil_agent()))));
-        // Incident, next, objection, command twice, frozen, pages, region name, standing, detail, probe, record's
-        // name, kind, value, set, journal, error.
-        assert_eq!(page.matches("&lt;script&gt;").count(), 17, "{page}");
+        // Incident, next, objection, command twice, frozen, pages, secret, region name, standing, detail, probe,
+        // record's name, kind, value, set, journal, error.
+        assert_eq!(page.matches("&lt;script&gt;").count(), 18, "{page}");
     }
 
     #[test]
