@@ -121,12 +121,6 @@ pub enum PagerError {
     /// The key is longer than PagerDuty takes.
     #[error("the key of the incident is longer than {MAX_DEDUP_KEY_CHARS} characters. Give it a shorter id")]
     KeyTooLong,
-    /// There is no REST API key.
-    #[error(
-        "PagerDuty is not asked for acknowledgements: no REST API key is configured. Set one, or a webhook, \
-         or acknowledge by `openclaw-rating failover ack`"
-    )]
-    NotAsked,
 }
 
 #[derive(Deserialize)]
@@ -187,11 +181,6 @@ impl PagerDuty {
             }
         }
         Ok(flushed)
-    }
-
-    /// Asks what has become of the page with `dedup_key`.
-    pub fn state(&self, dedup_key: &str) -> Result<PageState, PagerError> {
-        self.rest.as_ref().ok_or(PagerError::NotAsked)?.state(&self.client, dedup_key)
     }
 
     fn post(&self, event: &Event) -> Result<(), PagerError> {
