@@ -109,8 +109,8 @@ fn a_target_that_was_chosen_is_chosen_anew_after_a_restart_and_one_that_was_aske
     }
 }
 
-/// Until `eu` was withdrawn and its failback is paged.
-fn failing_back() -> Story {
+/// Until `eu` was withdrawn.
+fn withdrawn() -> Story {
     let (failback, mode) = (Failback::AfterMs(FAILBACK_MS), crate::agent::orders::AgentMode::Manual);
     let timing = Timing { cooldown_ms: 1_000, ..Timing::default() };
     let mut story = Story::new(RunbookConfig { failback, mode, timing, ..config() });
@@ -118,6 +118,12 @@ fn failing_back() -> Story {
     story.pass_ms(400);
     story.order(Command::Ack).unwrap();
     story.pass_ms(3_000);
+    story
+}
+
+/// Until `eu` was withdrawn and its failback is paged.
+fn failing_back() -> Story {
+    let mut story = withdrawn();
     story.assess(all_well());
     story.pass_ms(FAILBACK_MS + 1_000);
     assert_eq!((story.runbook.phase(), story.record.clone()), (Phase::Paged, record(&["192.0.2.2"])));
@@ -162,13 +168,7 @@ fn a_failback_that_a_person_stopped_is_for_a_person() {
 
 #[test]
 fn a_failback_waits_for_the_end_of_a_freeze_and_wakes_nobody_when_nobody_answers() {
-    let (failback, mode) = (Failback::AfterMs(FAILBACK_MS), crate::agent::orders::AgentMode::Manual);
-    let timing = Timing { cooldown_ms: 1_000, ..Timing::default() };
-    let mut story = Story::new(RunbookConfig { failback, mode, timing, ..config() });
-    story.assess(eu_is_dead());
-    story.pass_ms(400);
-    story.order(Command::Ack).unwrap();
-    story.pass_ms(3_000);
+    let mut story = withdrawn();
     story.order(Command::Freeze { why: "a release".to_owned() }).unwrap();
     story.assess(all_well());
     story.pass_ms(2 * FAILBACK_MS);
