@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::agent::orders::{
-    AgentMode, AgentStatus, Order, OrderAnswer, OrderRefused, OrderRequest, RegionStatus,
+    AgentMode, AgentStatus, Command, Order, OrderAnswer, OrderRefused, OrderRequest, RegionStatus,
 };
 use crate::agent::secret::SecretSource;
 use crate::agent::types::{Phase, RecordState, Region, UnixMs};

@@ -37,18 +37,11 @@ impl Pilot {
             Order::Witness(region) => return self.witness(now, region),
             Order::Alerts(alerts) => return Ok(self.take_alerts(alerts)),
             Order::PagerDuty(event) => return self.take_webhook(&event),
-            Order::Start { from, to, why } => Command::Start { from, to, why },
-            Order::Ack => Command::Ack,
-            Order::Decline => Command::Decline,
-            Order::Abort => {
-                self.cut_short();
-                Command::Abort
-            }
-            Order::Rollback => Command::Rollback,
-            Order::Freeze { why } => Command::Freeze { why },
-            Order::Thaw => Command::Thaw,
-            Order::Drill => Command::Drill,
+            Order::Command(command) => command,
         };
+        if command == Command::Abort {
+            self.cut_short();
+        }
         let stops = matches!(command, Command::Abort | Command::Freeze { .. });
         let accepted = self.runbook.command(now, command, who)?;
         if stops {
