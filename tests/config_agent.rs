@@ -161,6 +161,15 @@ fn what_must_hold_between_the_parts_is_checked() {
             "",
             vec!["1 set identifiers stand for 2 regions"],
         ),
+        (
+            vec![(
+                "provider = \"exec\"\ncommand = [\"/bin/true\"]",
+                "provider = \"route53\"\nzone_id = \"Z1\"\naccess_key_id = \"A\"\n\
+                 secret_access_key_file = \"/s\"\nset_identifiers = [\"eu\", \"eu\"]",
+            )],
+            "",
+            vec!["set identifier \"eu\" stands for two regions"],
+        ),
     ] {
         let text = refusal(&changes, more);
         for part in says {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::answer::Refusal;
 use super::caller::Caller;
 use super::route::OrderName;
-use crate::agent::orders::{Order, OrderAnswer, OrderRequest};
+use crate::agent::orders::{Command, Order, OrderAnswer, OrderRequest};
 use crate::agent::types::Region;
 
 /// The agent answers at once or something is wrong with it.
@@ -36,18 +36,19 @@ pub(super) fn read_order(name: OrderName, body: &[u8]) -> Result<(Order, Option<
     let who = fields.who.take().map(|who| line("who", who, MAX_WHO_CHARS)).transpose()?;
     let order = match name {
         OrderName::Plan => Order::Plan { from: region(&mut fields.from)?, to: region(&mut fields.to)? },
-        OrderName::Start => Order::Start {
+        OrderName::Start => Command::Start {
             from: region(&mut fields.from)?.ok_or_else(|| lacks("from", "the region to withdraw"))?,
             to: region(&mut fields.to)?,
             why: why(&mut fields)?,
-        },
-        OrderName::Freeze => Order::Freeze { why: why(&mut fields)? },
-        OrderName::Ack => Order::Ack,
-        OrderName::Decline => Order::Decline,
-        OrderName::Abort => Order::Abort,
-        OrderName::Rollback => Order::Rollback,
-        OrderName::Thaw => Order::Thaw,
-        OrderName::Drill => Order::Drill,
+        }
+        .into(),
+        OrderName::Freeze => Command::Freeze { why: why(&mut fields)? }.into(),
+        OrderName::Ack => Command::Ack.into(),
+        OrderName::Decline => Command::Decline.into(),
+        OrderName::Abort => Command::Abort.into(),
+        OrderName::Rollback => Command::Rollback.into(),
+        OrderName::Thaw => Command::Thaw.into(),
+        OrderName::Drill => Command::Drill.into(),
     };
     // An order that seems to say more than it does would be taken for another one.
     match [("from", fields.from), ("to", fields.to), ("why", fields.why)].into_iter().find(|f| f.1.is_some())
@@ -152,20 +153,20 @@ mod tests {
     #[test]
     fn an_order_says_all_that_it_means_and_nothing_else() {
         let start = read(OrderName::Start, r#"{"from":"eu","to":"us","why":"disk","who":"ada"}"#).unwrap();
-        let order = Order::Start { from: named("eu"), to: Some(named("us")), why: "disk".to_owned() };
-        assert_eq!(start, (order, Some("ada".to_owned())));
-        assert_eq!(read(OrderName::Ack, "").unwrap(), (Order::Ack, None));
-        assert_eq!(read(OrderName::Ack, " {} \n").unwrap(), (Order::Ack, None));
+        let order = Command::Start { from: named("eu"), to: Some(named("us")), why: "disk".to_owned() };
+        assert_eq!(start, (order.into(), Some("ada".to_owned())));
+        assert_eq!(read(OrderName::Ack, "").unwrap(), (Command::Ack.into(), None));
+        assert_eq!(read(OrderName::Ack, " {} \n").unwrap(), (Command::Ack.into(), None));
         let plan = Order::Plan { from: None, to: Some(named("us")) };
         assert_eq!(read(OrderName::Plan, r#"{"to":"us"}"#).unwrap().0, plan);
         for (name, order) in [
-            (OrderName::Decline, Order::Decline),
-            (OrderName::Abort, Order::Abort),
-            (OrderName::Rollback, Order::Rollback),
-            (OrderName::Thaw, Order::Thaw),
-            (OrderName::Drill, Order::Drill),
+            (OrderName::Decline, Command::Decline),
+            (OrderName::Abort, Command::Abort),
+            (OrderName::Rollback, Command::Rollback),
+            (OrderName::Thaw, Command::Thaw),
+            (OrderName::Drill, Command::Drill),
         ] {
-            assert_eq!(read(name, "{}").unwrap().0, order);
+            assert_eq!(read(name, "{}").unwrap().0, order.into());
         }
     }
 
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_is_not_there_or_does_not_answer_is_said_to_be_so() {
-        let ask = |line: &AgentLine| line.ask(Order::Ack, &Caller::Local(None), None);
+        let ask = |line: &AgentLine| line.ask(Command::Ack.into(), &Caller::Local(None), None);
         assert_eq!(ask(&AgentLine::new(None)), Err(Refusal::NoAgent));
         let (sender, receiver) = bounded(1);
         let line = AgentLine::new(Some(sender));

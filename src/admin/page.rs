@@ -105,6 +105,9 @@ fn write_running(page: &mut String, status: &AgentStatus) -> fmt::Result {
     if let Some(unsent) = &status.unsent_pages {
         row(page, "pages that reached nobody", &Text(unsent), true)?;
     }
+    for problem in &status.unusable_secrets {
+        row(page, "secret", &Text(problem), true)?;
+    }
     let dry = if status.dry_run { ", dry run: nothing is written" } else { "" };
     let role = if status.elected { "acts for its region" } else { "another node acts for its region" };
     row(page, "mode", &format!("{}{dry}; {role}", status.mode.name()), status.dry_run)?;
@@ -257,6 +260,7 @@ mod tests {
         status.frozen = Some(text());
         status.objections = vec![text()];
         status.unsent_pages = Some(text());
+        status.unusable_secrets = vec![text()];
         status.journal = text();
         status.last_error = Some(text());
         status.commands = vec![Suggested { command: text(), does: text() }];
@@ -300,9 +304,9 @@ mod tests {
     #[test]
     fn every_field_of_the_agent_that_is_text_is_shown() {
         let page = render(&report("x", AgentReport::Running(Box::new(evil_agent()))));
-        // Incident, next, objection, command twice, frozen, pages, region name, standing, detail, probe, record's
-        // name, kind, value, set, journal, error.
-        assert_eq!(page.matches("&lt;script&gt;").count(), 17, "{page}");
+        // Incident, next, objection, command twice, frozen, pages, secret, region name, standing, detail, probe,
+        // record's name, kind, value, set, journal, error.
+        assert_eq!(page.matches("&lt;script&gt;").count(), 18, "{page}");
     }
 
     #[test]

@@ -16,6 +16,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A program that is told to end may tidy up for so long.
 const GRACE: Duration = Duration::from_millis(500);
+/// Pieces of 4 KiB that are read at a time: more than a pipe holds, so that what a program left in it is all read.
+const MAX_READS: usize = 32;
 
 /// A program, its arguments and what is added to its environment. Arguments are seen by every user of
 /// the machine, so a secret is never one.
@@ -204,10 +206,12 @@ struct Kept<P> {
 }
 
 impl<P: io::Read + AsFd> Kept<P> {
-    /// Takes what is there, without waiting.
+    /// Takes what is there, without waiting. A program that writes faster than this reads must not keep its own
+    /// time limit from being looked at.
     fn read(&mut self) -> io::Result<()> {
         let mut buffer = [0; 4096];
-        while let Some(pipe) = &mut self.pipe {
+        for _ in 0..MAX_READS {
+            let Some(pipe) = &mut self.pipe else { break };
             let mut ready = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
             if poll_for(&mut ready, Duration::ZERO)? == 0 {
                 break;
@@ -288,6 +292,18 @@ mod tests {
         let mut command = shell("head -c 1000000 /dev/zero | tr '\\0' x");
         command.max_output_bytes = 100;
         assert_eq!(command.run().unwrap().stdout, "x".repeat(100));
+    }
+
+    #[test]
+    fn output_without_end_is_not_read_to_its_end() {
+        let (tell, told) = crossbeam::channel::bounded(1);
+        std::thread::spawn(move || {
+            let endless = std::fs::File::open("/dev/zero").unwrap();
+            let mut kept = Kept { pipe: Some(endless), bytes: Vec::new(), kept_bytes: 100 };
+            kept.read().unwrap();
+            tell.send(kept.bytes.len()).unwrap();
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(30)), Ok(100));
     }
 
     #[test]

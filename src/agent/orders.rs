@@ -34,32 +34,8 @@ pub enum Order {
         /// The region to serve instead; as the runbook chooses when none is named.
         to: Option<Region>,
     },
-    /// Withdraw a region though no signal says so. It skips detection, not safety.
-    Start {
-        /// The region to withdraw.
-        from: Region,
-        /// The region to serve instead; as the runbook chooses when none is named.
-        to: Option<Region>,
-        /// The reason, for the journal and the page.
-        why: String,
-    },
-    /// Go on with the incident that waits for a person.
-    Ack,
-    /// Do not move traffic in this incident.
-    Decline,
-    /// Stop the run where it is, after the call that is on its way.
-    Abort,
-    /// Put the public record back as it was before the run.
-    Rollback,
-    /// Change nothing in the world until thawed; paging goes on.
-    Freeze {
-        /// The reason, for who finds it frozen.
-        why: String,
-    },
-    /// End a freeze.
-    Thaw,
-    /// Run the whole runbook against the shadow record.
-    Drill,
+    /// What a person orders. Answered by [`OrderAnswer::Accepted`].
+    Command(Command),
     /// What Alertmanager says, in one notification.
     Alerts(Vec<Alert>),
     /// What PagerDuty says: signed, new, read.
@@ -75,18 +51,65 @@ impl Order {
         match self {
             Self::Status => "status",
             Self::Plan { .. } => "plan",
-            Self::Start { .. } => "start",
+            Self::Command(command) => command.name(),
+            Self::Alerts(_) => "alerts",
+            Self::PagerDuty(_) => "pagerduty",
+            Self::Witness(_) => "witness",
+        }
+    }
+}
+
+/// What a person orders. The runbook takes it or refuses it at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Go on with the incident that waits.
+    Ack,
+    /// Do not move traffic in this incident.
+    Decline,
+    /// Withdraw a region though no signal says so. It skips detection, cooldown and cap, and no other rule.
+    Start {
+        /// The region to withdraw.
+        from: Region,
+        /// The region that takes over; as the runbook chooses when none is named.
+        to: Option<Region>,
+        /// The reason.
+        why: String,
+    },
+    /// Stop the run where it is, after the call that is on its way.
+    Abort,
+    /// Put the record back as it was before the run that is under way, or before the last one.
+    Rollback,
+    /// Change nothing in the world until thawed; paging and telling go on.
+    Freeze {
+        /// The reason.
+        why: String,
+    },
+    /// End a freeze.
+    Thaw,
+    /// Run the whole runbook against the shadow record.
+    Drill,
+}
+
+impl Command {
+    /// Its name in the journal.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
             Self::Ack => "ack",
             Self::Decline => "decline",
+            Self::Start { .. } => "start",
             Self::Abort => "abort",
             Self::Rollback => "rollback",
             Self::Freeze { .. } => "freeze",
             Self::Thaw => "thaw",
             Self::Drill => "drill",
-            Self::Alerts(_) => "alerts",
-            Self::PagerDuty(_) => "pagerduty",
-            Self::Witness(_) => "witness",
         }
+    }
+}
+
+impl From<Command> for Order {
+    fn from(command: Command) -> Self {
+        Self::Command(command)
     }
 }
 
@@ -308,6 +331,9 @@ pub struct AgentStatus {
     /// How many events for the pager wait on disk and have reached nobody, and why; `None` when none does.
     #[serde(default)]
     pub unsent_pages: Option<String>,
+    /// Secrets that cannot be read now, and what to do: what needs them would fail.
+    #[serde(default)]
+    pub unusable_secrets: Vec<String>,
     /// Whether the journal can be written, and how far it is: for a person.
     pub journal: String,
     /// Whether the journal cannot be written.

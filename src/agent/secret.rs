@@ -4,9 +4,10 @@
 //! secret stays in memory longer than a call.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 /// The variable by which systemd names the directory of `LoadCredential=`.
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
@@ -94,12 +95,18 @@ pub enum SecretError {
 }
 
 impl SecretSource {
+    /// Why it cannot be used now, and what to do.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.read().err().map(|error| format!("a secret of the agent cannot be used now: {error}"))
+    }
+
     /// Reads the secret as it is now.
     pub fn read(&self) -> Result<Secret, SecretError> {
         let path = self.path()?;
         let unreadable = |cause| SecretError::Unreadable { path: path.clone(), cause };
         let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(unreadable)?;
+        let file = open(&path).map_err(unreadable)?;
         file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_SECRET_BYTES {
             return Err(SecretError::NotOneLine { path });
@@ -126,6 +133,16 @@ impl SecretSource {
     }
 }
 
+/// Opens a regular file; a link to one is followed, as Kubernetes mounts tokens. A pipe would be waited for, by
+/// whoever is about to page.
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,6 +154,8 @@ impl fmt::Display for SecretSource {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{FileType, Mode};
+
     use super::*;
 
     fn read(content: &[u8]) -> Result<Secret, SecretError> {
@@ -154,6 +173,20 @@ mod tests {
         assert!(matches!(read(b"a\nb"), Err(SecretError::NotOneLine { .. })));
         assert!(matches!(read(b"\xff"), Err(SecretError::NotOneLine { .. })));
         assert!(matches!(read(&[b'a'; 65537]), Err(SecretError::NotOneLine { .. })));
+    }
+
+    #[test]
+    fn a_pipe_or_a_directory_is_refused_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (pipe, link) = (directory.path().join("pipe"), directory.path().join("link"));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        for path in [pipe.as_path(), directory.path()] {
+            let refused = SecretSource::File(path.to_owned()).read().unwrap_err().to_string();
+            assert!(refused.contains("not a regular file"), "{refused}");
+        }
+        std::fs::write(directory.path().join("token"), b"hunter2").unwrap();
+        std::os::unix::fs::symlink("token", &link).unwrap();
+        assert_eq!(SecretSource::File(link).read().unwrap().expose(), "hunter2");
     }
 
     #[test]

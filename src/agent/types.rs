@@ -85,6 +85,29 @@ pub enum Phase {
     Reported,
 }
 
+impl Phase {
+    /// As it is journalled and counted.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Watching => "watching",
+            Self::Suspect => "suspect",
+            Self::Paged => "paged",
+            Self::Acknowledged => "acknowledged",
+            Self::AutoApproved => "auto_approved",
+            Self::Declined => "declined",
+            Self::Preflight => "preflight",
+            Self::Switching => "switching",
+            Self::Validating => "validating",
+            Self::Recovered => "recovered",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::HandedOver => "handed_over",
+            Self::Reported => "reported",
+        }
+    }
+}
+
 /// A thing the agent does to the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,6 +136,27 @@ pub enum Step {
     CommitRegion,
     /// Writes the report.
     WriteReport,
+}
+
+impl Step {
+    /// As it is journalled and counted.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::ResolvePage => "resolve_page",
+            Self::Preflight => "preflight",
+            Self::ReadRecord => "read_record",
+            Self::WriteRecord => "write_record",
+            Self::AwaitVisible => "await_visible",
+            Self::Validate => "validate",
+            Self::RestoreRecord => "restore_record",
+            Self::Notify => "notify",
+            Self::Scale => "scale",
+            Self::CommitRegion => "commit_region",
+            Self::WriteReport => "write_report",
+        }
+    }
 }
 
 /// What began an incident.

@@ -64,6 +64,25 @@ fn a_commit_that_was_not_pushed_is_pushed_by_the_next_run() {
 }
 
 #[test]
+fn an_edit_that_was_not_committed_before_a_crash_is_committed_by_the_next_run() {
+    if !is_there("git") {
+        return;
+    }
+    let directory = repository();
+    let target = checkout(&directory, true);
+    let edited = HELM_VALUES.replace("eu  #", "us  #");
+    let path = target.directory.join("values.yaml");
+    std::fs::write(&path, format!("{edited}# mine\n")).unwrap();
+    let mixed = target.commit("us", "us", "move").unwrap_err();
+    assert!(matches!(mixed, GitError::Dirty { .. }), "{mixed}");
+    std::fs::write(&path, &edited).unwrap();
+    let stopped = target.commit_while(&|| Err("frozen".to_owned()), "us", "us", "move").unwrap_err();
+    assert_says(&stopped.to_string(), &["nothing was committed", "frozen"]);
+    assert_eq!(target.commit("us", "us", "move").unwrap(), Committed::Changed);
+    assert_eq!(git(&directory.path().join("origin"), &["show", "main:values.yaml"]), edited);
+}
+
+#[test]
 fn a_stop_holds_before_the_commit_and_before_the_push() {
     if !is_there("git") {
         return;

@@ -37,7 +37,7 @@ fn who_waits_for_leave_to_send_a_body_gets_it() {
     assert_eq!(&leave, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"{\"why\":\"it\"}").unwrap();
     assert_eq!(heard_on(stream).status, 200);
-    assert_eq!(server.heard().0, Order::Freeze { why: "it".to_owned() });
+    assert_eq!(server.heard().0, Command::Freeze { why: "it".to_owned() }.into());
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn ipv6_is_listened_on_as_well() {
     }
     let server = Server::start_at("[::1]:0".parse().unwrap(), Some(accepts));
     assert_eq!(server.remote("POST /v1/failover/ack", &bearer(TOKEN), "").status, 200);
-    assert_eq!(server.heard(), (Order::Ack, "::1 by token".to_owned()));
+    assert_eq!(server.heard(), (Command::Ack.into(), "::1 by token".to_owned()));
 }
 
 #[test]

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::agent::orders::{
-    AgentMode, AgentStatus, Order, OrderAnswer, OrderRefused, OrderRequest, RegionStatus,
+    AgentMode, AgentStatus, Command, Order, OrderAnswer, OrderRefused, OrderRequest, RegionStatus,
 };
 use crate::agent::secret::SecretSource;
 use crate::agent::types::{Phase, RecordState, Region, UnixMs};
@@ -87,6 +87,7 @@ pub(crate) fn agent_status() -> AgentStatus {
         switches_left: 2,
         cooldown_until: None,
         unsent_pages: None,
+        unusable_secrets: vec![],
         journal: "17 lines".to_owned(),
         journal_fails: false,
         last_error: None,

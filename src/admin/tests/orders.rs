@@ -61,11 +61,11 @@ fn orders_reach_the_agent_with_who_gave_them() {
     assert_eq!(taken.json(), json!({"answer": "accepted", "what": "start is taken"}));
     let (order, who) = server.heard();
     let (from, to) = (Region("eu".to_owned()), Some(Region("us".to_owned())));
-    assert_eq!(order, Order::Start { from, to, why: "disk".to_owned() });
+    assert_eq!(order, Command::Start { from, to, why: "disk".to_owned() }.into());
     let uid = rustix::process::getuid().as_raw();
     assert!(who.starts_with(&format!("uid {uid}")) && who.ends_with("who says to be \"ada\""), "{who}");
     server.remote("POST /v1/failover/thaw", &bearer(TOKEN), "");
-    assert_eq!(server.heard(), (Order::Thaw, "127.0.0.1 by token".to_owned()));
+    assert_eq!(server.heard(), (Command::Thaw.into(), "127.0.0.1 by token".to_owned()));
     let bad = server.local("POST /v1/failover/start", "{\"from\":");
     assert!(bad.status == 400 && server.heard.is_empty(), "{bad:?}");
     let status = server.local("GET /v1/failover", "").json();

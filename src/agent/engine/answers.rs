@@ -37,18 +37,11 @@ impl Pilot {
             Order::Witness(region) => return self.witness(now, region),
             Order::Alerts(alerts) => return Ok(self.take_alerts(alerts)),
             Order::PagerDuty(event) => return self.take_webhook(&event),
-            Order::Start { from, to, why } => Command::Start { from, to, why },
-            Order::Ack => Command::Ack,
-            Order::Decline => Command::Decline,
-            Order::Abort => {
-                self.cut_short();
-                Command::Abort
-            }
-            Order::Rollback => Command::Rollback,
-            Order::Freeze { why } => Command::Freeze { why },
-            Order::Thaw => Command::Thaw,
-            Order::Drill => Command::Drill,
+            Order::Command(command) => command,
         };
+        if command == Command::Abort {
+            self.cut_short();
+        }
         let stops = matches!(command, Command::Abort | Command::Freeze { .. });
         let accepted = self.runbook.command(now, command, who)?;
         if stops {
@@ -64,7 +57,8 @@ impl Pilot {
             return what;
         }
         format!(
-            "{what}; it is not durable, since the journal cannot be written: a restart before it can forgets this"
+            "{what}; it is not durable, since the journal cannot be written: a restart before it can forgets \
+             this"
         )
     }
 
@@ -140,6 +134,7 @@ impl Pilot {
             switches_left: status.switches_left,
             cooldown_until: status.cooldown_until,
             unsent_pages: self.flight.unsent_pages.as_ref().map(|(pages, why)| format!("{pages}: {why}")),
+            unusable_secrets: self.flight.unusable_secrets.clone(),
             journal: self.ledger.words(),
             journal_fails: self.ledger.failing().is_some(),
             last_error: status.last_error.or_else(|| self.flight.trouble.clone()),

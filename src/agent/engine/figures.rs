@@ -51,15 +51,15 @@ const PENDING: &str = "pending";
 /// How many tasks ended, by step and outcome.
 #[derive(Debug)]
 pub(super) struct Counts {
-    actions: BTreeMap<(String, &'static str), u64>,
+    actions: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl Default for Counts {
     /// All of them are shown from the start: Prometheus sees no increase in a counter that begins with 1.
     fn default() -> Self {
-        let steps = STEPS.iter().map(name_of).chain([WATCH_RECORD.to_owned()]);
-        let outcomes = steps.flat_map(|step| [(step.clone(), DONE), (step, FAILED)]);
-        let pending = [(name_of(&Step::AwaitVisible), PENDING)];
+        let steps = STEPS.iter().map(|step| step.name()).chain([WATCH_RECORD]);
+        let outcomes = steps.flat_map(|step| [(step, DONE), (step, FAILED)]);
+        let pending = [(Step::AwaitVisible.name(), PENDING)];
         Self { actions: outcomes.chain(pending).map(|row| (row, 0)).collect() }
     }
 }
@@ -72,7 +72,7 @@ impl Counts {
             Ended::Failed { failure: Failure::NotDone, .. } if step == Step::AwaitVisible => PENDING,
             Ended::Failed { .. } => FAILED,
         };
-        let name = if task.is_idle_look() { WATCH_RECORD.to_owned() } else { name_of(&step) };
+        let name = if task.is_idle_look() { WATCH_RECORD } else { step.name() };
         *self.actions.entry((name, outcome)).or_default() += 1;
     }
 
@@ -83,11 +83,6 @@ impl Counts {
         }
         family
     }
-}
-
-/// The name by which it is journalled.
-fn name_of(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn flag(value: bool) -> f64 {
@@ -104,7 +99,7 @@ impl Pilot {
         let help = "1 for the phase that the incident is in; watching without one.";
         let mut phase = Family::gauge("openclaw_agent_phase", help);
         for one in PHASES {
-            phase.add(&[("phase", &name_of(&one))], flag(one == status.phase));
+            phase.add(&[("phase", one.name())], flag(one == status.phase));
         }
         let mut families = vec![phase];
         families.extend(self.region_families());
@@ -195,8 +190,17 @@ mod tests {
         Ended::Failed { failure, why: String::new() }
     }
 
-    fn counted(counts: &Counts, step: &str, outcome: &'static str) -> Option<u64> {
-        counts.actions.get(&(step.to_owned(), outcome)).copied()
+    fn counted(counts: &Counts, step: &'static str, outcome: &'static str) -> Option<u64> {
+        counts.actions.get(&(step, outcome)).copied()
+    }
+
+    #[test]
+    fn figures_and_the_journal_have_one_name_for_each_step_and_phase() {
+        let steps = STEPS.iter().map(|step| (step.name(), serde_json::to_value(step).unwrap()));
+        let phases = PHASES.iter().map(|phase| (phase.name(), serde_json::to_value(phase).unwrap()));
+        for (name, journalled) in steps.chain(phases) {
+            assert_eq!(journalled, name);
+        }
     }
 
     #[test]

@@ -161,7 +161,10 @@ fn of_traffic(error: TrafficError) -> Ended {
         TrafficError::Conflict { found, .. } => Failure::Conflict(*found),
         error if error.may_have_happened() => Failure::Unknown,
         TrafficError::Unfit { .. } => Failure::Refused,
-        _ => Failure::NotDone,
+        error => match error.retry_after() {
+            Some(wait) => Failure::Throttled { wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) },
+            None => Failure::NotDone,
+        },
     };
     Ended::Failed { failure, why }
 }
@@ -177,6 +180,7 @@ mod tests {
     use crossbeam::channel::bounded;
 
     use super::*;
+    use crate::agent::https::{self, CallError, Service};
     use crate::agent::runbook::TaskId;
     use crate::agent::signals::{ProbeUrl, Resolver, trust};
     use crate::metrics::{PeerVital, Vitals, WatchedVital};
@@ -297,15 +301,26 @@ mod tests {
             ended(hands(&["192.0.2.1"], true), false, write(&["192.0.2.1"])),
             Ended::Done { .. }
         ));
-        assert!(
-            matches!(ended(hands(&["192.0.2.2"], true), false, write(&["192.0.2.1"])), Ended::Done { detail } if detail.contains("already"))
-        );
+        let there = ended(hands(&["192.0.2.2"], true), false, write(&["192.0.2.1"]));
+        assert!(matches!(there, Ended::Done { detail } if detail.contains("already")));
         let foreign = ended(hands(&["203.0.113.9"], true), false, write(&["192.0.2.1"]));
         assert_eq!(failure(&foreign), &Failure::Conflict(state(&["203.0.113.9"])));
         assert_eq!(
             ended(hands(&["192.0.2.1"], true), false, Work::ReadRecord),
             Ended::Found(state(&["192.0.2.1"]))
         );
+    }
+
+    #[test]
+    fn what_a_provider_asks_for_when_it_throttles_is_passed_on() {
+        const SERVICE: Service =
+            Service { name: "Test", credential: "the token", status_page: None, throttle_marks: &[] };
+        for (wait, is_passed_on) in [(Some(Duration::from_secs(20)), true), (None, false)] {
+            let throttled = https::Failure::Status { code: 429, retry_after: wait, excerpt: String::new() };
+            let error = TrafficError::from(CallError::new(&SERVICE, "PATCH https://a", throttled));
+            let ended = of_traffic(TrafficError::NotDone(Box::new(error)));
+            assert_eq!(*failure(&ended) == Failure::Throttled { wait_ms: 20_000 }, is_passed_on);
+        }
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! The thread that tells: chat rooms, summaries, reports. It informs and decides nothing, so that a chat that
 //! hangs delays no switch.
 
-use crossbeam::channel::{Receiver, Sender};
+use std::time::{Duration, Instant};
 
-use super::message::Finished;
+use crossbeam::channel::{Receiver, Sender, at, select};
+
+use super::message::{Finished, UnusableSecrets};
 use crate::agent::notify::{Facts, Notifier, Summariser, Update};
 use crate::agent::runbook::{Ended, TaskId};
+use crate::agent::secret::SecretSource;
+
+/// Between two looks whether secrets can be read: a person mends one and wants to see it.
+const LOOK_AT_SECRETS_EVERY: Duration = Duration::from_secs(10);
 
 /// Something to tell.
 pub(super) enum Tell {
@@ -41,6 +47,9 @@ pub struct Informer {
     pub notifiers: Vec<Box<dyn Notifier + Send>>,
     /// Who writes a few sentences.
     pub summariser: Option<Summariser>,
+    /// All secrets of the agent. They are read when they are used, which may be at night: people must know before
+    /// that one of them cannot be.
+    pub secrets: Vec<SecretSource>,
 }
 
 impl std::fmt::Debug for Informer {
@@ -51,16 +60,44 @@ impl std::fmt::Debug for Informer {
 
 impl Informer {
     /// Tells what it is given until nobody gives it any more.
-    pub(super) fn run<M: From<Finished>>(mut self, tells: &Receiver<Tell>, finished: &Sender<M>) {
-        for tell in tells {
-            let (task, ended) = match tell {
-                Tell::Update { task, update, facts } => (task, self.tell(update, facts.as_ref())),
-                Tell::Errand { task, errand } => (task, errand().map_or_else(Ended::not_done, Ended::done)),
+    pub(super) fn run<M: From<Finished> + From<UnusableSecrets>>(
+        mut self,
+        tells: &Receiver<Tell>,
+        told: &Sender<M>,
+    ) {
+        let (mut known, mut next_look) = (UnusableSecrets::default(), Instant::now());
+        loop {
+            let is_heard = select! {
+                recv(tells) -> tell => {
+                    let Ok(tell) = tell else { return };
+                    told.send(self.carry_out(tell).into())
+                }
+                recv(at(next_look)) -> _ => {
+                    next_look = Instant::now() + LOOK_AT_SECRETS_EVERY;
+                    let unusable = self.unusable_secrets();
+                    if unusable == known {
+                        continue;
+                    }
+                    known.clone_from(&unusable);
+                    told.send(unusable.into())
+                }
             };
-            if finished.send(Finished { task, ended }.into()).is_err() {
+            if is_heard.is_err() {
                 return;
             }
         }
+    }
+
+    fn carry_out(&mut self, tell: Tell) -> Finished {
+        let (task, ended) = match tell {
+            Tell::Update { task, update, facts } => (task, self.tell(update, facts.as_ref())),
+            Tell::Errand { task, errand } => (task, errand().map_or_else(Ended::not_done, Ended::done)),
+        };
+        Finished { task, ended }
+    }
+
+    fn unusable_secrets(&self) -> UnusableSecrets {
+        UnusableSecrets(self.secrets.iter().filter_map(SecretSource::problem).collect())
     }
 
     fn tell(&mut self, mut update: Update, facts: Option<&Facts>) -> Ended {
@@ -84,5 +121,27 @@ impl Informer {
         // longer than anybody waited: the runbook repeats no message of which it heard nothing.
         let text = [vec![format!("told {}", told.join(", "))], remarks, failed].concat().join("; ");
         if told.is_empty() { Ended::not_done(text) } else { Ended::done(text) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::engine::message::Message;
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_told_before_it_is_needed() {
+        let directory = tempfile::tempdir().unwrap();
+        let good = directory.path().join("good");
+        std::fs::write(&good, "token\n").unwrap();
+        let secrets = [good, directory.path().join("missing")].map(SecretSource::File).to_vec();
+        let informer = Informer { secrets, ..Informer::default() };
+        let (tell, tells) = crossbeam::channel::bounded(1);
+        let (told, hears) = crossbeam::channel::bounded::<Message>(1);
+        let thread = std::thread::spawn(move || informer.run(&tells, &told));
+        let Message::Secrets(UnusableSecrets(problems)) = hears.recv().unwrap() else { panic!("no secrets") };
+        drop::<Sender<Tell>>(tell);
+        thread.join().unwrap();
+        assert!(matches!(&problems[..], [problem] if problem.contains("missing")), "{problems:?}");
     }
 }

@@ -22,6 +22,18 @@ pub(super) enum Message {
     Finished(Finished),
     /// The caller has news.
     Heard(Heard),
+    /// Other secrets than before cannot be read.
+    Secrets(UnusableSecrets),
+}
+
+/// The secrets that cannot be read now: why, and what to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct UnusableSecrets(pub(super) Vec<String>);
+
+impl From<UnusableSecrets> for Message {
+    fn from(unusable: UnusableSecrets) -> Self {
+        Self::Secrets(unusable)
+    }
 }
 
 impl From<Observation> for Message {

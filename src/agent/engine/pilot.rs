@@ -14,7 +14,7 @@ use super::clock::AgentClock;
 use super::deeds::Deeds;
 use super::figures::Counts;
 use super::ledger::{Ledger, Mended, Past};
-use super::message::{Finished, Message};
+use super::message::{Finished, Message, UnusableSecrets};
 use super::pages::{CLOCK_SKEW_MS, Pages, last_paged};
 use super::watch::Watch;
 use crate::agent::orders::{OrderRefused, OrderRequest};
@@ -63,6 +63,8 @@ pub(super) struct Flight {
     pub(super) counts: Counts,
     /// What went wrong last outside of the runbook.
     pub(super) trouble: Option<String>,
+    /// Secrets that cannot be read now.
+    pub(super) unusable_secrets: Vec<String>,
     /// How many events for the pager wait on disk, and why.
     pub(super) unsent_pages: Option<(usize, String)>,
 }
@@ -215,7 +217,7 @@ impl Pilot {
         let is_idle_look = task.is_idle_look();
         self.flight.counts.count(&task, &ended);
         if !is_done {
-            warn!("{}: {detail}", step_words(step));
+            warn!("{}: {detail}", step.name().replace('_', " "));
             if step != Step::AwaitVisible {
                 self.flight.trouble = Some(detail.clone());
             }
@@ -247,6 +249,14 @@ impl Pilot {
                 let at_ms = person.at.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond);
                 // One that cannot be journalled now is heard again with the next question.
                 let _ = self.hear_acknowledged(&key, person.by, at_ms.ok());
+            }
+            Message::Secrets(UnusableSecrets(problems)) => {
+                let is_new = |problem: &&String| !self.flight.unusable_secrets.contains(problem);
+                problems.iter().filter(is_new).for_each(|problem| warn!("{problem}"));
+                if problems.is_empty() {
+                    info!("all secrets of the agent can be read again");
+                }
+                self.flight.unusable_secrets = problems;
             }
             Message::Heard(Heard::Trouble(why)) => {
                 warn!("{why}");
@@ -366,8 +376,8 @@ impl Pilot {
         if !self.flight.told_apart && apart_ms > CLOCK_SKEW_MS {
             self.flight.told_apart = true;
             warn!(
-                "the agent's time is {} s apart from this host's clock, which was set after the start or is behind \
-                 the journal. Deadlines are kept; times in the journal are the agent's",
+                "the agent's time is {} s apart from this host's clock, which was set after the start or is \
+                 behind the journal. Deadlines are kept; times in the journal are the agent's",
                 apart_ms / 1000
             );
         }
@@ -400,13 +410,6 @@ fn notice_of(change: SignalChange) -> Notice {
     };
     let scales = signal == OwnSignal::TokensCritical;
     Notice { name: signal.name().to_owned(), scope, subject, raised: is_raised, severity, detail, scales }
-}
-
-pub(super) fn step_words(step: Step) -> String {
-    serde_json::to_value(step)
-        .ok()
-        .and_then(|value| value.as_str().map(|name| name.replace('_', " ")))
-        .unwrap_or_default()
 }
 
 /// Says in the log what the journal says.

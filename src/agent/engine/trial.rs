@@ -122,8 +122,8 @@ impl Trial {
         let is_there = sight.address.is_some_and(|address| wanted.contains(&address.ip()));
         let shown: Vec<String> = shown.iter().map(ToString::to_string).collect();
         let detail = format!(
-            "{url} is {} to the resolvers here, which may keep that for {} s; at {}, where the servers of its zone \
-             lead: {sight}",
+            "{url} is {} to the resolvers here, which may keep that for {} s; at {}, where the servers of \
+             its zone lead: {sight}",
             shown.join(", "),
             to.ttl.as_secs(),
             place(sight.address)

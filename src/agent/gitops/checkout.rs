@@ -9,7 +9,7 @@ use super::values::{ValuesError, get_value, set_value};
 use crate::agent::command::{CommandError, CommandLine, Finished, last_line};
 
 /// Values files are small; a wrong path must not fill memory.
-const MAX_FILE_BYTES: u64 = 4 << 20;
+const MAX_FILE_BYTES: usize = 4 << 20;
 
 /// A values file in a checkout.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,9 @@ impl Checkout {
         let path = self.path()?;
         let before = self.read(&path)?;
         let found = get_value(&before, &self.key).map_err(|cause| self.values(cause))?;
-        self.refuse_dirty()?;
+        if self.is_dirty()? {
+            return self.finish_own_edit(may_go_on, &before, wanted, message);
+        }
         if found == wanted {
             // An earlier run may have committed without getting to push.
             self.push_while(may_go_on)?;
@@ -156,6 +158,24 @@ impl Checkout {
         Ok(Committed::Changed)
     }
 
+    /// Commits what a run that was ended between its edit and its commit has left; nothing else that is in the file.
+    fn finish_own_edit(
+        &self,
+        may_go_on: &dyn Fn() -> Result<(), String>,
+        text: &str,
+        wanted: &str,
+        message: &str,
+    ) -> Result<Committed, GitError> {
+        if !self.is_own_edit(text, wanted) {
+            return Err(GitError::Dirty { file: self.file.clone() });
+        }
+        may_go_on().map_err(|why| GitError::Stopped { step: "nothing was committed", why })?;
+        let next = "The region is set in the file, and not committed. Commit it by hand";
+        self.git(self.commit_command(message), next)?;
+        self.push_while(may_go_on)?;
+        Ok(Committed::Changed)
+    }
+
     /// The region that the file names now.
     pub fn found(&self) -> Result<String, GitError> {
         let text = self.read(&self.path()?)?;
@@ -171,14 +191,19 @@ impl Checkout {
         [self.status_command().shown(), edit].into_iter().chain(commands).collect()
     }
 
-    fn refuse_dirty(&self) -> Result<(), GitError> {
+    fn is_dirty(&self) -> Result<bool, GitError> {
         let next = "Check that the directory is a git checkout that this service may read (safe.directory)";
-        let status = self.git(self.status_command(), next)?;
-        if status.stdout.trim().is_empty() {
-            Ok(())
-        } else {
-            Err(GitError::Dirty { file: self.file.clone() })
-        }
+        Ok(!self.git(self.status_command(), next)?.stdout.trim().is_empty())
+    }
+
+    /// Whether `text` is what was committed last with the region set to `wanted`, and nothing else.
+    fn is_own_edit(&self, text: &str, wanted: &str) -> bool {
+        let mut committed = self.command(&["cat-file", "blob", &format!("HEAD:./{}", self.file.display())]);
+        committed.max_output_bytes = MAX_FILE_BYTES;
+        let committed = self.git(committed, "Look at `git status` in the checkout");
+        committed.is_ok_and(|committed| {
+            set_value(&committed.stdout, &self.key, wanted).is_ok_and(|edited| edited == text)
+        })
     }
 
     fn push_while(&self, may_go_on: &dyn Fn() -> Result<(), String>) -> Result<(), GitError> {
@@ -245,7 +270,7 @@ impl Checkout {
     fn read(&self, path: &Path) -> Result<String, GitError> {
         let unusable = |cause| GitError::File { file: self.file.clone(), cause };
         let length = fs::metadata(path).map_err(unusable)?.len();
-        if length > MAX_FILE_BYTES {
+        if length > MAX_FILE_BYTES as u64 {
             return Err(unusable(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB")));
         }
         fs::read_to_string(path).map_err(unusable)

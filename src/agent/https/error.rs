@@ -64,7 +64,9 @@ impl Failure {
         }
     }
 
-    pub(super) const fn retry_after(&self) -> Option<Duration> {
+    /// How long whoever answered asks to be left alone.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
             _ => None,

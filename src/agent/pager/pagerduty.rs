@@ -121,12 +121,6 @@ pub enum PagerError {
     /// The key is longer than PagerDuty takes.
     #[error("the key of the incident is longer than {MAX_DEDUP_KEY_CHARS} characters. Give it a shorter id")]
     KeyTooLong,
-    /// There is no REST API key.
-    #[error(
-        "PagerDuty is not asked for acknowledgements: no REST API key is configured. Set one, or a webhook, \
-         or acknowledge by `openclaw-rating failover ack`"
-    )]
-    NotAsked,
 }
 
 #[derive(Deserialize)]
@@ -189,11 +183,6 @@ impl PagerDuty {
         Ok(flushed)
     }
 
-    /// Asks what has become of the page with `dedup_key`.
-    pub fn state(&self, dedup_key: &str) -> Result<PageState, PagerError> {
-        self.rest.as_ref().ok_or(PagerError::NotAsked)?.state(&self.client, dedup_key)
-    }
-
     fn post(&self, event: &Event) -> Result<(), PagerError> {
         let key = self.routing_key.read()?;
         let url = self.events_base.join("/v2/enqueue");
@@ -242,5 +231,28 @@ impl RestAccess {
 
 /// Only what is wrong with the event itself: a bad key or a wrong URL is mended while the event waits.
 fn is_refused_for_good(error: &CallError) -> bool {
-    matches!(error.failure(), Failure::Status { code: 400 | 413 | 422, .. })
+    let Failure::Status { code: 400 | 413 | 422, excerpt, .. } = error.failure() else { return false };
+    // A key that is none of an integration is answered by 400, as an event that is none.
+    let words = excerpt.to_lowercase().replace('_', " ");
+    !words.contains("routing key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_waits_for_a_key_that_is_mended_and_not_for_what_never_passes() {
+        for (code, says, is_for_good) in [
+            (400, "Event object is invalid: 'payload.severity' is missing", true),
+            (400, "{\"errors\":[\"Length of 'routing_key' is incorrect (should be 32 characters)\"]}", false),
+            (400, "{\"errors\":[\"Invalid routing key\"]}", false),
+            (413, "", true),
+            (403, "", false),
+            (500, "", false),
+        ] {
+            let failure = Failure::Status { code, retry_after: None, excerpt: says.to_owned() };
+            assert_eq!(is_refused_for_good(&CallError::new(&EVENTS, "POST", failure)), is_for_good, "{says}");
+        }
+    }
 }

@@ -194,6 +194,12 @@ impl Work {
         )
     }
 
+    /// Whether the provider of the record is called.
+    #[must_use]
+    pub const fn asks_the_provider(&self) -> bool {
+        self.change().is_some() || matches!(self, Self::ReadRecord | Self::AwaitVisible { .. })
+    }
+
     /// Whether it changes something that a freeze protects: the record, the standby, the values file.
     #[must_use]
     pub const fn changes_the_world(&self) -> bool {

@@ -1,9 +1,9 @@
 //! A journal that is opened late: what was done without its past goes on with it.
 
 use super::errand::Errand;
-use super::event::Command;
 use super::incident::{Incident, Reporting, State};
 use super::machine::Runbook;
+use crate::agent::orders::Command;
 use crate::agent::types::{Entry, IncidentId, Region, UnixMs};
 
 /// Who held back, as the journal names them: the line that named the person could not be written.

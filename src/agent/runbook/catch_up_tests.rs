@@ -69,7 +69,10 @@ fn an_abort_without_a_journal_stops_what_the_journal_has_begun() {
         story.pass_ms(wait_ms);
         story.open_journal();
         story.pass_ms(60_000);
-        let is_stopped = |line: &Line| matches!(&line.2, Entry::Moved { why, .. } if why.starts_with("stopped by somebody"));
+        let is_stopped = |(_, _, entry): &Line| match entry {
+            Entry::Moved { why, .. } => why.starts_with("stopped by somebody"),
+            _ => false,
+        };
         assert!(story.journal.iter().any(is_stopped), "{:?}", story.journal);
         assert_eq!(story.count(Step::WriteRecord), 0);
     }

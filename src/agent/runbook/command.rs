@@ -1,10 +1,9 @@
 //! What people order: each is answered at once, taken or refused with the reason.
 
 use super::action::Action;
-use super::event::Command;
 use super::incident::{Approval, Ending, Head, Incident, Next, Showing, Stage, State, Stop, Validating};
 use super::machine::Runbook;
-use crate::agent::orders::{AgentMode, OrderRefused};
+use crate::agent::orders::{AgentMode, Command, OrderRefused};
 use crate::agent::types::{Cause, Entry, FROZEN, Phase, Region, UnixMs};
 
 /// An order that was taken.
@@ -17,21 +16,6 @@ pub struct Accepted {
 }
 
 impl Command {
-    /// Its name in the journal.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Ack => "ack",
-            Self::Decline => "decline",
-            Self::Start { .. } => "start",
-            Self::Abort => "abort",
-            Self::Rollback => "rollback",
-            Self::Freeze { .. } => "freeze",
-            Self::Thaw => "thaw",
-            Self::Drill => "drill",
-        }
-    }
-
     /// Orders that only hold back are taken even when they cannot be journalled.
     const fn holds_back(&self) -> bool {
         matches!(self, Self::Decline | Self::Abort | Self::Freeze { .. })

@@ -388,8 +388,8 @@ pub(super) fn intended<'a>(head: &'a Head, approval: &'a Approval, scope: &'a Sc
 
 pub(super) fn not_ours(record: &crate::agent::types::RecordState) -> String {
     format!(
-        "{} holds {}, which is no set of regions of this configuration: somebody else changed it. Correct the \
-         record, or [[agent.region]]",
+        "{} holds {}, which is no set of regions of this configuration: somebody else changed it. Correct \
+         the record, or [[agent.region]]",
         record.name,
         record.values.join(", ")
     )

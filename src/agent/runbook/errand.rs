@@ -141,7 +141,7 @@ impl Runbook {
                 // A page has its key, and a commit finds itself made; more of the standby is asked for once, and
                 // rooms that were told late are not told again.
                 let is_repeated = match failure {
-                    Failure::NotDone => true,
+                    Failure::NotDone | Failure::Throttled { .. } => true,
                     Failure::Unknown => !matches!(errand.work.step(), Step::Scale | Step::Notify),
                     Failure::Refused | Failure::Conflict(_) => errand.wakes(),
                 };

@@ -87,6 +87,11 @@ impl Ended {
 pub enum Failure {
     /// It has had no effect, and may go better the next time.
     NotDone,
+    /// It has had no effect, and whoever was called asks to be left alone for so long.
+    Throttled {
+        /// In milliseconds.
+        wait_ms: u64,
+    },
     /// It has had no effect, and will not go better by being repeated: a check that did not pass, a
     /// credential that is refused, a record that does not fit.
     Refused,
@@ -124,35 +129,4 @@ pub struct Notice {
     pub detail: String,
     /// Whether more of the standby is asked for. Once while it is raised, and once a cooldown.
     pub scales: bool,
-}
-
-/// What a person orders. It is answered at once by [`super::Runbook::command`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Go on with the incident that waits.
-    Ack,
-    /// Do not move traffic in this incident.
-    Decline,
-    /// Withdraw a region though no signal says so. It skips detection, cooldown and cap, and no other rule.
-    Start {
-        /// The region to withdraw.
-        from: Region,
-        /// The region that takes over; as the runbook chooses when none is named.
-        to: Option<Region>,
-        /// The reason.
-        why: String,
-    },
-    /// Stop the run where it is, after the call that is on its way.
-    Abort,
-    /// Put the record back as it was before the run that is under way, or before the last one.
-    Rollback,
-    /// Change nothing in the world until thawed; paging and telling go on.
-    Freeze {
-        /// The reason.
-        why: String,
-    },
-    /// End a freeze.
-    Thaw,
-    /// Run the whole runbook against the shadow record.
-    Drill,
 }

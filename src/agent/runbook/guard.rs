@@ -195,8 +195,8 @@ fn region_is_down_by_majority(facts: &Facts<'_>, intended: &Intended<'_>) -> Ver
         Cause::Person if *standing == Standing::Healthy => Ok(()),
         Cause::Signal | Cause::Person if facts.assessment.is_down_by_majority(region) => Ok(()),
         _ => Err(format!(
-            "most of those who look do not say that {} is down ({}): this host may itself be cut off, so look \
-             from elsewhere and see to the witnesses",
+            "most of those who look do not say that {} is down ({}): this host may itself be cut off, so \
+             look from elsewhere and see to the witnesses",
             region.0,
             words()
         )),
@@ -210,8 +210,8 @@ fn silence_is_not_of_the_probe_alone(facts: &Facts<'_>, intended: &Intended<'_>)
         view.is_some_and(|view| view.link_is_up && matches!(view.standing, Standing::Unreachable { .. }));
     if intended.cause == Cause::Signal && *intended.approval == Approval::Policy && contradicts {
         return Err(format!(
-            "probes of {} fail while its heartbeats arrive over the replication link: look at its public side, \
-             and `failover ack` to go on",
+            "probes of {} fail while its heartbeats arrive over the replication link: look at its public \
+             side, and `failover ack` to go on",
             intended.region.0
         ));
     }
@@ -236,7 +236,8 @@ fn all_that_serve_are_healthy(facts: &Facts<'_>, intended: &Intended<'_>) -> Ver
         return Ok(());
     }
     Err(format!(
-        "traffic would go to {}, which is not seen healthy: bring it back, or take it out of the record by hand",
+        "traffic would go to {}, which is not seen healthy: bring it back, or take it out of the record by \
+         hand",
         in_words(&sick)
     ))
 }
@@ -294,8 +295,8 @@ fn cooldown_has_passed(facts: &Facts<'_>, intended: &Intended<'_>) -> Verdict {
     match until.filter(|until| *until > facts.now) {
         None => Ok(()),
         Some(until) => Err(format!(
-            "the record changed a short while ago, and the cooldown lasts {} s more: `failover start` by a person \
-             does not wait",
+            "the record changed a short while ago, and the cooldown lasts {} s more: `failover start` by a \
+             person does not wait",
             until.since_ms(facts.now).div_ceil(1000)
         )),
     }

@@ -53,6 +53,11 @@ impl Ledger {
         self.note_change(at);
     }
 
+    /// What was announced had no effect, and is tried again at `at`.
+    pub(super) fn put_off_restore(&mut self, at: UnixMs) {
+        self.restored_at = Some(at);
+    }
+
     /// The record changed otherwise.
     pub(super) fn note_change(&mut self, at: UnixMs) {
         self.changed_at = self.changed_at.max(Some(at));

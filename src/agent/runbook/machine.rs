@@ -19,6 +19,10 @@ use crate::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Region, 
 /// An incident passes through fewer states than this at once.
 const MAX_MOVES: usize = 16;
 
+/// A provider of the record that wants to be left alone for longer is asked again after this: a failover does not hang
+/// on a number that may be wrong, and whether a change shows is looked at more than once.
+const MAX_THROTTLED_MS: u64 = 60_000;
+
 /// The state machine.
 #[derive(Clone, Debug)]
 pub struct Runbook {
@@ -36,6 +40,8 @@ pub struct Runbook {
     /// The live record as it was last read.
     pub(super) record: Option<(UnixMs, RecordState)>,
     pub(super) refresh: Tries,
+    /// The provider of the record asked to be left alone until then.
+    pub(super) throttled_until: UnixMs,
     pub(super) incident: Option<Incident>,
     /// Regions that are down by what was journalled, and since when.
     pub(super) down: BTreeMap<Region, UnixMs>,
@@ -87,6 +93,7 @@ impl Runbook {
             ledger: Ledger::default(),
             record: None,
             refresh: Tries::first(now),
+            throttled_until: UnixMs(0),
             incident: None,
             down: BTreeMap::new(),
             spent: BTreeSet::new(),
@@ -114,7 +121,10 @@ impl Runbook {
             Event::Tick => {}
             Event::Assessed(assessment) => self.assess(assessment),
             Event::PageAcknowledged { region, by } => self.page_acknowledged(&region, by),
-            Event::Done { task, ended } => arrived = Some((task, ended)),
+            Event::Done { task, ended } => {
+                self.heed_throttle(&ended);
+                arrived = Some((task, ended));
+            }
             Event::Notice(notice) => self.notice(notice),
             Event::JournalFailed { why } => self.journal_failed(why),
             Event::JournalBack => self.journal_back(),
@@ -137,7 +147,7 @@ impl Runbook {
         let incident = self.incident.as_ref().map(|incident| incident.state.deadline());
         let errands = self.errands.iter().map(Errand::deadline);
         let pages = self.down.values().map(|since| since.after_ms(self.config.timing.confirm_ms));
-        let all = errands.chain(incident).chain(pages).chain([self.refresh.deadline()]);
+        let all = errands.chain(incident).chain(pages).chain([self.refresh.deadline(), self.throttled_until]);
         // What is due and has not happened waits for something else than time.
         all.filter(|deadline| *deadline > self.now).min()
     }
@@ -256,11 +266,24 @@ impl Runbook {
         work: impl FnOnce() -> Work,
     ) -> Option<Ended> {
         let Tries::Pausing { attempt, until } = *tries else { return self.take_end(*tries, arrived) };
-        if self.now >= until && self.journal_fails.is_none() {
+        if self.now < until || self.journal_fails.is_some() {
+            return None;
+        }
+        let work = work();
+        // A write comes right after a read, and so waits with it.
+        if self.now >= self.throttled_until || !work.asks_the_provider() {
             let about = head.map(Head::about).unwrap_or_default();
-            *tries = self.perform(about, attempt, timeout_ms, work());
+            *tries = self.perform(about, attempt, timeout_ms, work);
         }
         None
+    }
+
+    /// The attempts at one call are over soon; a provider that throttles counts all calls of this agent.
+    fn heed_throttle(&mut self, ended: &Ended) {
+        if let Ended::Failed { failure: Failure::Throttled { wait_ms }, .. } = ended {
+            let until = self.now.after_ms(MAX_THROTTLED_MS.min(*wait_ms));
+            self.throttled_until = self.throttled_until.max(until);
+        }
     }
 
     /// The end of the task that was handed out, once it has one.

@@ -46,11 +46,12 @@ mod tries;
 #[cfg(test)]
 mod trouble_tests;
 
+pub use super::orders::Command;
 pub use action::{Action, Page, Task, TaskId, Work};
 pub use assessment::{Assessment, RegionView, Standing, Votes};
 pub use command::Accepted;
 pub use config::{Failback, RegionRecord, RunbookConfig, Timing};
-pub use event::{Command, Ended, Event, Failure, Notice, Scope};
+pub use event::{Ended, Event, Failure, Notice, Scope};
 pub use machine::Runbook;
 pub use quorum::{Glimpse, Hysteresis, Outlook};
 pub use status::{RunbookPlan, RunbookStatus};

@@ -76,8 +76,8 @@ impl Runbook {
         let is_dropped = notice.raised && !is_known && raised >= most;
         is_dropped.then(|| {
             format!(
-                "{} is not paged, since {most} such signals are raised at once, which is all that are taken: end \
-                 what raises so many, or route fewer alerts to the agent",
+                "{} is not paged, since {most} such signals are raised at once, which is all that are taken: \
+                 end what raises so many, or route fewer alerts to the agent",
                 signal_of(&notice.name, &notice.subject)
             )
         })
@@ -150,8 +150,8 @@ impl Runbook {
     pub(super) fn journal_failed(&mut self, why: String) {
         if self.journal_fails.is_none() {
             let summary = format!(
-                "{}: the journal cannot be written, so the agent pages and does nothing else: {why}. Free the disk \
-                 of the state directory",
+                "{}: the journal cannot be written, so the agent pages and does nothing else: {why}. Free \
+                 the disk of the state directory",
                 self.who(Scope::Node)
             );
             let page =

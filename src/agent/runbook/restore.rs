@@ -85,8 +85,8 @@ impl Runbook {
         }
         if reading.attempt > 1 && self.is_restore_in_doubt() {
             return self.hand_over(&format!(
-                "the record leads to {}, long after it was put back: that had no effect, or somebody changed it \
-                 again. Set it by hand",
+                "the record leads to {}, long after it was put back: that had no effect, or somebody changed \
+                 it again. Set it by hand",
                 in_words(&change.after)
             ));
         }
@@ -133,8 +133,12 @@ impl Runbook {
             Some(Ended::Failed { failure: Failure::Refused | Failure::Conflict(_), why }) => {
                 return self.hand_over(&format!("the record was not put back: {why}"));
             }
-            Some(Ended::Failed { why, .. }) => {
+            Some(Ended::Failed { failure, why }) => {
                 self.last_error = Some(format!("the record was not put back: {why}"));
+                if matches!(failure, Failure::Throttled { .. }) && !head.is_drill() {
+                    // It is known to have had no effect, so waiting raises no doubt.
+                    self.ledger.put_off_restore(self.throttled_until);
+                }
             }
             Some(Ended::Found(_)) => {}
         }

@@ -117,8 +117,8 @@ impl Runbook {
         match state {
             State::Suspect { .. } => format!("a person is paged in {left_s} s unless {region} comes back"),
             State::Paged { act_at, .. } if self.config.mode == AgentMode::Automatic => format!(
-                "it acts by itself in {} s unless somebody declines, once nothing stands against it; in {left_s} s \
-                 it is handed over",
+                "it acts by itself in {} s unless somebody declines, once nothing stands against it; in \
+                 {left_s} s it is handed over",
                 act_at.since_ms(now).div_ceil(1000)
             ),
             State::Paged { .. } if self.config.mode == AgentMode::Observe => {
@@ -158,8 +158,8 @@ impl Runbook {
         match regions.find(still_down) {
             None => "it watches; nothing is wrong that it could act on".to_owned(),
             Some(region) => format!(
-                "{0} is down and is left as it is until it was healthy once; `failover start --from {0} --why TEXT` \
-                 moves traffic",
+                "{0} is down and is left as it is until it was healthy once; `failover start --from {0} \
+                 --why TEXT` moves traffic",
                 region.0
             ),
         }

@@ -199,8 +199,10 @@ impl Runbook {
         match failure {
             Failure::Refused => self.hand_over(&format!("the record was not changed: {why}")),
             Failure::Conflict(found) => self.conflict(head, &found, &why),
-            Failure::NotDone if head.stop.is_some() => self.stopped(head, &change, false),
-            Failure::NotDone => {
+            Failure::NotDone | Failure::Throttled { .. } if head.stop.is_some() => {
+                self.stopped(head, &change, false)
+            }
+            Failure::NotDone | Failure::Throttled { .. } => {
                 let until = self.again(tries).deadline();
                 self.read_again_before(head, run, tries.attempt() + 1, until)
             }
@@ -270,8 +272,8 @@ impl Runbook {
         }
         if self.is_in_doubt(head) {
             return self.hand_over(&format!(
-                "the record leads to {}, long after it was to be changed: the write had no effect, or somebody put \
-                 it back. `failover start` moves traffic",
+                "the record leads to {}, long after it was to be changed: the write had no effect, or \
+                 somebody put it back. `failover start` moves traffic",
                 in_words(&change.before)
             ));
         }

@@ -109,8 +109,8 @@ fn a_target_that_was_chosen_is_chosen_anew_after_a_restart_and_one_that_was_aske
     }
 }
 
-/// Until `eu` was withdrawn and its failback is paged.
-fn failing_back() -> Story {
+/// Until `eu` was withdrawn.
+fn withdrawn() -> Story {
     let (failback, mode) = (Failback::AfterMs(FAILBACK_MS), crate::agent::orders::AgentMode::Manual);
     let timing = Timing { cooldown_ms: 1_000, ..Timing::default() };
     let mut story = Story::new(RunbookConfig { failback, mode, timing, ..config() });
@@ -118,6 +118,12 @@ fn failing_back() -> Story {
     story.pass_ms(400);
     story.order(Command::Ack).unwrap();
     story.pass_ms(3_000);
+    story
+}
+
+/// Until `eu` was withdrawn and its failback is paged.
+fn failing_back() -> Story {
+    let mut story = withdrawn();
     story.assess(all_well());
     story.pass_ms(FAILBACK_MS + 1_000);
     assert_eq!((story.runbook.phase(), story.record.clone()), (Phase::Paged, record(&["192.0.2.2"])));
@@ -162,13 +168,7 @@ fn a_failback_that_a_person_stopped_is_for_a_person() {
 
 #[test]
 fn a_failback_waits_for_the_end_of_a_freeze_and_wakes_nobody_when_nobody_answers() {
-    let (failback, mode) = (Failback::AfterMs(FAILBACK_MS), crate::agent::orders::AgentMode::Manual);
-    let timing = Timing { cooldown_ms: 1_000, ..Timing::default() };
-    let mut story = Story::new(RunbookConfig { failback, mode, timing, ..config() });
-    story.assess(eu_is_dead());
-    story.pass_ms(400);
-    story.order(Command::Ack).unwrap();
-    story.pass_ms(3_000);
+    let mut story = withdrawn();
     story.order(Command::Freeze { why: "a release".to_owned() }).unwrap();
     story.assess(all_well());
     story.pass_ms(2 * FAILBACK_MS);
@@ -248,4 +248,40 @@ fn more_of_the_standby_is_not_asked_for_during_a_freeze() {
     story.order(Command::Thaw).unwrap();
     story.pass_ms(20_000);
     assert_eq!(story.count(Step::Scale), 2);
+}
+
+#[test]
+fn a_provider_that_throttles_is_left_alone_as_long_as_it_asks() {
+    let mut story = Story::new(config());
+    story.assess(eu_is_dead());
+    story.pass_slowly_ms(1_500);
+    story.end_step(Step::Preflight, Ended::Done { detail: "well".to_owned() });
+    story.pass_slowly_ms(500);
+    let reads = story.count(Step::ReadRecord);
+    story.fail_step(Step::WriteRecord, Failure::Throttled { wait_ms: 20_000 });
+    story.pass_slowly_ms(19_500);
+    assert_eq!((story.count(Step::ReadRecord), story.count(Step::WriteRecord)), (reads, 1));
+    story.pass_ms(1_500);
+    assert_eq!(story.count(Step::WriteRecord), 2, "{:?}", story.phases());
+    assert!(story.phases().contains(&Phase::Recovered), "{:?}", story.phases());
+}
+
+#[test]
+fn a_record_is_put_back_though_its_provider_throttles_for_long() {
+    let mut story = Story::new(config());
+    story.holds = Some(Step::Validate);
+    story.assess(eu_is_dead());
+    story.pass_ms(5_000);
+    story.assess(all_well());
+    story.order(Command::Rollback).unwrap();
+    story.holds = Some(Step::RestoreRecord);
+    story.pass_ms(1_000);
+    // Whoever asks for an hour is asked again after a minute.
+    story.fail_step(Step::RestoreRecord, Failure::Throttled { wait_ms: 3_600_000 });
+    story.pass_ms(55_000);
+    assert_eq!(story.count(Step::RestoreRecord), 1);
+    story.holds = None;
+    story.pass_ms(10_000);
+    assert_eq!((story.count(Step::RestoreRecord), &story.record), (2, &record(&["192.0.2.1"])));
+    assert!(story.phases().contains(&Phase::RolledBack), "{:?}", story.phases());
 }

@@ -1,5 +1,7 @@
 //! Why traffic was not moved, and what the person on call does next.
 
+use std::time::Duration;
+
 use super::dns::DnsError;
 use crate::agent::command::CommandError;
 use crate::agent::https::{CallError, Effect};
@@ -92,6 +94,16 @@ pub enum TrafficError {
 impl TrafficError {
     pub(super) fn unfit(what: impl Into<String>, next: impl Into<String>) -> Self {
         Self::Unfit { what: what.into(), next: next.into() }
+    }
+
+    /// How long the provider asks to be left alone.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Call(error) => error.failure().retry_after(),
+            Self::NotDone(error) => error.retry_after(),
+            _ => None,
+        }
     }
 
     /// Whether the record may have been changed in spite of the error.

@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 use domain::base::iana::Rtype;
@@ -38,9 +40,10 @@ impl PublicView {
     pub fn look(&self, wanted: &RecordState) -> Result<Visibility, TrafficError> {
         let kind = data_of(&wanted.kind, wanted.values.first().map_or("", String::as_str))?.rtype();
         let servers = self.authorities(&wanted.name)?;
+        let answers = all_at_once(&servers, |server| self.ask(*server, &wanted.name, kind, false));
         let (mut shown, mut behind, mut unreached) = (0, Vec::new(), None);
-        for server in servers {
-            match self.ask(server, &wanted.name, kind, false) {
+        for (server, answer) in servers.iter().zip(answers) {
+            match answer {
                 Ok(answer) => match lacks(wanted, &answer) {
                     None => shown += 1,
                     Some(why) => behind.push(format!("{server}: {why}")),
@@ -59,8 +62,9 @@ impl PublicView {
         let names = if self.servers.is_empty() { self.find_authorities(name)? } else { self.servers.clone() };
         let mut list = Vec::new();
         let mut last = DnsError::new(name, Trouble::NotReached("its zone names no servers".to_owned()));
-        for name in names {
-            match addresses(&name) {
+        let names = &names[..names.len().min(MAX_SERVERS)];
+        for found in all_at_once(names, |name| addresses(name)) {
+            match found {
                 Ok(found) => list.extend(found),
                 Err(error) => last = error,
             }
@@ -101,6 +105,26 @@ impl PublicView {
         let message = query_udp_then_tcp(server, &request, self.timeout)?;
         read_answer(&server.to_string(), &message, &name, kind)
     }
+}
+
+/// `ask` of each, in order, all at the same time: one that is silent delays no other, and all of them take no longer
+/// than one.
+fn all_at_once<T: Sync, R: Send>(those: &[T], ask: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let ask = &ask;
+    thread::scope(|scope| {
+        let begin = |one| {
+            let asked =
+                thread::Builder::new().name("agent-dns".to_owned()).spawn_scoped(scope, move || ask(one));
+            // Without a thread it is asked from here.
+            asked.map_err(|_| ask(one))
+        };
+        let begun: Vec<_> = those.iter().map(begin).collect();
+        let end = |asked: Result<thread::ScopedJoinHandle<'_, R>, R>| match asked {
+            Ok(asked) => asked.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(answer) => answer,
+        };
+        begun.into_iter().map(end).collect()
+    })
 }
 
 /// The addresses of `name` as `server` gives them, IPv4 first, within `timeout`. A CNAME is followed as far
@@ -159,6 +183,8 @@ fn resolvers(text: &str) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     fn wanted(values: &[&str], weights: &[u32]) -> RecordState {
@@ -192,6 +218,36 @@ mod tests {
         let weighted = wanted(&["192.0.2.1", "192.0.2.2"], &[0, 255]);
         assert_eq!(lacks(&weighted, &answer(&["192.0.2.2"])), None);
         assert!(lacks(&weighted, &answer(&["192.0.2.1"])).is_some());
+    }
+
+    /// `request` with one address in its answer section, as an authority sends it.
+    fn authoritative(request: &[u8]) -> Vec<u8> {
+        const RESPONSE_AND_AUTHORITATIVE: u8 = 0x84;
+        // The name of the question, A, IN, 30 s, four bytes.
+        const ANSWER: [u8; 16] = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 30, 0, 4, 192, 0, 2, 1];
+        let mut message = [request, &ANSWER].concat();
+        (message[2], message[7]) = (RESPONSE_AND_AUTHORITATIVE, 1);
+        message
+    }
+
+    #[test]
+    fn a_server_that_is_slow_delays_no_other() {
+        let sockets = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let servers = sockets.iter().map(|socket| socket.local_addr().unwrap().to_string()).collect();
+        // None answers before all were asked.
+        let answering = thread::spawn(move || {
+            let asked = sockets.map(|socket| {
+                let mut request = [0; 512];
+                let (length, from) = socket.recv_from(&mut request).unwrap();
+                (socket, request[..length].to_vec(), from)
+            });
+            for (socket, request, from) in asked {
+                socket.send_to(&authoritative(&request), from).unwrap();
+            }
+        });
+        let view = PublicView { servers, timeout: Duration::from_secs(5) };
+        assert_eq!(view.look(&wanted(&["192.0.2.1"], &[])).unwrap(), Visibility::Shown);
+        answering.join().unwrap();
     }
 
     #[test]

@@ -40,6 +40,9 @@ fn status_screen(status: &AgentStatus) -> String {
     if let Some(unsent) = &status.unsent_pages {
         line("PAGES", format!("wait on disk and have reached nobody, {unsent}"));
     }
+    for problem in &status.unusable_secrets {
+        line("SECRET", problem.clone());
+    }
     if status.journal_fails {
         line("JOURNAL", "cannot be written: the agent only pages".to_owned());
     }
@@ -244,10 +247,12 @@ mod tests {
         status.cooldown_until = Some(status.now.after_ms(600_000));
         status.deadline = Some(status.now);
         status.unsent_pages = Some("2: connection refused".to_owned());
+        status.unusable_secrets = vec!["the secret in /k is empty".to_owned()];
         let screen = answer(&OrderAnswer::Status(Box::new(status)));
         for words in [
             "FROZEN    nothing is written to the world: maintenance",
             "PAGES     wait on disk and have reached nobody, 2: connection refused",
+            "SECRET    the secret in /k is empty",
             "DRY RUN ",
             "JOURNAL   cannot be written",
             "PAGED (DRILL)",

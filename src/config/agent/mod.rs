@@ -268,10 +268,16 @@ fn check_sets(
     regions: &[RegionConfig],
     findings: &mut Findings,
 ) {
-    if let ProviderConfig::Route53 { set_identifiers: sets, .. } = &record.provider
-        && !sets.is_empty()
-        && sets.len() != regions.len()
-    {
+    let ProviderConfig::Route53 { set_identifiers: sets, .. } = &record.provider else { return };
+    if let Some((_, twice)) = sets.iter().enumerate().find(|(at, set)| sets[..*at].contains(set)) {
+        let what = format!("set identifier {twice:?} stands for two regions");
+        findings.missing(
+            section.place(),
+            what,
+            "name the set of each region once, in the order of [[agent.region]]",
+        );
+    }
+    if !sets.is_empty() && sets.len() != regions.len() {
         let what = format!("{} set identifiers stand for {} regions", sets.len(), regions.len());
         findings.missing(section.place(), what, "write one a region, in the order of [[agent.region]]");
     }

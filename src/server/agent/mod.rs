@@ -7,11 +7,8 @@ pub(crate) mod secrets;
 use std::sync::Arc;
 
 use crossbeam::channel::{Sender, bounded};
-use tracing::warn;
-
 use prepare::prepare;
 use providers::PartError;
-use secrets::unusable;
 
 use crate::agent::engine::{Agent, AgentError};
 use crate::agent::orders::OrderRequest;
@@ -39,7 +36,6 @@ pub(super) fn start(
 ) -> Result<Option<(Agent, Sender<OrderRequest>)>, StartError> {
     // The configuration has no agent without a state directory.
     let (Some(agent), Some(state)) = (&config.agent, &config.state) else { return Ok(None) };
-    unusable(agent).iter().for_each(|problem| warn!("{problem}"));
     let (order, orders) = bounded(ORDERS_QUEUED);
     let parts = prepare(config, agent, state, published, health, orders)?;
     Ok(Some((Agent::start(parts)?, order)))

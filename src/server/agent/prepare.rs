@@ -10,6 +10,7 @@ use crossbeam::channel::Receiver;
 use rustls::ClientConfig;
 
 use super::providers::{self, PartError};
+use super::secrets::secrets;
 use crate::agent::engine::{
     AgentParts, Caller, DeedParts, Hands, Informer, PeerPlace, Planners, Record, Standby, TargetBars, Trial,
     WatchParts,
@@ -62,7 +63,11 @@ pub(crate) fn prepare(
         hands: hands(agent, &looks, &client, published)?,
         standby: standby(agent)?,
         caller: Caller { pager },
-        informer: Informer { notifiers: providers::notifiers(agent, &client), summariser },
+        informer: Informer {
+            notifiers: providers::notifiers(agent, &client),
+            summariser,
+            secrets: secrets(agent).into_iter().cloned().collect(),
+        },
         deeds: deeds(config, agent, &state.directory, &client)?,
         journal: state.journal(),
         orders,

@@ -6,8 +6,7 @@ use crate::config::{AgentConfig, ProviderConfig, ScaleHow, SlackConfig};
 /// Secrets that cannot be read now. They are read when they are used, so this hinders nobody from serving; but
 /// people who rely on a page must know it before the first one.
 pub(crate) fn unusable(agent: &AgentConfig) -> Vec<String> {
-    let problems = secrets(agent).into_iter().filter_map(|secret| secret.read().err());
-    problems.map(|error| format!("a secret of the agent cannot be used now: {error}")).collect()
+    secrets(agent).into_iter().filter_map(SecretSource::problem).collect()
 }
 
 /// All that are named.
