@@ -264,8 +264,9 @@ proptest! {
             let cost = cost % (burst + 1);
             let bucket = plain.entry(key).or_insert(Reference { level: 0, at: 0 });
             // Where the two differ is within two nanoseconds of the exact moment.
-            let sooner = Reference { level: bucket.level, at: bucket.at }.charge(tokens, burst, cost, now.max(bucket.at + 2) - 2);
-            let later = Reference { level: bucket.level, at: bucket.at }.charge(tokens, burst, cost, now + 2);
+            let [mut sooner, mut later] = [(); 2].map(|()| Reference { level: bucket.level, at: bucket.at });
+            let sooner = sooner.charge(tokens, burst, cost, now.max(bucket.at + 2) - 2);
+            let later = later.charge(tokens, burst, cost, now + 2);
             let charge = table.charge(id(key), &limits, cost, MonotonicNs(now));
             prop_assert!(charge.allowed == sooner || charge.allowed == later);
             bucket.charge(tokens, burst, if charge.allowed { cost } else { 0 }, now);
