@@ -103,9 +103,8 @@ impl fmt::Display for Finding {
             Level::Fail => "FAIL",
         };
         writeln!(f, "{level:<5} {check:<14} {found}")?;
-        writeln!(f, "{:21}why: {meaning}", "")?;
         match remedy {
-            Some(remedy) => writeln!(f, "{:21}do:  {remedy}", ""),
+            Some(remedy) => writeln!(f, "{:21}why: {meaning}\n{:21}do:  {remedy}", "", ""),
             None => Ok(()),
         }
     }
@@ -118,11 +117,10 @@ mod tests {
     const CHECK: Check = Check { name: "kernel", meaning: "it matters" };
 
     #[test]
-    fn each_finding_says_what_it_means_and_what_to_do() {
+    fn what_is_not_well_says_what_it_means_and_what_to_do() {
         let report = Report { findings: vec![CHECK.ok("new"), CHECK.warn("older", "update it")] };
         let text = report.to_string();
-        assert!(text.starts_with("ok    kernel         new\n"), "{text}");
-        assert!(text.contains("warn  kernel         older\n"), "{text}");
+        assert!(text.starts_with("ok    kernel         new\nwarn  kernel         older\n"), "{text}");
         assert!(text.contains("why: it matters\n") && text.contains("do:  update it\n"), "{text}");
         assert!(text.ends_with("\n0 failures, 1 warning\n"), "{text}");
     }
