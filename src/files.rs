@@ -35,8 +35,25 @@ pub(crate) fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// When the kernel refuses it, or it is something else.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    open_to_read(path, libc::O_NOFOLLOW)
+}
+
+/// As [`open_regular`], and follows links, as those by which Kubernetes mounts tokens.
+///
+/// # Errors
+/// When the kernel refuses it, or it is something else.
+pub(crate) fn open_regular_or_link(path: &Path) -> io::Result<File> {
+    open_to_read(path, 0)
+}
+
+/// Whether users that are neither the owner of a file of this mode nor in its group may open it.
+pub(crate) const fn is_open_to_others(mode: u32) -> bool {
+    mode & 0o007 != 0
+}
+
+fn open_to_read(path: &Path, flags: i32) -> io::Result<File> {
     let irregular = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path);
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | flags).open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
         // What it says of links and of sockets.
         Some(libc::ELOOP | libc::ENXIO) => irregular(),

@@ -9,6 +9,11 @@ pub(crate) const NS_PER_MS: u64 = 1_000_000;
 /// Nanoseconds in a second.
 pub(crate) const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
 
+/// The whole milliseconds of `duration`.
+pub(crate) fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Nanoseconds on a monotonic clock, counted from an origin that the clock chose.
 ///
 /// Values of two clocks (two processes, two hosts) are never compared.

@@ -14,7 +14,7 @@ use crate::bucket::policy::{Limits, MAX_KEY_BYTES, Mode, Policy, PolicySet};
 use crate::bucket::table::{BucketTable, View};
 use crate::control_plane::{TellRequest, Told, ToldPeer};
 use crate::replica::NodeId;
-use crate::time::{Clock as _, SystemClock};
+use crate::time::{Clock as _, SystemClock, whole_ms};
 
 /// The control plane looks every few milliseconds; a person does not wait longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -105,7 +105,7 @@ impl Inspector {
                     present: peer.present,
                     synced: peer.synced,
                     pending: peer.pending,
-                    lag_ms: u64::try_from(peer.lag.as_millis()).unwrap_or(u64::MAX),
+                    lag_ms: whole_ms(peer.lag),
                 })
                 .collect(),
         })

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::inspector::{self, Inspector};
 use crate::agent::orders::AgentStatus;
 use crate::health::{Health, Reason, Warning};
-use crate::time::Clock as _;
+use crate::time::{Clock as _, NS_PER_SECOND, whole_ms};
 
 /// More policies are counted, not listed.
 const LISTED_POLICIES: usize = 100;
@@ -106,7 +106,7 @@ pub(super) fn gather(inspector: &Inspector, health: &Health, node: &str, agent: 
     let table = parts.table.stats();
     StatusReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime_s: parts.clock.now().0 / 1_000_000_000,
+        uptime_s: parts.clock.now().0 / NS_PER_SECOND,
         node: node.to_owned(),
         node_id: parts.cluster.as_ref().map(|(id, _)| id.get()),
         region: parts.region.clone(),
@@ -128,7 +128,7 @@ pub(super) fn gather(inspector: &Inspector, health: &Health, node: &str, agent: 
                 node: peer.node.get(),
                 present: peer.present,
                 synced: peer.synced,
-                lag_ms: u64::try_from(peer.lag.as_millis()).unwrap_or(u64::MAX),
+                lag_ms: whole_ms(peer.lag),
             })
             .collect(),
         peers_unknown,

@@ -4,10 +4,10 @@
 //! secret stays in memory longer than a call.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::files;
 
 /// The variable by which systemd names the directory of `LoadCredential=`.
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
@@ -106,7 +106,8 @@ impl SecretSource {
         let path = self.path()?;
         let unreadable = |cause| SecretError::Unreadable { path: path.clone(), cause };
         let mut bytes = Vec::new();
-        let file = open(&path).map_err(unreadable)?;
+        // A pipe would be waited for, by whoever is about to page.
+        let file = files::open_regular_or_link(&path).map_err(unreadable)?;
         file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_SECRET_BYTES {
             return Err(SecretError::NotOneLine { path });
@@ -131,16 +132,6 @@ impl SecretSource {
                 .ok_or_else(|| SecretError::NoCredentials { name: name.clone() }),
         }
     }
-}
-
-/// Opens a regular file; a link to one is followed, as Kubernetes mounts tokens. A pipe would be waited for, by
-/// whoever is about to page.
-fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    Ok(file)
 }
 
 impl fmt::Display for SecretSource {

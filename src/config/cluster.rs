@@ -12,8 +12,10 @@ use super::region::{self, Lookup};
 use super::section::{Section, Text};
 use super::value::Value;
 use super::{policy, read_secret_file};
+use crate::files;
 use crate::link::HEARTBEAT_BYTES;
 use crate::replica::{MAX_NODES, NodeId};
+use crate::time::NS_PER_SECOND;
 
 const DEFAULT_FLUSH: Duration = Duration::from_millis(20);
 const FLUSH_RANGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1);
@@ -24,8 +26,6 @@ const MIN_FLUSHES_TO_DETECT: u32 = 4;
 const DEFAULT_BYTES_PER_SECOND: u64 = 50_000_000;
 const BYTES_PER_SECOND_RANGE: RangeInclusive<u64> = 10_000..=100_000_000_000;
 const SECRET_BYTES: usize = 32;
-/// The permissions of users that are neither owner nor in the group.
-const FOR_OTHERS: u32 = 0o007;
 const SECRET_HELP: &str = "make one with: openclaw-rating keygen FILE, and copy it to every node";
 
 /// Who this node is.
@@ -68,7 +68,7 @@ impl ClusterConfig {
     pub fn warnings(&self) -> Vec<String> {
         let file = &self.secret_file;
         let mode = std::fs::metadata(file).map_or(0, |found| found.permissions().mode());
-        if mode & FOR_OTHERS == 0 {
+        if !files::is_open_to_others(mode) {
             return Vec::new();
         }
         let file = file.display();
@@ -209,7 +209,7 @@ fn read_detect_timeout(section: &mut Section<'_>, flush: Duration, findings: &mu
 /// Heartbeats are sent whatever the cap is; at least half of it is to be left for what they announce.
 fn read_bytes_per_second(section: &mut Section<'_>, flush: Duration, findings: &mut Findings) -> u64 {
     let bytes = section.integer("max_bytes_per_second", BYTES_PER_SECOND_RANGE, findings);
-    let least = (2 * u128::from(HEARTBEAT_BYTES) * 1_000_000_000).div_ceil(flush.as_nanos());
+    let least = (2 * u128::from(HEARTBEAT_BYTES) * u128::from(NS_PER_SECOND)).div_ceil(flush.as_nanos());
     if let (Some(bytes), Some(value)) = (bytes, section.get("max_bytes_per_second"))
         && u128::from(bytes) < least
     {

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::bucket::gcra::{Rate, RateError};
-
-const NS_PER_MS: u64 = 1_000_000;
-const NS_PER_SECOND: u64 = 1000 * NS_PER_MS;
+use crate::time::{NS_PER_MS, NS_PER_SECOND};
 
 /// Spellings of units of time, in nanoseconds.
 const TIME_UNITS: &[(&[&str], u64)] = &[

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::format::Header;
+use crate::time::{NS_PER_SECOND, whole_ms};
 
 /// The clocks of a host at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +27,9 @@ impl HostTime {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             boot_id: boot_id(),
-            since_boot_ns: (since_boot.tv_sec as u64).saturating_mul(1_000_000_000)
+            since_boot_ns: (since_boot.tv_sec as u64).saturating_mul(NS_PER_SECOND)
                 + since_boot.tv_nsec as u64,
-            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+            unix_ms: whole_ms(unix),
         }
     }
 

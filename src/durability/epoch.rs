@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::time::whole_ms;
+
 /// How far ahead of use the promise is stored.
 pub const EPOCH_LEASE: Duration = Duration::from_secs(600);
 /// How far above all that were used the last promise of a run lies: so many milliseconds of counting, 2^20 tokens each,
@@ -50,17 +52,17 @@ impl Epoch {
     /// ahead.
     #[must_use]
     pub fn renewal(&self, elapsed: Duration) -> Option<u64> {
-        let now_ms = self.start_ms.saturating_add(millis(elapsed));
-        let due = self.promised_ms < now_ms.saturating_add(millis(EPOCH_LEASE / 2));
-        due.then(|| now_ms.saturating_add(millis(EPOCH_LEASE)))
+        let now_ms = self.start_ms.saturating_add(whole_ms(elapsed));
+        let due = self.promised_ms < now_ms.saturating_add(whole_ms(EPOCH_LEASE / 2));
+        due.then(|| now_ms.saturating_add(whole_ms(EPOCH_LEASE)))
     }
 
     /// The promise to store at the end, `elapsed` after the start, when nothing is counted any more: the next start
     /// need not begin as far ahead of the clock as after a crash.
     #[must_use]
     pub fn last_promise(&self, elapsed: Duration) -> u64 {
-        let reached_ms = self.start_ms.saturating_add(millis(elapsed));
-        reached_ms.saturating_add(millis(LAST_LEASE)).max(self.found_ms)
+        let reached_ms = self.start_ms.saturating_add(whole_ms(elapsed));
+        reached_ms.saturating_add(whole_ms(LAST_LEASE)).max(self.found_ms)
     }
 
     /// Takes note of a promise of an earlier run that is found only now.
@@ -73,10 +75,6 @@ impl Epoch {
     pub fn promised(&mut self, promised_ms: u64) {
         self.promised_ms = self.promised_ms.max(promised_ms);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::bucket::policy::{Limits, Policy, PolicySet, level_at};
 use crate::bucket::table::BucketTable;
 use crate::health::{Health, Warning};
 use crate::metrics::Family;
-use crate::time::{Clock as _, MonotonicNs, SystemClock, host_monotonic_ns};
+use crate::time::{Clock as _, MonotonicNs, SystemClock, host_monotonic_ns, whole_ms};
 
 /// How often the promise about epochs is looked at.
 const EPOCH_CHECK: Duration = Duration::from_secs(30);
@@ -151,7 +151,7 @@ impl KeeperParts {
         let (began, taken, now) = (Instant::now(), HostTime::read(), self.clock.now());
         match self.write_snapshot(taken, now) {
             Ok(buckets) => {
-                let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let took_ms = whole_ms(began.elapsed());
                 self.kept.written.fetch_add(1, Ordering::Relaxed);
                 self.kept.buckets.store(buckets, Ordering::Relaxed);
                 self.kept.took_ms.store(took_ms, Ordering::Relaxed);

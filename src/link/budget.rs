@@ -9,7 +9,7 @@ use crate::time::MonotonicNs;
 pub(super) const OVERHEAD_BYTES: u64 = 48;
 /// One flush sends at most as much as the rate allows in this many.
 const BURST_FLUSHES: u32 = 2;
-const SECOND_NS: u128 = 1_000_000_000;
+const SECOND_NS: u128 = crate::time::NS_PER_SECOND as u128;
 
 /// Bytes that may be sent now.
 #[derive(Clone, Copy, Debug)]

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::time::NS_PER_SECOND;
+
 use hdrhistogram::Histogram;
 
 /// The longest latency told apart; whatever takes longer is counted as this long.
-const MAX_LATENCY_NS: u64 = 3600 * 1_000_000_000;
+const MAX_LATENCY_NS: u64 = 3600 * NS_PER_SECOND;
 /// Three digits: a latency is exact to a thousandth.
 const LATENCY_DIGITS: u8 = 3;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::time::MonotonicNs;
 
-const NS_PER_SECOND: u128 = 1_000_000_000;
+const NS_PER_SECOND: u128 = crate::time::NS_PER_SECOND as u128;
 
 /// The rate of one thread's requests: every `stride`-th of all requests, from the `first`.
 #[derive(Clone, Copy, Debug)]

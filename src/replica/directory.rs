@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::bucket::named::NamedLimits;
 use crate::bucket::policy::{Limits, MAX_POLICIES, Policy, PolicySet};
 use crate::bucket::sharing::Sharing;
+use crate::time::NS_PER_SECOND;
 
 /// What merging needs of a policy.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ fn most_used(set: &PolicySet) -> Vec<u64> {
     let mut most = vec![0; MAX_POLICIES];
     for slot in 0..set.slots().len() as u16 {
         let (Some(owner), Some(limits)) = (set.owner(slot), set.slot(slot)) else { continue };
-        let a_second = limits.clock().tokens(limits.clock().ticks_in(1_000_000_000));
+        let a_second = limits.clock().tokens(limits.clock().ticks_in(NS_PER_SECOND));
         if let Some(most) = most.get_mut(usize::from(owner.index)) {
             *most = (*most).max(limits.burst() + a_second);
         }

@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::agent::types::UnixMs;
+use crate::time::whole_ms;
 
 /// Never goes back, not even behind what an earlier life of the agent wrote down.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,7 @@ impl AgentClock {
     /// The time of a moment that has passed.
     pub(super) fn at(&self, moment: Instant) -> UnixMs {
         let since = moment.saturating_duration_since(self.origin);
-        self.base.after_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        self.base.after_ms(whole_ms(since))
     }
 
     /// Now, by both clocks.
@@ -56,7 +57,7 @@ impl Moment {
 
 fn wall_clock() -> UnixMs {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMs(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX))
+    UnixMs(whole_ms(wall))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::agent::signals::Probe;
 use crate::agent::traffic::{POOLS, TrafficError, TrafficProvider, Visibility, Written};
 use crate::agent::types::{RecordState, Region};
 use crate::metrics::Published;
+use crate::time::whole_ms;
 
 /// A record, who holds it and how its name is tried.
 pub struct Record {
@@ -162,7 +163,7 @@ fn of_traffic(error: TrafficError) -> Ended {
         error if error.may_have_happened() => Failure::Unknown,
         TrafficError::Unfit { .. } => Failure::Refused,
         error => match error.retry_after() {
-            Some(wait) => Failure::Throttled { wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) },
+            Some(wait) => Failure::Throttled { wait_ms: whole_ms(wait) },
             None => Failure::NotDone,
         },
     };

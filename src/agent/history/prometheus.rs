@@ -10,6 +10,7 @@ use crate::agent::https::{BaseUrl, CallError, Client, Request, Response, Service
 use crate::agent::secret::{SecretError, SecretSource};
 use crate::agent::types::UnixMs;
 use crate::percent::percent_encode;
+use crate::time::whole_ms;
 
 static PROMETHEUS: Service = Service {
     name: "Prometheus",
@@ -149,7 +150,7 @@ impl Queries {
 
 impl Grid {
     fn new(from: UnixMs, to: UnixMs, scrape_interval: Duration) -> Self {
-        let scrape_ms = u64::try_from(scrape_interval.as_millis()).unwrap_or(u64::MAX).max(1000);
+        let scrape_ms = whole_ms(scrape_interval).max(1000);
         let step_ms = to.since_ms(from).div_ceil(MAX_POINTS - 1).max(scrape_ms);
         Self { from_ms: from.0, step_ms, last: to.since_ms(from) / step_ms }
     }

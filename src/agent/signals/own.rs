@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::threshold::{Threshold, ThresholdLimits};
 use crate::agent::types::UnixMs;
+use crate::time::whole_ms;
 
 /// A figure is over when it has come back by half of the way, and stays.
 const BACK: f64 = 1.5;
@@ -118,12 +119,8 @@ pub struct OwnSignals {
     disk: Threshold,
 }
 
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn threshold(enter: f64, leave: f64, raise_after: Duration) -> Threshold {
-    let raise_after_ms = milliseconds(raise_after);
+    let raise_after_ms = whole_ms(raise_after);
     let lower_after_ms = raise_after_ms.min(MAX_LOWER_MS);
     Threshold::new(ThresholdLimits { enter, leave, raise_after_ms, lower_after_ms })
 }

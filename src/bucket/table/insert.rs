@@ -10,11 +10,10 @@ use crate::bucket::hash::BucketId;
 use crate::bucket::limits::Limits;
 use crate::bucket::line::Seen;
 use crate::bucket::sync::{Ordering, Pair, fence};
-use crate::time::MonotonicNs;
+use crate::time::{MonotonicNs, NS_PER_MS};
 
 /// Counts begin at the epoch in milliseconds shifted by so many bits.
 const EPOCH_SHIFT: u32 = 20;
-const NS_PER_MS: u64 = 1_000_000;
 
 /// What became of an attempt to make a bucket.
 pub(super) enum Inserted {

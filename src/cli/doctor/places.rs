@@ -12,17 +12,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::finding::{Check, Finding};
 use super::host::parameter;
+use crate::bucket::table::BYTES_PER_LINE;
 use crate::config::{ClusterConfig, Config, PeerConfig};
 use crate::data_plane::{ListenAddr, connections_of_core};
+use crate::files::is_open_to_others;
 use crate::ring::{Ring, RingConfig};
 use crate::server::agent::secrets::{secrets, unusable};
 
-/// Bytes of the table that a bucket takes.
-const LINE_BYTES: u64 = 64;
 /// A snapshot is written beside the one that it replaces.
 const SNAPSHOTS_ON_DISK: u64 = 2;
-/// The permissions of users that are neither owner nor in the group.
-const FOR_OTHERS: u32 = 0o007;
 
 /// All that can be said of the settings on this host.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
@@ -41,7 +39,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         findings.extend(cluster.peers.iter().map(|peer| route(cluster, peer)));
     }
     findings.extend(ports(config));
-    let snapshots = config.table.lines as u64 * LINE_BYTES * SNAPSHOTS_ON_DISK;
+    let snapshots = table_bytes(config) * SNAPSHOTS_ON_DISK;
     findings.extend(state.map(|path| directory(path, snapshots)));
     findings.extend(secret_files(config).iter().filter_map(|path| secret_file(path)));
     findings.extend(config.warnings().into_iter().chain(config.agent.iter().flat_map(unusable)).map(warned));
@@ -59,9 +57,15 @@ fn connections(config: &Config) -> Finding {
     }
 }
 
+fn table_bytes(config: &Config) -> u64 {
+    (config.table.lines * BYTES_PER_LINE) as u64
+}
+
 fn memory(config: &Config) -> Finding {
-    let needed = config.table.lines as u64 * LINE_BYTES;
-    judge_memory(needed, available_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()))
+    judge_memory(
+        table_bytes(config),
+        available_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
+    )
 }
 
 fn judge_memory(needed: u64, available: Option<u64>) -> Finding {
@@ -263,7 +267,7 @@ fn secret_file(path: &Path) -> Option<Finding> {
 fn judge_mode(path: &Path, mode: u32) -> Finding {
     let check = Check { name: "secret", meaning: "who reads it can do what the server can" };
     let path = path.display();
-    if mode & FOR_OTHERS == 0 {
+    if !is_open_to_others(mode) {
         return check.ok(format!("{path} is closed to other users"));
     }
     check.warn(format!("every user of this host may open {path}"), format!("chmod o= {path}"))

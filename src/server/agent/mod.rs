@@ -7,6 +7,7 @@ pub(crate) mod secrets;
 use std::sync::Arc;
 
 use crossbeam::channel::{Sender, bounded};
+
 use prepare::prepare;
 use providers::PartError;
 

@@ -24,6 +24,7 @@ use crate::agent::types::Region;
 use crate::config::{self, AgentConfig, Config, StateConfig, TrafficConfig, VALIDATION_KEY_PREFIX};
 use crate::health::Health;
 use crate::metrics::Published;
+use crate::time::whole_ms;
 
 const REPORTS: &str = "reports";
 const SPOOL: &str = "pages";
@@ -75,10 +76,6 @@ pub(crate) fn prepare(
     })
 }
 
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn names(agent: &AgentConfig) -> Vec<Region> {
     agent.regions.iter().map(|region| region.name.clone()).collect()
 }
@@ -91,15 +88,15 @@ fn timing(agent: &AgentConfig) -> Timing {
     let call = records.filter_map(TrafficConfig::timeout).max().unwrap_or_default() + CALL_MARGIN;
     let trial = MAX_PATIENCE + agent.validation.duration + TRIAL_MARGIN;
     Timing {
-        hold_off_ms: ms(agent.pace.hold_off),
-        ack_timeout_ms: ms(agent.pace.ack_timeout),
-        cooldown_ms: ms(agent.pace.cooldown),
+        hold_off_ms: whole_ms(agent.pace.hold_off),
+        ack_timeout_ms: whole_ms(agent.pace.ack_timeout),
+        cooldown_ms: whole_ms(agent.pace.cooldown),
         // A node that answers as late as a probe lets it answers preflight as well.
-        preflight_timeout_ms: usual.preflight_timeout_ms.max(ms(agent.probe.timeout) + 1_000),
-        read_timeout_ms: usual.read_timeout_ms.max(ms(call)),
-        look_timeout_ms: usual.look_timeout_ms.max(ms(call)),
-        write_timeout_ms: usual.write_timeout_ms.max(ms(call * CALLS_OF_A_WRITE)),
-        validate_timeout_ms: usual.validate_timeout_ms.max(ms(trial)),
+        preflight_timeout_ms: usual.preflight_timeout_ms.max(whole_ms(agent.probe.timeout) + 1_000),
+        read_timeout_ms: usual.read_timeout_ms.max(whole_ms(call)),
+        look_timeout_ms: usual.look_timeout_ms.max(whole_ms(call)),
+        write_timeout_ms: usual.write_timeout_ms.max(whole_ms(call * CALLS_OF_A_WRITE)),
+        validate_timeout_ms: usual.validate_timeout_ms.max(whole_ms(trial)),
         ..usual
     }
 }
@@ -121,7 +118,7 @@ fn runbook(node: &str, agent: &AgentConfig) -> RunbookConfig {
         max_switches_per_day: agent.pace.max_switches_per_day,
         failback: match agent.pace.failback {
             config::Failback::Manual => Failback::Manual,
-            config::Failback::After(after) => Failback::AfterMs(ms(after)),
+            config::Failback::After(after) => Failback::AfterMs(whole_ms(after)),
         },
         can_scale: agent.scale.is_some(),
         commits_region: agent.gitops.is_some(),
@@ -140,10 +137,10 @@ fn watch(
     let probe = &agent.probe;
     let hysteresis = Hysteresis {
         down_after: probe.down_after,
-        down_for_ms: ms(probe.down_for),
+        down_for_ms: whole_ms(probe.down_for),
         up_after: probe.up_after,
         // Two looks that are missed and one that is late.
-        stale_after_ms: ms((probe.interval + probe.timeout) * 3),
+        stale_after_ms: whole_ms((probe.interval + probe.timeout) * 3),
     };
     let nodes: Vec<(Region, usize)> =
         agent.regions.iter().map(|region| (region.name.clone(), region.health.len())).collect();
