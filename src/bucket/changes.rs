@@ -42,11 +42,13 @@ impl ChangeMap {
             if words.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            for word in ones(words.swap(0, Ordering::Acquire)).map(|bit| index * 64 + bit) {
-                let lines = self.lines[word].swap(0, Ordering::Relaxed);
-                // The other half of the barrier in `mark`: counts are read after the bits are taken.
-                fence(Ordering::SeqCst);
-                ones(lines).for_each(|bit| changed(word * 64 + bit));
+            let words = words.swap(0, Ordering::Acquire);
+            let mut taken = [0; 64];
+            ones(words).for_each(|bit| taken[bit] = self.lines[index * 64 + bit].swap(0, Ordering::Relaxed));
+            // The other half of the barrier in `mark`: counts are read after the bits are taken.
+            fence(Ordering::SeqCst);
+            for word in ones(words) {
+                ones(taken[word]).for_each(|bit| changed((index * 64 + word) * 64 + bit));
             }
         }
     }

@@ -59,10 +59,10 @@ impl<N: Note> LineNotes<N> {
         Ok(Self { notes: PageSlice::new(lines)? })
     }
 
-    /// Brings the notes of lines into the cache: their misses overlap.
-    pub(crate) fn fetch(&self, lines: impl Iterator<Item = usize>) {
-        // Loads that nothing waits for one by one. Of as many prefetches the processor drops some.
-        lines.for_each(|line| _ = std::hint::black_box(self.get(line)));
+    /// Asks the cache for the note of a line.
+    #[inline]
+    pub(crate) fn prefetch(&self, line: usize) {
+        self.notes.prefetch(line);
     }
 
     /// The note of a line.

@@ -156,7 +156,9 @@ impl Peer {
     fn apply(&self, frame: &Frame<'_>, store: &mut dyn Store, now: MonotonicNs) -> u32 {
         let is_sync = frame.header.flags & FLAG_SYNC != 0 && self.is_wanted(frame.header.sync_served);
         let arrival = if is_sync { Arrival::Sync } else { Arrival::Delta };
-        let entries: ArrayVec<Entry, MAX_ENTRIES> = frame.entries().take(MAX_ENTRIES).collect();
+        // Filled where it stays: collected, it would be moved as a whole.
+        let mut entries: ArrayVec<Entry, MAX_ENTRIES> = ArrayVec::new();
+        entries.extend(frame.entries().take(MAX_ENTRIES));
         store.hear(self.node, &entries, arrival, now);
         entries.len() as u32
     }

@@ -10,6 +10,20 @@ use crate::bucket::sharing::Consistency;
 use crate::bucket::table::{BucketTable, Heard};
 use crate::time::MonotonicNs;
 
+/// What is the same for all entries of a delivery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    column: usize,
+    /// Its levels are taken over rather than charged for.
+    adopts: bool,
+    /// It was absent: what was charged for it meanwhile counts as heard.
+    returns: bool,
+    /// How many peers there are, and how long their absence goes unnoticed: both bound the debt.
+    peers: u64,
+    detect_ns: u64,
+    now: MonotonicNs,
+}
+
 /// One entry that is being merged into the table.
 ///
 /// The table asks for the next `tat` again whenever a data thread changed the line first. What was taken of the
@@ -19,14 +33,7 @@ struct Hearing<'a> {
     entry: &'a Entry,
     heard: &'a LineNotes<u64>,
     strict: bool,
-    /// The sender's level is taken over rather than charged for.
-    adopts: bool,
-    /// The sender was absent: what was charged for it meanwhile counts as heard.
-    returns: bool,
-    /// How many peers there are, and how long their absence goes unnoticed: both bound the debt.
-    peers: u64,
-    detect_ns: u64,
-    now: MonotonicNs,
+    sender: &'a Sender,
     covered: Option<u64>,
     phantom: Option<(u64, bool)>,
     forgotten: u64,
@@ -63,13 +70,13 @@ impl Hearing<'_> {
     /// The `tat` after the first that is heard of the sender for this bucket.
     fn met(&mut self, line: usize, heard: &Heard, limits: &Limits) -> u64 {
         let adopted = self.entry.level.saturating_add(self.own(heard, limits));
-        let adopted = limits.clock().at(self.now) + limits.clock().from_fixed(adopted);
+        let adopted = limits.clock().at(self.sender.now) + limits.clock().from_fixed(adopted);
         let covered = self.covered(line, self.undrained(), heard, limits);
         if self.applied == Applied::Adopted {
             return heard.tat.max(adopted);
         }
         let tat = self.raised(heard.tat, self.undrained().saturating_sub(covered), limits);
-        if self.adopts { tat.max(adopted) } else { tat }
+        if self.sender.adopts { tat.max(adopted) } else { tat }
     }
 
     /// How much of `fixed` was charged already while the sender could not be heard.
@@ -77,14 +84,14 @@ impl Hearing<'_> {
     /// Some of that charge may have drained here since. It stands for use so old that it has drained at the sender as
     /// well, so it covers no more than what is not in the sender's level. What has not drained covers any use.
     fn covered(&mut self, line: usize, fixed: u64, heard: &Heard, limits: &Limits) -> u64 {
-        if !self.returns {
+        if !self.sender.returns {
             return 0;
         }
         if let Some(covered) = self.covered {
             return covered;
         }
         let phantom = self.table.take_phantom(line, u64::MAX);
-        let undrained = phantom.min(level(heard, limits, self.now));
+        let undrained = phantom.min(level(heard, limits, self.sender.now));
         let by_drained = (phantom - undrained).min(fixed.saturating_sub(self.entry.level));
         let by_undrained = undrained.min(fixed - by_drained);
         self.table.add_phantom(line, undrained - by_undrained, false);
@@ -93,7 +100,7 @@ impl Hearing<'_> {
 
     /// What this node used since its start and has not drained. It is not in the sender's level yet.
     fn own(&self, heard: &Heard, limits: &Limits) -> u64 {
-        level(heard, limits, self.now).min(to_fixed(heard.used))
+        level(heard, limits, self.sender.now).min(to_fixed(heard.used))
     }
 
     /// Whether all that the sender ever used of the bucket is still in its level. Use so recent is taken for new: a
@@ -106,7 +113,7 @@ impl Hearing<'_> {
         match news {
             News::Growth(growth) => Applied::Charged(growth),
             // On first contact only: nodes that took over each other's levels for ever would never drain.
-            News::First if self.adopts && !self.is_fresh() => Applied::Adopted,
+            News::First if self.sender.adopts && !self.is_fresh() => Applied::Adopted,
             News::First => Applied::FirstContact(self.undrained().div_ceil(1 << FIXED_BITS)),
             News::Old => Applied::Known,
         }
@@ -120,7 +127,7 @@ impl Hearing<'_> {
     /// What is to be charged for `growth`: less what was charged already, plus the shares of absent peers.
     fn charged(&mut self, line: usize, growth: u64, heard: &Heard, limits: &Limits) -> u64 {
         let fixed = to_fixed(growth);
-        if self.returns {
+        if self.sender.returns {
             return fixed.saturating_sub(self.covered(line, fixed, heard, limits));
         }
         let factor = u64::from(self.table.absent_factor(limits.slot()));
@@ -128,18 +135,22 @@ impl Hearing<'_> {
             return fixed;
         }
         let for_absent = growth.saturating_mul(factor);
-        self.phantom = Some((for_absent, heard.tat <= limits.clock().at(self.now)));
+        self.phantom = Some((for_absent, heard.tat <= limits.clock().at(self.sender.now)));
         fixed.saturating_add(for_absent)
     }
 
     /// `tat` raised by a charge, up to the bound on debt.
     fn raised(&mut self, tat: u64, fixed: u64, limits: &Limits) -> u64 {
         let clock = limits.clock();
-        let now = clock.at(self.now);
-        let a_peer = limits.burst_ticks().saturating_add(clock.ticks_in(self.detect_ns));
-        let debt = a_peer.saturating_mul(self.peers);
-        let highest = now + limits.burst_ticks().saturating_add(debt).min(gcra::MAX_LEVEL_TICKS);
+        let now = clock.at(self.sender.now);
         let wanted = tat.max(now).saturating_add(clock.from_fixed(fixed));
+        self.forgotten = 0;
+        if wanted <= now + limits.burst_ticks() {
+            return wanted;
+        }
+        let a_peer = limits.burst_ticks().saturating_add(clock.ticks_in(self.sender.detect_ns));
+        let debt = a_peer.saturating_mul(self.sender.peers);
+        let highest = now + limits.burst_ticks().saturating_add(debt).min(gcra::MAX_LEVEL_TICKS);
         self.forgotten = clock.to_fixed(wanted.saturating_sub(highest.max(tat))).div_ceil(1 << FIXED_BITS);
         wanted.min(highest).max(tat)
     }
@@ -155,20 +166,29 @@ const fn to_fixed(tokens: u64) -> u64 {
 }
 
 impl Replica {
-    pub(super) fn merge(&mut self, delivery: Delivery, entry: &Entry, line: Option<usize>) -> Applied {
+    /// Who sent a delivery, as merging sees it; `None` for a node that is no peer.
+    pub(super) fn sender(&self, delivery: Delivery) -> Option<Sender> {
         let Delivery { from, arrival, now } = delivery;
-        let Some(column) = self.column(from) else { return Applied::UnknownNode };
+        let column = self.column(from)?;
+        Some(Sender {
+            column,
+            adopts: arrival == Arrival::Sync || self.presence.is_joining(column, now),
+            returns: self.presence.is_returning(column, now),
+            peers: self.peers.len() as u64,
+            detect_ns: self.detect_timeout.as_nanos() as u64,
+            now,
+        })
+    }
+
+    pub(super) fn merge(&mut self, sender: &Sender, entry: &Entry, line: Option<usize>) -> Applied {
+        let Sender { column, now, .. } = *sender;
         let Some((rules, limits)) = self.directory.find(entry.policy) else { return Applied::UnknownPolicy };
         let mut hearing = Hearing {
             table: &self.table,
             entry,
             heard: &self.peers[column].heard,
             strict: rules.sharing.consistency == Consistency::Strict,
-            adopts: arrival == Arrival::Sync || self.presence.is_joining(column, now),
-            returns: self.presence.is_returning(column, now),
-            peers: self.peers.len() as u64,
-            detect_ns: self.detect_timeout.as_nanos() as u64,
-            now,
+            sender,
             covered: None,
             phantom: None,
             forgotten: 0,

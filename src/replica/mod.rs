@@ -6,6 +6,7 @@
 //! level. Nothing here does IO or reads a clock, and no wall clock is compared between nodes: levels
 //! travel as tokens, counts as counts.
 
+mod ahead;
 mod directory;
 mod hear;
 mod node;
@@ -19,7 +20,8 @@ mod node_tests;
 use crate::bucket::hash::BucketId;
 use crate::time::MonotonicNs;
 
-pub use node::{Located, Replica, ReplicaConfig, ReplicaError, ReplicaStats};
+pub use ahead::Ahead;
+pub use node::{Replica, ReplicaConfig, ReplicaError, ReplicaStats};
 
 /// Most nodes in a cluster.
 pub const MAX_NODES: usize = 16;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
+use super::ahead::{AHEAD, Ahead, asked_ahead};
 use super::directory::Directory;
+use super::hear::Sender;
 use super::presence::Presence;
 use super::shares::Observed;
 use super::{Applied, Arrival, Delivery, Entry, MAX_ENTRIES_HEARD, MAX_NODES, NodeId, Store};
@@ -21,9 +23,6 @@ use crate::time::MonotonicNs;
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 /// Changed lines that are waited for together.
 const BATCH: usize = 128;
-/// A table of so few lines (128 KiB) stays in a core's own caches, and to load its lines ahead gains nothing. Caches
-/// that cores share do not count: each line is touched once a flush, and others displace it in between.
-const CACHED_LINES: usize = 1 << 11;
 
 /// Who this node is, and who its peers are.
 #[derive(Clone, Debug)]
@@ -99,9 +98,6 @@ pub(super) struct Peer {
     pub(super) heard: LineNotes<u64>,
 }
 
-/// The lines of buckets, `None` for those that are not there.
-pub type Located = ArrayVec<Option<usize>, MAX_ENTRIES_HEARD>;
-
 /// A [`Store`] over the table that data threads charge.
 ///
 /// There is one, on one thread: it alone merges and takes the notes of what changed.
@@ -172,26 +168,14 @@ impl Replica {
         (view.count, known.map(|(_, peer)| (peer.id, peer.heard.get(line as usize))).collect())
     }
 
-    /// Where the buckets of entries from `from` are, as far as they are there; what hearing them takes is in the cache
-    /// then.
-    #[must_use]
-    pub fn locate(&self, from: NodeId, entries: &[Entry]) -> Located {
-        let entries = &entries[..entries.len().min(MAX_ENTRIES_HEARD)];
-        if self.table.len_lines() <= CACHED_LINES {
-            return entries.iter().map(|_| None).collect();
-        }
-        let ids: ArrayVec<BucketId, MAX_ENTRIES_HEARD> = entries.iter().map(|entry| entry.id).collect();
-        let mut located = Located::new();
-        self.table.locate(&ids, |line| located.push(line));
-        if let Some(column) = self.column(from) {
-            self.peers[column].heard.fetch(located.iter().flatten().copied());
-        }
-        located
+    /// Merges an entry, whose bucket may be in `line`.
+    pub fn apply(&mut self, delivery: Delivery, entry: &Entry, line: Option<usize>) -> Applied {
+        self.take(self.sender(delivery).as_ref(), entry, line)
     }
 
-    /// Merges an entry, whose bucket was seen in `line`.
-    pub fn apply(&mut self, delivery: Delivery, entry: &Entry, line: Option<usize>) -> Applied {
-        let applied = self.merge(delivery, entry, line);
+    /// Merges an entry of `sender`, and counts what became of it.
+    fn take(&mut self, sender: Option<&Sender>, entry: &Entry, line: Option<usize>) -> Applied {
+        let applied = sender.map_or(Applied::UnknownNode, |sender| self.merge(sender, entry, line));
         match applied {
             Applied::Charged(tokens) => self.stats.charged(tokens),
             Applied::FirstContact(tokens) => {
@@ -237,11 +221,12 @@ impl Replica {
         (u128::from(level) * 255 / u128::from(limits.burst_ticks())) as u8
     }
 
-    /// Looks at lines that changed, all of which are asked for before the first is waited for.
+    /// Looks at lines that changed, each of which is asked for some lines before its turn.
     fn take_changed(&mut self, batch: &mut ArrayVec<usize, BATCH>, changed: &mut dyn FnMut(u32)) {
-        self.table.fetch_lines(batch.iter().copied());
-        self.marks.fetch(batch.iter().copied());
-        for line in batch.drain(..) {
+        batch.iter().take(AHEAD).for_each(|line| self.ask_for_changed(*line));
+        for place in 0..batch.len() {
+            let line = batch[place];
+            batch.get(place + AHEAD).into_iter().for_each(|later| self.ask_for_changed(*later));
             let view = self.table.view(line);
             if view.as_ref().is_some_and(|view| self.directory.identity_of_slot(view.slot).is_none()) {
                 // Charged in limits of a reload that is still to come here: nothing can be said of it yet.
@@ -253,6 +238,12 @@ impl Replica {
             }
             changed(line as u32);
         }
+        batch.clear();
+    }
+
+    fn ask_for_changed(&self, line: usize) {
+        self.table.ask_for_line(line);
+        self.marks.prefetch(line);
     }
 
     /// Adds what this node used of a line since the last look to what is observed of its policy.
@@ -328,21 +319,21 @@ impl Store for Replica {
     }
 
     fn tell(&self, lines: &[u32], now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
-        self.table.fetch_lines(lines.iter().map(|line| *line as usize));
-        said.extend(lines.iter().filter_map(|line| Some((*line, self.entry(*line, now)?))));
+        let lines = asked_ahead(lines, |line| self.table.ask_for_line(line as usize));
+        said.extend(lines.filter_map(|line| Some((line, self.entry(line, now)?))));
     }
 
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {
-        self.table.fetch_lines(lines.iter().map(|line| *line as usize));
-        lines.iter().for_each(|line| each(self.urgency(*line, now)));
+        let lines = asked_ahead(lines, |line| self.table.ask_for_line(line as usize));
+        lines.for_each(|line| each(self.urgency(line, now)));
     }
 
     fn hear(&mut self, from: NodeId, entries: &[Entry], arrival: Arrival, now: MonotonicNs) {
-        let delivery = Delivery { from, arrival, now };
+        let sender = self.sender(Delivery { from, arrival, now });
         for entries in entries.chunks(MAX_ENTRIES_HEARD) {
-            let lines = self.locate(from, entries);
-            for (entry, line) in entries.iter().zip(lines) {
-                self.apply(delivery, entry, line);
+            let mut ahead = Ahead::new(self, from, entries);
+            while let Some((entry, line)) = ahead.next(self) {
+                self.take(sender.as_ref(), entry, line);
             }
         }
     }

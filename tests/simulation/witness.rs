@@ -8,7 +8,7 @@ use std::time::Duration;
 use openclaw_rating::bucket::hash::BucketId;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::bucket::table::{BucketTable, View};
-use openclaw_rating::replica::{Applied, Arrival, Delivery, Entry, NodeId, Replica, Store};
+use openclaw_rating::replica::{Ahead, Applied, Arrival, Delivery, Entry, NodeId, Replica, Store};
 use openclaw_rating::time::MonotonicNs;
 
 /// What hearing an entry did, for the books of the world.
@@ -145,8 +145,8 @@ impl Store for Witness {
 
     fn hear(&mut self, from: NodeId, entries: &[Entry], arrival: Arrival, now: MonotonicNs) {
         let delivery = Delivery { from, arrival, now };
-        let lines = self.replica.locate(from, entries);
-        for (entry, line) in entries.iter().zip(lines) {
+        let mut ahead = Ahead::new(&self.replica, from, entries);
+        while let Some((entry, line)) = ahead.next(&self.replica) {
             self.apply(delivery, entry, line);
         }
     }

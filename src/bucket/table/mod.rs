@@ -6,7 +6,7 @@
 //! Lines are never emptied, only taken over, so a look into a group that meets an empty line is done.
 //!
 //! Here a charge alone; `search` finds buckets and `insert` makes them, `batch` and `together` charge several, each
-//! on its own or all or none, `merge` takes in what peers say, and `locate` is for those who read many. Every loop
+//! on its own or all or none, `merge` takes in what peers say, and `prefetch` is for those who touch many. Every loop
 //! has a bound; past it the check is decided by `on_full`.
 
 use std::io;
@@ -30,8 +30,8 @@ use crate::time::MonotonicNs;
 
 mod batch;
 mod insert;
-mod locate;
 mod merge;
+mod prefetch;
 mod search;
 mod together;
 

@@ -54,6 +54,12 @@ impl BucketTable {
                 return first;
             }
         }
+        self.tagged_line(id, &window)
+    }
+
+    /// The line of a window that tags name first.
+    #[inline]
+    pub(super) fn tagged_line(&self, id: BucketId, window: &Window) -> usize {
         self.tags.likely(window.first, window.second, id)
     }
 
