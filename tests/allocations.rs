@@ -96,24 +96,36 @@ fn start() -> DataPlane {
     .unwrap()
 }
 
+/// Batches that pass, with escapes too, and such as are wrong in each way there is.
+const BATCHES: [&str; 9] = [
+    r#"{"checks":[{"policy":"p","key":"a"},{"policy":"p","key":"b","cost":2}]}"#,
+    r#"{"ch\u0065cks":[{"p\u006flicy":"\u0070","key":"a\u0062\ud83d\ude00\n"}]}"#,
+    r#"{"checks":[{"policy":"p","key":"a","extra":1}]}"#,
+    r#"{"checks":[{"policy":"p","key":"\ud83d"}]}"#,
+    r#"{"checks":[{"policy":"p","key":"a","cost":1.5}]}"#,
+    r#"{"checks":["#,
+    r#"{"checks":[{"policy":"p","key":"a"},{"policy":"none","key":"a"}]}"#,
+    r#"{"checks":[{"policy":"p","key":""}]}"#,
+    r#"{"checks":[{"policy":"p","key":"a","cost":6},{"policy":"p","key":"a","cost":5}]}"#,
+];
+
 /// Connections that come and go, single and pipelined checks, keys new and known, allowed and denied,
 /// requests in pieces, batches in both framings, errors of the client, health.
 fn mixed_load(plane: &DataPlane, rounds: usize) {
     let Some(ListenAddr::Tcp(address)) = plane.addresses().next() else { panic!("listens on TCP") };
-    let batch = r#"{"checks":[{"policy":"p","key":"a"},{"policy":"p","key":"b","cost":2}]}"#;
     for round in 0..rounds {
         let mut stream = TcpStream::connect(address).unwrap();
         let mut requests = String::new();
         for key in 0..50 {
             requests += &format!("GET /v1/check/p/k{} HTTP/1.1\r\nHost: h\r\n\r\n", key % 7 + round);
         }
-        requests +=
-            &format!("POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{batch}", batch.len());
-        requests += &format!(
-            "POST /v1/check HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{batch}\r\n\
-             0\r\n\r\n",
-            batch.len()
-        );
+        for batch in BATCHES {
+            let length = batch.len();
+            requests += "POST /v1/check HTTP/1.1\r\nHost: h\r\n";
+            requests += &format!("Content-Length: {length}\r\n\r\n{batch}");
+            requests += "POST /v1/check HTTP/1.1\r\nHost: h\r\n";
+            requests += &format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{batch}\r\n0\r\n\r\n");
+        }
         for wrong in ["GET /v1/check/none/k", "GET /v1/check/p/k?cost=11", "PUT /v1/check/p/k", "GET /none"] {
             requests += &format!("{wrong} HTTP/1.1\r\nHost: h\r\n\r\n");
         }

@@ -248,7 +248,7 @@ impl Answerer {
         work: &mut Work<'_, '_>,
     ) -> Result<(), Problem> {
         let body = request.body.content(&mut self.body);
-        let outcome = batch::decide(body, policies, &self.hasher, &self.table, work.now)?;
+        let outcome = batch::decide(body, &mut self.names, policies, &self.hasher, &self.table, work.now)?;
         for decided in &outcome.checks {
             self.metrics.check(decided.policy.index(), decided.result);
         }
