@@ -149,6 +149,16 @@ fn a_request_line_that_goes_on_behind_the_version_is_called_wrong_and_not_its_en
 }
 
 #[test]
+fn a_client_that_speaks_another_protocol_is_told_by_its_first_byte() {
+    for hello in ["\x16\x03\x01\x02", "\0", " ", "\u{80}"] {
+        for stream in [hello.to_owned(), format!("GET /health HTTP/1.1\r\nHost: h\r\n\r\n\r\n{hello}")] {
+            let (answer, closed) = Server::new().ask(&stream);
+            assert_eq!((statuses(&answer).pop(), closed), (Some(400), true), "{stream:?}");
+        }
+    }
+}
+
+#[test]
 fn a_check_is_answered_in_full() {
     let mut server = Server::new();
     assert_eq!(
