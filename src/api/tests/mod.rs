@@ -487,6 +487,29 @@ fn health_gives_its_reasons_and_draining_closes_connections() {
 }
 
 #[test]
+fn requests_that_came_together_are_all_answered_while_the_server_drains() {
+    let mut server = Server::new();
+    server.health.set(Reason::Draining, true);
+    let request = "GET /v1/check/p/k HTTP/1.1\r\nHost: h\r\n\r\n";
+    let post = "POST /v1/check/p/k HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
+    for (stream, answered) in [
+        (request.repeat(3), 3),
+        (format!("{request}\r\n{post}ab"), 2),
+        // What is not whole, or no request, could keep the connection open.
+        (format!("{request}{request}GET /v1"), 2),
+        (format!("{request}{post}a"), 1),
+        (format!("{request}?{request}"), 1),
+    ] {
+        server.now = MonotonicNs(server.now.0 + 5 * SECOND);
+        let (answers, closed) = server.ask(&stream);
+        assert_eq!((statuses(&answers), closed), (vec![200; answered], true), "{stream}");
+        let (_, last) = answers.rsplit_once("HTTP/1.1").unwrap();
+        assert!(last.contains("\r\nConnection: close\r\n"), "{answers}");
+        assert_eq!(answers.matches("Connection: close").count(), 1, "{answers}");
+    }
+}
+
+#[test]
 fn the_metrics_page_comes_in_its_turn() {
     let mut server = Server::new();
     let (answers, closed) = server.ask(
