@@ -54,7 +54,10 @@ pub(super) struct Core<S: Service, C> {
     pub(super) stopped_listeners: Vec<u32>,
     /// Listeners that the kernel accepts from; what they bring is not lost when the thread ends.
     pub(super) accepting: u32,
+    /// Places taken.
     pub(super) open: u32,
+    /// Connections that are served; the others are turned away or on their way out.
+    pub(super) served: u32,
     /// Connections of all threads together, without those that are turned away.
     pub(super) open_everywhere: Arc<AtomicU32>,
     pub(super) service: S,
@@ -109,6 +112,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             listeners: parts.listeners,
             accepting: 0,
             open: 0,
+            served: 0,
             open_everywhere: parts.open_everywhere,
             service: parts.service,
             limits,

@@ -50,8 +50,9 @@ impl<S: Service, C: Clock> Core<S, C> {
         let life = connection.life.wrapping_add(1);
         *connection = super::connection::Connection { stage: Stage::Open, life, ..Default::default() };
         self.open += 1;
-        let may_stay = self.open <= self.limits.connections && self.count_among_all();
-        self.connections[index as usize].is_among_all = may_stay;
+        let may_stay = self.served < self.limits.connections && self.count_among_all();
+        self.served += u32::from(may_stay);
+        self.connections[index as usize].is_served = may_stay;
         self.service.observe(Event::Opened);
         self.start_receive(index);
         self.wait_for(index, Waiting::Idle);
@@ -182,7 +183,8 @@ impl<S: Service, C: Clock> Core<S, C> {
         if connection.stage == Stage::Closing && !connection.has_operations() {
             // Not counted on any more: the completion of the close frees the place.
             connection.stage = Stage::Free;
-            if std::mem::take(&mut connection.is_among_all) {
+            if std::mem::take(&mut connection.is_served) {
+                self.served -= 1;
                 self.open_everywhere.fetch_sub(1, Ordering::Relaxed);
             }
             self.ring.close(Self::file(index), index);

@@ -132,6 +132,19 @@ fn however_many_are_over_the_limit_each_is_told_so() {
 }
 
 #[test]
+fn whoever_was_turned_away_and_stays_takes_no_place_of_those_that_are_served() {
+    let server = Server::start(|config| config.max_connections = 2);
+    let [mut first, mut second] = [server.connect(), server.connect()];
+    assert_eq!((ask(&mut first, "one\n"), ask(&mut second, "two\n")), ("one\n".into(), "two\n".into()));
+    let mut surplus: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    surplus.iter_mut().for_each(|stream| stream.read_exact(&mut [0; 5]).unwrap());
+    first.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut first), b"");
+    assert_eq!(ask(&mut server.connect(), "three\n"), "three\n");
+    drop(surplus);
+}
+
+#[test]
 fn all_threads_together_take_as_many_connections_as_there_may_be() {
     let server = Server::start(|config| {
         config.threads = 2;
