@@ -19,7 +19,8 @@ use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::data_plane::{DataPlane, DataPlaneConfig, ListenAddr};
 use openclaw_rating::health::Health;
 use openclaw_rating::http::HttpLimits;
-use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};
+use openclaw_rating::metrics::core::CoreMetrics;
+use openclaw_rating::metrics::latency::histogram_exchange;
 use openclaw_rating::time::{Clock, SystemClock};
 
 /// Counts what threads allocate that do not say they are tests.

@@ -15,7 +15,8 @@ use crate::bucket::table::BucketTable;
 use crate::data_plane::{Event, Next, Refusal, Service, Step, Turn};
 use crate::health::Health;
 use crate::http::{ConnectionState, Frame, HttpLimits, Method, OutputBuffer, Reject, Request, Status};
-use crate::metrics::core::{CoreHistograms, CoreMetrics};
+use crate::metrics::core::CoreMetrics;
+use crate::metrics::latency::CoreHistograms;
 use crate::time::MonotonicNs;
 
 /// Pipelined checks that are decided together, so that their cache misses overlap.
