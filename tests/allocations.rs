@@ -110,8 +110,20 @@ const BATCHES: [&str; 9] = [
     r#"{"checks":[{"policy":"p","key":"a","cost":6},{"policy":"p","key":"a","cost":5}]}"#,
 ];
 
+/// Requests that end their connection.
+const REFUSED: [&str; 8] = [
+    "GET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/2.0\r\nHost: h\r\n\r\n",
+    "\x16\x03\x01",
+    "POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "POST /v1/check HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx",
+    "POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: 65537\r\n\r\n",
+    "POST /v1/check HTTP/1.1\r\nHost: h\r\nExpect: a miracle\r\n\r\n",
+    "GET /health HTTP/1.0\r\n\r\n",
+];
+
 /// Connections that come and go, single and pipelined checks, keys new and known, allowed and denied,
-/// requests in pieces, batches in both framings, errors of the client, health.
+/// requests in pieces, batches in both framings, errors of the client of every kind, health.
 fn mixed_load(plane: &DataPlane, rounds: usize) {
     let Some(ListenAddr::Tcp(address)) = plane.addresses().next() else { panic!("listens on TCP") };
     for round in 0..rounds {
@@ -140,6 +152,11 @@ fn mixed_load(plane: &DataPlane, rounds: usize) {
         let mut answers = Vec::new();
         stream.read_to_end(&mut answers).unwrap();
         assert!(answers.ends_with(b"\"warnings\":[]}"));
+        let mut refused = TcpStream::connect(address).unwrap();
+        refused.write_all(REFUSED[round % REFUSED.len()].as_bytes()).unwrap();
+        answers.clear();
+        refused.read_to_end(&mut answers).unwrap();
+        assert!(answers.starts_with(b"HTTP/1.1 "));
     }
 }
 
