@@ -10,6 +10,16 @@ use crate::metrics::core::ParseErrorKind;
 use crate::time::{MonotonicNs, NS_PER_SECOND as SECOND};
 
 #[test]
+fn a_request_with_one_field_too_many_is_told_how_many_there_may_be() {
+    for (fields, status) in [(63, 200), (64, 431)] {
+        let request = format!("GET /health HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(fields));
+        let (answer, closed) = Server::new().ask(&request);
+        assert_eq!((statuses(&answer), closed), (vec![status], status == 431));
+        assert_eq!(answer.contains("more than 64 fields"), closed, "{answer}");
+    }
+}
+
+#[test]
 fn a_request_line_that_goes_on_behind_the_version_is_called_wrong_and_not_its_end() {
     for (line, text) in [
         ("GET / HTTP/1.1 \r\n", "the request line is not"),
