@@ -14,7 +14,8 @@ use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::data_plane::Service;
 use openclaw_rating::health::Health;
 use openclaw_rating::http::{ConnectionState, Frame, HttpLimits, OutputBuffer};
-use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};
+use openclaw_rating::metrics::core::CoreMetrics;
+use openclaw_rating::metrics::latency::histogram_exchange;
 use openclaw_rating::time::MonotonicNs;
 
 const NOW: MonotonicNs = MonotonicNs(1_000_000_000);

@@ -19,7 +19,8 @@ use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::data_plane::{DataPlane, DataPlaneConfig, ListenAddr};
 use openclaw_rating::health::Health;
 use openclaw_rating::http::HttpLimits;
-use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};
+use openclaw_rating::metrics::core::CoreMetrics;
+use openclaw_rating::metrics::latency::histogram_exchange;
 use openclaw_rating::time::{Clock, SystemClock};
 
 /// Counts what threads allocate that do not say they are tests.
@@ -96,24 +97,48 @@ fn start() -> DataPlane {
     .unwrap()
 }
 
+/// Batches that pass, with escapes too, and such as are wrong in each way there is.
+const BATCHES: [&str; 9] = [
+    r#"{"checks":[{"policy":"p","key":"a"},{"policy":"p","key":"b","cost":2}]}"#,
+    r#"{"ch\u0065cks":[{"p\u006flicy":"\u0070","key":"a\u0062\ud83d\ude00\n"}]}"#,
+    r#"{"checks":[{"policy":"p","key":"a","extra":1}]}"#,
+    r#"{"checks":[{"policy":"p","key":"\ud83d"}]}"#,
+    r#"{"checks":[{"policy":"p","key":"a","cost":1.5}]}"#,
+    r#"{"checks":["#,
+    r#"{"checks":[{"policy":"p","key":"a"},{"policy":"none","key":"a"}]}"#,
+    r#"{"checks":[{"policy":"p","key":""}]}"#,
+    r#"{"checks":[{"policy":"p","key":"a","cost":6},{"policy":"p","key":"a","cost":5}]}"#,
+];
+
+/// Requests that end their connection.
+const REFUSED: [&str; 8] = [
+    "GET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/2.0\r\nHost: h\r\n\r\n",
+    "\x16\x03\x01",
+    "POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "POST /v1/check HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx",
+    "POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: 65537\r\n\r\n",
+    "POST /v1/check HTTP/1.1\r\nHost: h\r\nExpect: a miracle\r\n\r\n",
+    "GET /health HTTP/1.0\r\n\r\n",
+];
+
 /// Connections that come and go, single and pipelined checks, keys new and known, allowed and denied,
-/// requests in pieces, batches in both framings, errors of the client, health.
+/// requests in pieces, batches in both framings, errors of the client of every kind, health.
 fn mixed_load(plane: &DataPlane, rounds: usize) {
     let Some(ListenAddr::Tcp(address)) = plane.addresses().next() else { panic!("listens on TCP") };
-    let batch = r#"{"checks":[{"policy":"p","key":"a"},{"policy":"p","key":"b","cost":2}]}"#;
     for round in 0..rounds {
         let mut stream = TcpStream::connect(address).unwrap();
         let mut requests = String::new();
         for key in 0..50 {
             requests += &format!("GET /v1/check/p/k{} HTTP/1.1\r\nHost: h\r\n\r\n", key % 7 + round);
         }
-        requests +=
-            &format!("POST /v1/check HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{batch}", batch.len());
-        requests += &format!(
-            "POST /v1/check HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{batch}\r\n\
-             0\r\n\r\n",
-            batch.len()
-        );
+        for batch in BATCHES {
+            let length = batch.len();
+            requests += "POST /v1/check HTTP/1.1\r\nHost: h\r\n";
+            requests += &format!("Content-Length: {length}\r\n\r\n{batch}");
+            requests += "POST /v1/check HTTP/1.1\r\nHost: h\r\n";
+            requests += &format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{batch}\r\n0\r\n\r\n");
+        }
         for wrong in ["GET /v1/check/none/k", "GET /v1/check/p/k?cost=11", "PUT /v1/check/p/k", "GET /none"] {
             requests += &format!("{wrong} HTTP/1.1\r\nHost: h\r\n\r\n");
         }
@@ -127,6 +152,11 @@ fn mixed_load(plane: &DataPlane, rounds: usize) {
         let mut answers = Vec::new();
         stream.read_to_end(&mut answers).unwrap();
         assert!(answers.ends_with(b"\"warnings\":[]}"));
+        let mut refused = TcpStream::connect(address).unwrap();
+        refused.write_all(REFUSED[round % REFUSED.len()].as_bytes()).unwrap();
+        answers.clear();
+        refused.read_to_end(&mut answers).unwrap();
+        assert!(answers.starts_with(b"HTTP/1.1 "));
     }
 }
 

@@ -23,7 +23,8 @@ use openclaw_rating::data_plane::{DataPlane, DataPlaneConfig, ListenAddr};
 use openclaw_rating::health::Health;
 use openclaw_rating::http::HttpLimits;
 use openclaw_rating::load::{self, Ended, ErrorKind, LoadError, Plan, Settings, Summary, Target};
-use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};
+use openclaw_rating::metrics::core::CoreMetrics;
+use openclaw_rating::metrics::latency::histogram_exchange;
 use openclaw_rating::time::{Clock, SystemClock};
 
 /// Tokens that a key has; none come back while a test runs.

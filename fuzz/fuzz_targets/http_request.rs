@@ -11,7 +11,8 @@ use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::data_plane::{Next, Service as _};
 use openclaw_rating::health::Health;
 use openclaw_rating::http::{ConnectionState, HttpLimits};
-use openclaw_rating::metrics::core::{CoreMetrics, histogram_exchange};
+use openclaw_rating::metrics::core::CoreMetrics;
+use openclaw_rating::metrics::latency::histogram_exchange;
 use openclaw_rating::time::MonotonicNs;
 
 const NOW: MonotonicNs = MonotonicNs(1_000_000_000);

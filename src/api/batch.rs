@@ -1,16 +1,11 @@
 //! Several checks in one request: the JSON, and all or nothing.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
-
 use arrayvec::ArrayVec;
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::check::{Check, Decided};
-use super::problem::Problem;
+use super::json::{JsonError, JsonReader, Mistake};
+use super::problem::{CheckProblem, Problem};
+use super::route::NameBuffers;
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{MAX_KEY_BYTES, Mode, PolicySet};
 use crate::bucket::table::{BatchItem, BucketTable};
@@ -18,8 +13,8 @@ use crate::time::MonotonicNs;
 
 /// Most checks of one request.
 pub(super) const MAX_CHECKS: usize = 64;
-/// Most of an error's text that is passed on.
-const MAX_ERROR_CHARACTERS: usize = 160;
+const LIST: &str = "a list of 1 to 64 checks";
+const _: () = assert!(MAX_CHECKS == 64, "as LIST says");
 
 /// The decided checks of a request, and whether all passed.
 pub(super) struct BatchOutcome<'p> {
@@ -27,82 +22,71 @@ pub(super) struct BatchOutcome<'p> {
     pub(super) checks: ArrayVec<Decided<'p>, MAX_CHECKS>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BatchJson<'j> {
-    #[serde(borrow)]
-    checks: CheckList<'j>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CheckJson<'j> {
-    #[serde(borrow)]
-    policy: Cow<'j, str>,
-    #[serde(borrow)]
-    key: Cow<'j, str>,
-    #[serde(default = "one")]
+/// A check as it is asked for, its names decoded; `None` is one longer than any that is known.
+struct Wanted<'n> {
+    policy: Option<&'n [u8]>,
+    key: Option<&'n [u8]>,
     cost: u64,
 }
 
-const fn one() -> u64 {
-    1
-}
-
-/// What is written as an object: a derived `Deserialize` takes a list of the values too.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
-    }
-}
-
-struct ObjectVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map))
-    }
-}
-
-/// A list that needs no allocation.
-struct CheckList<'j>(ArrayVec<CheckJson<'j>, MAX_CHECKS>);
-
-impl<'de: 'j, 'j> Deserialize<'de> for CheckList<'j> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ListVisitor)
-    }
-}
-
-struct ListVisitor;
-
-impl<'de> Visitor<'de> for ListVisitor {
-    type Value = CheckList<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of 1 to {MAX_CHECKS} checks")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut checks = ArrayVec::new();
-        while let Some(Object(check)) = list.next_element()? {
-            let more = checks.try_push(check).is_err();
-            if more {
-                return Err(A::Error::custom(format_args!("more than {MAX_CHECKS} checks")));
+impl<'n> Wanted<'n> {
+    fn read<'j: 'n>(reader: &mut JsonReader<'j>, names: &'n mut NameBuffers) -> Result<Self, JsonError> {
+        // Taken by the first field of its name; a second finds none.
+        let (mut policy_room, mut key_room) = (Some(&mut names.policy[..]), Some(&mut names.key[..]));
+        let (mut policy, mut key, mut cost) = (None, None, None);
+        reader.object(|reader, name| {
+            match name {
+                Some(b"policy") => match policy_room.take() {
+                    Some(room) => policy = Some(reader.string(room, "a string")?),
+                    None => return reader.fail(Mistake::DuplicateField("policy")),
+                },
+                Some(b"key") => match key_room.take() {
+                    Some(room) => key = Some(reader.string(room, "a string")?),
+                    None => return reader.fail(Mistake::DuplicateField("key")),
+                },
+                Some(b"cost") if cost.is_some() => return reader.fail(Mistake::DuplicateField("cost")),
+                Some(b"cost") => cost = Some(reader.whole_number()?),
+                other => return reader.fail(Mistake::unknown_field(other, "`policy`, `key` or `cost`")),
             }
-        }
-        if checks.is_empty() {
-            return Err(A::Error::custom("no checks"));
-        }
-        Ok(CheckList(checks))
+            Ok(())
+        })?;
+        let Some(policy) = policy else { return reader.fail(Mistake::MissingField("policy")) };
+        let Some(key) = key else { return reader.fail(Mistake::MissingField("key")) };
+        Ok(Self { policy, key, cost: cost.unwrap_or(1) })
     }
+
+    fn find<'p>(&self, policies: &'p PolicySet, hasher: &KeyHasher) -> Result<Check<'p>, CheckProblem> {
+        let key = self.key.filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()));
+        let key = key.ok_or(CheckProblem::BadKey)?;
+        let policy = self.policy.ok_or(CheckProblem::UnknownPolicy)?;
+        Check::find(policies, hasher, policy, key, self.cost)
+    }
+}
+
+/// Reads `body` and finds each of its checks.
+fn read<'p>(
+    body: &[u8],
+    names: &mut NameBuffers,
+    policies: &'p PolicySet,
+    hasher: &KeyHasher,
+) -> Result<ArrayVec<Result<Check<'p>, CheckProblem>, MAX_CHECKS>, JsonError> {
+    let mut list = None;
+    let mut reader = JsonReader::new(body)?;
+    reader.object(|reader, name| match name {
+        Some(b"checks") if list.is_some() => reader.fail(Mistake::DuplicateField("checks")),
+        Some(b"checks") => {
+            let checks = list.insert(ArrayVec::new());
+            reader.list(LIST, |reader| {
+                let check = Wanted::read(reader, names)?.find(policies, hasher);
+                let fits = checks.try_push(check).is_ok();
+                if fits { Ok(()) } else { reader.fail(Mistake::TooMany { most: MAX_CHECKS, what: "checks" }) }
+            })?;
+            if checks.is_empty() { reader.fail(Mistake::Empty("checks")) } else { Ok(()) }
+        }
+        other => reader.fail(Mistake::unknown_field(other, "`checks`")),
+    })?;
+    let Some(checks) = list else { return reader.fail(Mistake::MissingField("checks")) };
+    reader.end().map(|()| checks)
 }
 
 /// Reads and decides the checks in `body`.
@@ -111,19 +95,15 @@ impl<'de> Visitor<'de> for ListVisitor {
 /// When the JSON is not as asked for, or one of the checks cannot be decided; nothing is charged then.
 pub(super) fn decide<'p>(
     body: &[u8],
+    names: &mut NameBuffers,
     policies: &'p PolicySet,
     hasher: &KeyHasher,
     table: &BucketTable,
     now: MonotonicNs,
 ) -> Result<BatchOutcome<'p>, Problem> {
-    let Object(batch): Object<BatchJson<'_>> = serde_json::from_slice(body).map_err(|error| {
-        let text: String = error.to_string().chars().take(MAX_ERROR_CHARACTERS).collect();
-        Problem::BadJson(text)
-    })?;
     let mut checks: ArrayVec<Check<'p>, MAX_CHECKS> = ArrayVec::new();
-    for (index, wanted) in batch.checks.0.iter().enumerate() {
-        let check = find(wanted, policies, hasher);
-        checks.push(check.map_err(|problem| Problem::InBatch { index, problem: Box::new(problem) })?);
+    for (index, check) in read(body, names, policies, hasher)?.into_iter().enumerate() {
+        checks.push(check.map_err(|problem| Problem::InBatch { index, problem })?);
     }
     within_bursts(&checks)?;
     Ok(charge(&checks, table, now))
@@ -137,23 +117,11 @@ fn within_bursts(checks: &[Check<'_>]) -> Result<(), Problem> {
         // No cost is above a burst, so that all of a batch do not overflow.
         let (cost, burst) = (same.map(|other| other.cost).sum(), check.limits.burst());
         if cost > burst {
-            let problem = Box::new(Problem::SumAboveBurst { cost, burst });
+            let problem = CheckProblem::SumAboveBurst { cost, burst };
             return Err(Problem::InBatch { index, problem });
         }
     }
     Ok(())
-}
-
-fn find<'p>(
-    wanted: &CheckJson<'_>,
-    policies: &'p PolicySet,
-    hasher: &KeyHasher,
-) -> Result<Check<'p>, Problem> {
-    let key = wanted.key.as_bytes();
-    if !(1..=MAX_KEY_BYTES).contains(&key.len()) {
-        return Err(Problem::BadKey);
-    }
-    Check::find(policies, hasher, wanted.policy.as_bytes(), key, wanted.cost)
 }
 
 /// Policies whose kill switch is thrown touch no bucket, but a denial by one denies the batch.

@@ -1,6 +1,6 @@
 //! One check: which bucket, what its policy does, what is counted.
 
-use super::problem::Problem;
+use super::problem::CheckProblem;
 use crate::bucket::hash::{BucketId, KeyHasher};
 use crate::bucket::policy::{Answer, Limits, Mode, Policy, PolicySet};
 use crate::bucket::table::{BatchItem, Charge};
@@ -44,11 +44,11 @@ impl<'p> Check<'p> {
         policy: &[u8],
         key: &[u8],
         cost: u64,
-    ) -> Result<Self, Problem> {
-        let policy = policies.find(policy).ok_or(Problem::UnknownPolicy)?;
+    ) -> Result<Self, CheckProblem> {
+        let policy = policies.find(policy).ok_or(CheckProblem::UnknownPolicy)?;
         let limits = policy.limits_for(key);
         if cost > limits.burst() {
-            return Err(Problem::CostAboveBurst { cost, burst: limits.burst() });
+            return Err(CheckProblem::CostAboveBurst { cost, burst: limits.burst() });
         }
         Ok(Self { policy, limits, id: hasher.bucket_id(policy, key), cost })
     }

@@ -6,6 +6,7 @@
 
 mod batch;
 mod check;
+mod json;
 mod problem;
 mod render;
 mod route;

@@ -1,6 +1,6 @@
 //! What a request asks for.
 
-use super::problem::Problem;
+use super::problem::{CheckProblem, Problem};
 use crate::bucket::policy::{MAX_KEY_BYTES, MAX_POLICY_NAME_BYTES};
 use crate::http::{Head, Method, Status, percent_decode};
 
@@ -28,8 +28,8 @@ pub(super) struct CheckRequest<'a> {
 /// Room for names that need decoding.
 #[derive(Debug)]
 pub(super) struct NameBuffers {
-    policy: [u8; MAX_POLICY_NAME_BYTES],
-    key: [u8; MAX_KEY_BYTES],
+    pub(super) policy: [u8; MAX_POLICY_NAME_BYTES],
+    pub(super) key: [u8; MAX_KEY_BYTES],
 }
 
 impl Default for NameBuffers {
@@ -89,10 +89,11 @@ fn check<'a>(
         return Err(Problem::MethodNotAllowed(CHECK_METHODS));
     }
     let slash = memchr::memchr(b'/', path).ok_or(Problem::NotFound)?;
-    let policy = percent_decode(&path[..slash], &mut names.policy).map_err(|_| Problem::UnknownPolicy)?;
-    let key = percent_decode(&path[slash + 1..], &mut names.key).map_err(|_| Problem::BadKey)?;
+    let policy =
+        percent_decode(&path[..slash], &mut names.policy).map_err(|_| CheckProblem::UnknownPolicy)?;
+    let key = percent_decode(&path[slash + 1..], &mut names.key).map_err(|_| CheckProblem::BadKey)?;
     if key.is_empty() {
-        return Err(Problem::BadKey);
+        return Err(CheckProblem::BadKey.into());
     }
     let (cost, deny) = parameters(head.target.query)?;
     Ok(CheckRequest { policy, key, cost: cost.unwrap_or(1), deny })

@@ -15,7 +15,8 @@ use crate::bucket::table::BucketTable;
 use crate::data_plane::{Event, Next, Refusal, Service, Step, Turn};
 use crate::health::Health;
 use crate::http::{ConnectionState, Frame, HttpLimits, Method, OutputBuffer, Reject, Request, Status};
-use crate::metrics::core::{CoreHistograms, CoreMetrics};
+use crate::metrics::core::CoreMetrics;
+use crate::metrics::latency::CoreHistograms;
 use crate::time::MonotonicNs;
 
 /// Pipelined checks that are decided together, so that their cache misses overlap.
@@ -121,14 +122,25 @@ impl CoreService {
 }
 
 impl Answerer {
-    fn envelope(&self, connection: &ConnectionState, request: &Request<'_>) -> Envelope {
+    /// How the request that was taken is answered; `rest` is what is at hand behind it.
+    fn envelope(&self, connection: &ConnectionState, request: &Request<'_>, rest: &[u8]) -> Envelope {
         let most = self.limits.max_requests_per_connection;
         let last = most != 0 && connection.requests() >= most;
+        let ends = || self.health.is_draining() && !self.has_whole_request(connection, rest);
         Envelope {
-            close: !request.head.keep_alive || last || self.health.is_draining(),
+            close: !request.head.keep_alive || last || ends(),
             is_http_10: request.head.is_http_10,
             head_only: request.head.method == Method::Head,
         }
+    }
+
+    /// Whether `input` begins with a request that could be answered now. While the server drains, whoever sent
+    /// several at once gets the answers to all of them, the last of which ends the connection.
+    #[cold]
+    fn has_whole_request(&self, connection: &ConnectionState, input: &[u8]) -> bool {
+        let mut ahead = *connection;
+        let blank = ahead.skip_blank_line(input);
+        matches!(ahead.next_request(&input[blank..], &self.limits), Ok(Frame::Complete(_)))
     }
 
     /// Takes one request; what the connection needs when there is none, or when it was the last.
@@ -161,7 +173,7 @@ impl Answerer {
         work.consumed += request.bytes;
         work.answered += 1;
         connection.request_taken();
-        let envelope = self.envelope(connection, &request);
+        let envelope = self.envelope(connection, &request, &input[work.consumed..]);
         match self.route(&request, envelope, policies) {
             Ok(Routed::Check(pending)) => work.pending.push(pending),
             other => {
@@ -248,7 +260,7 @@ impl Answerer {
         work: &mut Work<'_, '_>,
     ) -> Result<(), Problem> {
         let body = request.body.content(&mut self.body);
-        let outcome = batch::decide(body, policies, &self.hasher, &self.table, work.now)?;
+        let outcome = batch::decide(body, &mut self.names, policies, &self.hasher, &self.table, work.now)?;
         for decided in &outcome.checks {
             self.metrics.check(decided.policy.index(), decided.result);
         }

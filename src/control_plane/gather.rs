@@ -16,7 +16,8 @@ use crate::config::WatchedKey;
 use crate::data_plane::{MetricsReplies, RenderReply, RenderRequest};
 use crate::durability::Kept;
 use crate::health::{Health, Reason};
-use crate::metrics::core::{CoreMetrics, HistogramCollector, Latencies};
+use crate::metrics::core::CoreMetrics;
+use crate::metrics::latency::{HistogramCollector, Latencies};
 use crate::metrics::{
     Family, FillScan, Page, ProcessStats, Published, Reloads, Vitals, VitalsMeter, WatchedLevel, WatchedVital,
 };

@@ -61,8 +61,8 @@ pub(super) struct Connection<P> {
     /// The other side has ended.
     pub(super) ended: bool,
     pub(super) awaits_metrics: bool,
-    /// It is counted with those of all threads; who is turned away is not.
-    pub(super) is_among_all: bool,
+    /// It is counted among those that are served, here and with those of all threads; who is turned away is not.
+    pub(super) is_served: bool,
     /// Something has arrived on it; while the server ends, since it began to.
     pub(super) has_asked: bool,
     /// A shutdown of our side is under way. The kernel looks the place up when it gets to it, perhaps

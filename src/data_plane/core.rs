@@ -50,11 +50,14 @@ pub(super) struct Core<S: Service, C> {
     /// Room to sort those in that hold many.
     pub(super) hoarders: Vec<u32>,
     pub(super) listeners: Vec<Listener>,
-    /// Listeners whose accept ended with an error, to be tried again at the next sweep.
+    /// Listeners whose accept ended, to be taken up again once there is a place, after an error at the next sweep.
     pub(super) stopped_listeners: Vec<u32>,
     /// Listeners that the kernel accepts from; what they bring is not lost when the thread ends.
     pub(super) accepting: u32,
+    /// Places taken.
     pub(super) open: u32,
+    /// Connections that are served; the others are turned away or on their way out.
+    pub(super) served: u32,
     /// Connections of all threads together, without those that are turned away.
     pub(super) open_everywhere: Arc<AtomicU32>,
     pub(super) service: S,
@@ -109,6 +112,7 @@ impl<S: Service, C: Clock> Core<S, C> {
             listeners: parts.listeners,
             accepting: 0,
             open: 0,
+            served: 0,
             open_everywhere: parts.open_everywhere,
             service: parts.service,
             limits,
@@ -160,7 +164,22 @@ impl<S: Service, C: Clock> Core<S, C> {
 
     fn accept(&mut self, listener: u32) {
         self.accepting += 1;
-        self.ring.accept_multishot(&self.listeners[listener as usize], listener);
+        let socket = &self.listeners[listener as usize];
+        // The kernel drops whom it has no place for, so that with many at once nobody could tell them why.
+        if self.open < self.limits.connections {
+            self.ring.accept_multishot(socket, listener);
+        } else {
+            self.ring.accept_once(socket, listener);
+        }
+    }
+
+    /// Accepts again where that ended, as far as there is a place for each who may come.
+    pub(super) fn accept_again(&mut self) {
+        while self.open + self.accepting < self.connections.len() as u32
+            && let Some(listener) = self.stopped_listeners.pop()
+        {
+            self.accept(listener);
+        }
     }
 
     fn dispatch(&mut self, completion: Completion) {
@@ -204,9 +223,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         // A wall clock before 1970 is as good as none.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.service.set_wall_clock(unix.as_secs());
-        while let Some(index) = self.stopped_listeners.pop() {
-            self.accept(index);
-        }
+        self.accept_again();
         for index in 0..self.deadlines.len() {
             if self.deadlines[index] <= self.now.0 {
                 self.expired(index as u32);

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::connection::{Receiving, Stage, Waiting};
 use super::core::Core;
 use super::pages::METRICS;
@@ -21,22 +23,36 @@ impl<S: Service, C: Clock> Core<S, C> {
         if !completion.goes_on() {
             self.accepting -= 1;
             if !self.draining {
-                // Out of descriptors or memory, or a full table: the next sweep tries again.
                 self.stopped_listeners.push(listener);
             }
         }
-        let Ok(index) = u32::try_from(completion.result()) else {
-            if !self.draining {
-                self.service.observe(Event::Refused);
-            }
-            return;
-        };
+        match u32::try_from(completion.result()) {
+            Ok(index) => self.opened(index),
+            Err(_) if self.draining || completion.errno() == Some(Errno::CANCELED) => {}
+            // Out of memory, or of places: who waits is asked in again after the next close or sweep.
+            Err(_) => return self.service.observe(Event::Refused),
+        }
+        if self.open == self.limits.connections {
+            self.stop_accepting();
+        }
+        self.accept_again();
+    }
+
+    /// Ends all accepts under way. Unless the server drains, they are taken up again as there are places.
+    fn stop_accepting(&mut self) {
+        for listener in 0..self.listeners.len() {
+            self.ring.cancel(Operation::Accept, listener as u32);
+        }
+    }
+
+    fn opened(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         let life = connection.life.wrapping_add(1);
         *connection = super::connection::Connection { stage: Stage::Open, life, ..Default::default() };
         self.open += 1;
-        let may_stay = self.open <= self.limits.connections && self.count_among_all();
-        self.connections[index as usize].is_among_all = may_stay;
+        let may_stay = self.served < self.limits.connections && self.count_among_all();
+        self.served += u32::from(may_stay);
+        self.connections[index as usize].is_served = may_stay;
         self.service.observe(Event::Opened);
         self.start_receive(index);
         self.wait_for(index, Waiting::Idle);
@@ -167,7 +183,8 @@ impl<S: Service, C: Clock> Core<S, C> {
         if connection.stage == Stage::Closing && !connection.has_operations() {
             // Not counted on any more: the completion of the close frees the place.
             connection.stage = Stage::Free;
-            if std::mem::take(&mut connection.is_among_all) {
+            if std::mem::take(&mut connection.is_served) {
+                self.served -= 1;
                 self.open_everywhere.fetch_sub(1, Ordering::Relaxed);
             }
             self.ring.close(Self::file(index), index);
@@ -178,15 +195,14 @@ impl<S: Service, C: Clock> Core<S, C> {
     pub(super) fn closed(&mut self) {
         self.open -= 1;
         self.service.observe(Event::Closed);
+        self.accept_again();
     }
 
     /// Stops accepting. Every connection may ask once more, at once, and ends with that answer: a request may have
     /// arrived that is not seen yet, and no answer so far has told its client to send no other.
     pub(super) fn start_draining(&mut self) {
         self.draining = true;
-        for listener in 0..self.listeners.len() {
-            self.ring.cancel(Operation::Accept, listener as u32);
-        }
+        self.stop_accepting();
         self.listeners.clear();
         self.stopped_listeners.clear();
         for index in 0..self.connections.len() {

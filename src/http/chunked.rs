@@ -118,7 +118,7 @@ impl ChunkScanner {
 }
 
 /// A token character (RFC 9110, 5.6.2).
-const fn is_token(byte: u8) -> bool {
+pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -1,7 +1,7 @@
 //! Requests out of the bytes of a connection.
 
 use super::HttpLimits;
-use super::chunked::ChunkScanner;
+use super::chunked::{ChunkScanner, is_token};
 use super::head::{Framing, Head};
 use super::reject::Reject;
 
@@ -215,6 +215,12 @@ impl ConnectionState {
     fn find_head_end(&mut self, input: &[u8], limits: &HttpLimits) -> Result<Option<usize>, Reject> {
         let Phase::Head { mut line_start, mut searched } = self.phase else { return Ok(None) };
         let window = &input[..input.len().min(limits.max_header_bytes)];
+        // Who speaks another protocol, as TLS, waits for an answer before it sends anything like the end of a line.
+        if searched == 0
+            && window.first().is_some_and(|byte| !is_token(*byte) && !matches!(byte, b'\r' | b'\n'))
+        {
+            return Err(Reject::BadRequestLine);
+        }
         while let Some(offset) = memchr::memchr(b'\n', &window[searched..]) {
             let line_end = searched + offset;
             if line_start == 0 {

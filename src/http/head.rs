@@ -10,7 +10,7 @@ use super::reject::Reject;
 use super::target::{Target, is_host_field};
 
 /// Most header fields of one request.
-const MAX_HEADERS: usize = 64;
+pub(super) const MAX_HEADERS: usize = 64;
 /// A length of more digits is not worth reading: 10^18 is past every limit.
 const MAX_LENGTH_DIGITS: usize = 18;
 

@@ -1,5 +1,7 @@
 //! Why a request is refused, and with which status.
 
+use super::head::MAX_HEADERS;
+
 /// A status of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
@@ -122,7 +124,7 @@ pub enum Reject {
     #[error("this server speaks HTTP/1.1 and HTTP/1.0")]
     UnknownVersion,
     /// The header section passed its limit.
-    #[error("the header section is too large")]
+    #[error("the header section is too large, or has more than {MAX_HEADERS} fields")]
     HeadersTooLarge,
     /// The target passed its limit.
     #[error("the request target is too long")]

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::core::{CheckResult, CoreMetrics, Latencies, LatencyHistogram, ParseErrorKind};
+use super::core::{CheckResult, CoreMetrics, ParseErrorKind};
 use super::family::{Family, encode};
 use super::fill::{self, FillRatios, available};
+use super::latency::{Latencies, LatencyHistogram};
 use super::{ProcessStats, Reloads};
 use crate::bucket::policy::{Limits, PolicySet};
 use crate::bucket::table::TableStats;

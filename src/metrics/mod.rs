@@ -1,5 +1,5 @@
 //! What the server tells about itself: counters and histograms that each data thread writes alone
-//! ([`core`]), how full the buckets are ([`FillScan`]), the process; added up and rendered
+//! ([`core`], [`latency`]), how full the buckets are ([`FillScan`]), the process; added up and rendered
 //! ([`Page`]) only when somebody asks.
 
 mod exposition;
@@ -11,6 +11,7 @@ mod reloads;
 mod vitals;
 
 pub mod core;
+pub mod latency;
 
 pub use exposition::{Page, WatchedLevel};
 pub use family::Family;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::core::{CheckResult, CoreMetrics, Latencies};
+use super::core::{CheckResult, CoreMetrics};
 use super::exposition::WatchedLevel;
+use super::latency::Latencies;
 use crate::time::{MonotonicNs, NS_PER_SECOND};
 
 /// The slowest hundredth.

@@ -27,6 +27,7 @@ mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,6 +163,15 @@ impl Ring {
         let fd = types::Fd(listener.as_fd().as_raw_fd());
         let entry = opcode::AcceptMulti::new(fd).allocate_file_index(true).build();
         // SAFETY: the operation refers to no memory.
+        unsafe { self.push(entry, Tag::new(Operation::Accept, index)) };
+    }
+
+    /// Accepts one connection from `listener`, as [`Ring::accept_multishot`] does many.
+    pub fn accept_once(&mut self, listener: &impl AsFd, index: u32) {
+        let fd = types::Fd(listener.as_fd().as_raw_fd());
+        let accept = opcode::Accept::new(fd, ptr::null_mut(), ptr::null_mut());
+        let entry = accept.file_index(Some(types::DestinationSlot::auto_target())).build();
+        // SAFETY: the operation refers to no memory; nobody asks for the address.
         unsafe { self.push(entry, Tag::new(Operation::Accept, index)) };
     }
 

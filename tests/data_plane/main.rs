@@ -115,6 +115,36 @@ fn connections_over_the_limit_are_told_so_and_places_are_used_again() {
 }
 
 #[test]
+fn however_many_are_over_the_limit_each_is_told_so() {
+    let server = Server::start(|config| config.max_connections = 10);
+    let mut streams: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    streams.iter_mut().for_each(|s| assert_eq!(ask(s, "hello\n"), "hello\n"));
+    // More than there are places for those that are turned away.
+    let surplus: Vec<_> = (0..300).map(|_| server.connect()).collect();
+    for mut stream in surplus {
+        assert_eq!(read_to_end(&mut stream), b"full\n");
+    }
+    assert_eq!(server.counts.refused.load(Ordering::Relaxed), 300);
+    streams.iter_mut().for_each(|s| assert_eq!(ask(s, "hello\n"), "hello\n"));
+    drop(streams);
+    server.until_open(0);
+    assert_eq!(ask(&mut server.connect(), "hello\n"), "hello\n");
+}
+
+#[test]
+fn whoever_was_turned_away_and_stays_takes_no_place_of_those_that_are_served() {
+    let server = Server::start(|config| config.max_connections = 2);
+    let [mut first, mut second] = [server.connect(), server.connect()];
+    assert_eq!((ask(&mut first, "one\n"), ask(&mut second, "two\n")), ("one\n".into(), "two\n".into()));
+    let mut surplus: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    surplus.iter_mut().for_each(|stream| stream.read_exact(&mut [0; 5]).unwrap());
+    first.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut first), b"");
+    assert_eq!(ask(&mut server.connect(), "three\n"), "three\n");
+    drop(surplus);
+}
+
+#[test]
 fn all_threads_together_take_as_many_connections_as_there_may_be() {
     let server = Server::start(|config| {
         config.threads = 2;

@@ -43,7 +43,7 @@ fn a_batch_is_all_or_nothing_and_tells_of_each() {
     assert_eq!(counted.map(|result| server.metrics.checks(0, result)), [1, 1, 1]);
     assert_eq!(server.metrics.checks(1, CheckResult::Denied), 1);
     let full = format!(
-        r#"{{"checks":[{}]}}"#,
+        r#"{{"ch\u0065cks":[{}]}}"#,
         vec![r#"{"policy":"p","key":"escaped \u0041","cost":0}"#; 64].join(",")
     );
     assert_eq!(statuses(&server.post(&full)), [200]);
@@ -114,15 +114,45 @@ fn a_batch_that_is_not_as_asked_for_is_refused_whole() {
         (r#"{"checks":[{"policy":"p","key":"k","cost":1.5}]}"#, 400, "the body must be"),
         (r#"{"checks":[{"policy":"p","key":"k","extra":1}]}"#, 400, "unknown field"),
         (r#"{"checks":[{"policy":"p","key":"k"}]} x"#, 400, "trailing"),
+        (r#"{"checks":[{"policy":"p","key":"k","policy":"p"}]}"#, 400, "duplicate field `policy`"),
+        (r#"{"checks":[{"policy":"p","key":"k","k\u0065y":"k"}]}"#, 400, "duplicate field `key`"),
+        (r#"{"checks":[{"policy":"p","key":"k","cost":1,"cost":1}]}"#, 400, "duplicate field `cost`"),
+        (r#"{"checks":[{"policy":"p","key":"k"}],"checks":[]}"#, 400, "duplicate field `checks`"),
+        (r#"{"checks":[{"policy":"p","key":"k","cost":null}]}"#, 400, "found null, expected a whole number"),
+        (
+            r#"{"checks":[{"policy":"p","key":"\udc00"}]}"#,
+            400,
+            "half of a surrogate pair at line 1 column 33",
+        ),
+        (r#"{"checks":[{"policy":"?","key":"k"}]"#, 400, "found EOF, expected a comma or the end of the"),
         (r#"{"checks":[{"policy":"p","key":"k"},{"policy":"?","key":"k"}]}"#, 404, "check 1: no policy"),
         (r#"{"checks":[{"policy":"p","key":"k"},{"policy":"p","key":""}]}"#, 400, "check 1: the key"),
         (r#"{"checks":[{"policy":"p","key":"k","cost":6}]}"#, 400, "check 0: a cost of 6"),
         (&many, 400, "more than 64"),
         (&long_key, 400, "1 to 512"),
+        (&long_key.replace('k', r"\u006b"), 400, "1 to 512"),
     ] {
         let answer = server.post(body);
         assert_eq!(statuses(&answer), [status], "{body}");
         assert!(answer.contains(detail), "{body}: {answer}");
     }
     assert!(server.get("/v1/check/p/k?cost=0").contains("\"remaining\":5"));
+}
+
+#[test]
+fn a_key_is_the_same_however_it_is_written_and_up_to_its_length_once_decoded() {
+    let mut server = Server::new();
+    let batch = |key: &str| format!(r#"{{"checks":[{{"policy":"p","key":"{key}"}}]}}"#);
+    for (key, remaining) in [
+        ("a/b😀", 4),
+        (r"\u0061\/b\uD83D\ude00", 3),
+        (&"k".repeat(512), 4),
+        (&r"\u006b".repeat(512), 3),
+        (&"\\u00e9".repeat(256), 4),
+    ] {
+        let answer = server.post(&batch(key));
+        assert!(answer.contains(&format!("\"remaining\":{remaining}")), "{key}: {answer}");
+    }
+    assert!(server.get("/v1/check/p/a%2Fb%F0%9F%98%80").contains("\"remaining\":2"));
+    assert!(server.post(&batch(&"\\u00e9".repeat(257))).contains("1 to 512"));
 }

@@ -6,11 +6,15 @@
 //! another identity: a thread that reads the pair, then the identity, and then exchanges the pair
 //! against what was read, has charged the bucket that was meant, or nothing.
 
+mod peers;
+
 use super::gcra::{self, Verdict};
 use super::hash::BucketId;
 use super::limits::Limits;
 use super::sync::{AtomicPair, AtomicU64, Ordering, Pair, fence};
 use super::words::{Meta, Phantom};
+
+pub(crate) use peers::{Heard, Merged};
 
 /// The `tat` of a line that is changing hands.
 const RESERVED: u64 = u64::MAX;
@@ -114,17 +118,6 @@ pub struct Reading {
     pub phantom: u64,
 }
 
-/// What a merge knows of a line before it moves the level.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Heard {
-    pub(crate) slot: u16,
-    pub(crate) tat: u64,
-    /// Tokens that the owner used.
-    pub(crate) used: u64,
-    /// Whether the peer's counter belongs to this owner.
-    pub(crate) known: bool,
-}
-
 /// What a look at a line found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -132,16 +125,6 @@ pub(crate) enum Look {
     /// It was changed meanwhile: look again.
     Changing,
     Bucket(View),
-}
-
-/// How a merge ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Merged {
-    Done,
-    /// Another thread was faster.
-    Again,
-    /// The line has another owner now.
-    Lost,
 }
 
 /// `tat` moved on by `ticks`, within the highest level there is.
@@ -247,31 +230,6 @@ impl Line {
                     self.give_credit(credit);
                     pair = newer;
                 }
-            }
-        }
-    }
-
-    /// Charges `fixed`, in 1/65536 of a token, for peers who cannot be heard, beside a charge that was made; the
-    /// level then. `was_full` says that there was no level before that charge.
-    pub(crate) fn charge_for_absent(
-        &self,
-        id: BucketId,
-        limits: &Limits,
-        fixed: u64,
-        was_full: bool,
-        now: u64,
-    ) -> Result<u64, Miss> {
-        let ticks = limits.clock().from_fixed(fixed);
-        let mut pair = self.pair.load();
-        loop {
-            self.expect(pair, id, limits)?;
-            let tat = raise(pair.tat.max(now), ticks, now);
-            match self.pair.compare_exchange(pair, Pair { tat, count: pair.count }) {
-                Ok(()) => {
-                    self.add_phantom(fixed, was_full);
-                    return Ok(tat - now);
-                }
-                Err(newer) => pair = newer,
             }
         }
     }
@@ -432,72 +390,6 @@ impl Line {
         Look::Bucket(view)
     }
 
-    /// Moves the level to the `tat` that `next` makes of what is known, and notes that the counter of
-    /// the peer in `column` belongs to the owner. Only one thread merges.
-    pub(crate) fn merge(&self, id: BucketId, column: u32, mut next: impl FnMut(Heard) -> u64) -> Merged {
-        let pair = self.pair.load();
-        if self.id() != id.get() {
-            return Merged::Lost;
-        }
-        if pair.tat == RESERVED {
-            return Merged::Again;
-        }
-        // Ordered as the identity is: an exchange that succeeds below, if only of the pair for itself, shows that
-        // all is of one owner.
-        let meta = self.meta();
-        let used = pair.count.saturating_sub(self.start.load(Ordering::Relaxed));
-        let heard = Heard { slot: meta.slot(), tat: pair.tat, used, known: meta.knows(column) };
-        let tat = next(heard);
-        let changes = tat != pair.tat || !heard.known;
-        if changes && self.pair.compare_exchange(pair, Pair { tat, count: pair.count }).is_err() {
-            return Merged::Again;
-        }
-        if !heard.known {
-            self.note_peer(meta, column);
-        }
-        Merged::Done
-    }
-
-    /// Sets the peer's bit if the line still has the owner it had in `seen`.
-    fn note_peer(&self, seen: Meta, column: u32) {
-        let _ = self.meta.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |meta| {
-            (Meta(meta).owner() == seen.owner()).then(|| Meta(meta).with_peer(column).0)
-        });
-    }
-
-    /// Notes what was charged for peers that cannot be heard; `idle` says that the bucket was full before that.
-    pub(crate) fn add_phantom(&self, fixed: u64, idle: bool) {
-        // Relaxed: an estimate of its own, it publishes nothing.
-        let plus = |phantom| Some(Phantom(phantom).plus(fixed, idle).0);
-        let _ = self.phantom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, plus);
-    }
-
-    /// Takes up to `most` of the phantom, and says how much.
-    pub(crate) fn take_phantom(&self, most: u64) -> u64 {
-        let taken = |phantom| Phantom(phantom).fixed().min(most);
-        let less = |phantom| Some(phantom - taken(phantom));
-        self.phantom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, taken)
-    }
-
-    /// Ends the phantom, and gives it back to the level: `lower` makes the new `tat` of slot, `tat` and
-    /// what is given back. A bucket that was full again since has nothing of it in its level.
-    pub(crate) fn return_phantom(&self, lower: impl Fn(u16, u64, u64) -> u64) {
-        if self.phantom() == Phantom(0) {
-            return;
-        }
-        let mut pair = self.pair.load();
-        let id = self.id();
-        let phantom = Phantom(self.phantom.swap(0, Ordering::Relaxed));
-        while pair.tat != RESERVED && self.id() == id && !phantom.has_idled() {
-            let slot = self.meta().slot();
-            let tat = lower(slot, pair.tat, phantom.fixed());
-            match self.pair.compare_exchange(pair, Pair { tat, count: pair.count }) {
-                Ok(()) => return,
-                Err(newer) => pair = newer,
-            }
-        }
-    }
-
     /// Slot, `tat` and counted tokens of a live line.
     pub(crate) fn read(&self) -> Option<Reading> {
         let pair = self.pair.load();
@@ -506,31 +398,5 @@ impl Line {
         let live = pair.count != 0 && pair.tat != RESERVED && self.id() != 0;
         let phantom = self.phantom().fixed();
         live.then(|| Reading { slot, tat: pair.tat, used: pair.count.saturating_sub(start), phantom })
-    }
-}
-
-#[cfg(test)]
-#[cfg(not(loom))]
-mod tests {
-    use super::*;
-
-    fn make(line: &Line, id: u128) -> BucketId {
-        let id = BucketId::from_u128(id);
-        let reserved = line.reserve(1, |_, _| true).unwrap();
-        line.claim(id, 0, reserved);
-        line.publish(reserved, 0);
-        id
-    }
-
-    #[test]
-    fn a_merge_that_moves_no_level_is_none_when_the_line_changes_hands_meanwhile() {
-        let line = Line::default();
-        let id = make(&line, 1);
-        let merged = line.merge(id, 0, |heard| {
-            make(&line, 2);
-            heard.tat
-        });
-        assert_eq!(merged, Merged::Again);
-        assert_eq!(line.merge(id, 0, |heard| heard.tat), Merged::Lost);
     }
 }
