@@ -68,7 +68,7 @@ pub(super) fn apply_sets(root: &mut Value, sets: &[String], findings: &mut Findi
             findings.wrong(
                 Place::new(source, 0..text.len()),
                 "this is not KEY=VALUE",
-                "write it like `--set server.threads=2`; a name with a dot goes in double quotes",
+                "write it like `--set server.threads=2`; a name with a dot goes in quotes",
             );
             continue;
         };
@@ -77,14 +77,16 @@ pub(super) fn apply_sets(root: &mut Value, sets: &[String], findings: &mut Findi
     }
 }
 
-/// The keys before the first `=` that is not in quotes, and where the value begins.
+/// The keys before the first `=` that is not in quotes, and where the value begins. A key may stand in quotes of
+/// either kind, as in TOML.
 fn split_path(text: &str, source: usize) -> Option<(Vec<Segment>, usize)> {
     let mut path = Vec::new();
-    let (mut name, mut begin, mut quoted) = (String::new(), 0, false);
+    let (mut name, mut begin, mut quote) = (String::new(), 0, None);
     for (at, c) in text.char_indices() {
         match c {
-            '"' => quoted = !quoted,
-            '.' | '=' if !quoted => {
+            c if quote == Some(c) => quote = None,
+            '"' | '\'' if quote.is_none() && name.trim().is_empty() => quote = Some(c),
+            '.' | '=' if quote.is_none() => {
                 let place = Place::new(source, begin..at);
                 path.push(Segment { name: std::mem::take(&mut name).trim().to_owned(), place });
                 begin = at + 1;

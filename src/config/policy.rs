@@ -22,7 +22,8 @@ const EXAMPLE: &str =
 /// All policies, without those that are wrong.
 pub(super) fn read_policies(root: &mut Section<'_>, findings: &mut Findings) -> Vec<PolicySpec> {
     let items = root.array("policy", MAX_POLICIES, "begin each policy with a line `[[policy]]`", findings);
-    if items.is_empty() {
+    let is_listed = root.get("policy").is_none_or(|value| matches!(value.kind, Kind::Array(_)));
+    if items.is_empty() && is_listed {
         findings.missing(root.place(), "there is no policy, so every check would be refused", EXAMPLE);
     }
     let mut names = BTreeMap::new();

@@ -48,6 +48,8 @@ pub(super) struct Findings {
     /// Sources and lines that have a syntax error.
     broken_lines: BTreeSet<(usize, usize)>,
     meaning: Vec<Finding>,
+    /// Where a table should be and is none.
+    no_tables: BTreeSet<Place>,
 }
 
 impl Findings {
@@ -72,10 +74,16 @@ impl Findings {
         keep(&mut self.meaning, finding);
     }
 
+    /// Something else stands where a table should be.
+    pub(super) fn no_table(&mut self, place: Place, what: impl Into<String>, help: impl Into<String>) {
+        self.no_tables.insert(place);
+        self.wrong(place, what, help);
+    }
+
     /// Something that the table at `place` lacks. A syntax error may have swallowed it, so this is
-    /// only reported when there is none.
+    /// only reported when there is none; nor is what lacks in something that is no table.
     pub(super) fn missing(&mut self, place: Place, what: impl Into<String>, help: impl Into<String>) {
-        if self.syntax.is_empty() {
+        if self.syntax.is_empty() && !self.no_tables.contains(&place) {
             self.wrong(place, what, help);
         }
     }

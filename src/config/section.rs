@@ -25,7 +25,11 @@ impl<'a> Section<'a> {
             Kind::Table(table) => Some(table),
             _ => {
                 let what = format!("{label} must be a table, not {}", value.described());
-                findings.wrong(value.place, what, "write its keys on lines of their own below its heading");
+                findings.no_table(
+                    value.place,
+                    what,
+                    "write its keys on lines of their own below its heading",
+                );
                 None
             }
         };
@@ -101,7 +105,7 @@ impl<'a> Section<'a> {
     pub(super) fn boolean(&mut self, key: &'static str, findings: &mut Findings) -> Option<bool> {
         let value = self.get(key)?;
         let Kind::Boolean(flag) = value.kind else {
-            self.mistyped(key, value, "true or false", "write it without quotes", findings);
+            self.mistyped(key, value, "true or false", "write one of the two, without quotes", findings);
             return None;
         };
         Some(flag)

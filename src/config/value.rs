@@ -64,8 +64,11 @@ pub(super) fn parse_document(text: &str, source: usize, findings: &mut Findings)
     Value { place, kind: Kind::Table(table_from(document.get_ref(), source, 0)) }
 }
 
-/// The TOML value in `text`, or the text itself when it is not one: `--set log.level=debug`.
+/// The TOML value in `text`, or the text itself when it is not one: `--set log.level=debug`. Spaces around it do not
+/// count.
 pub(super) fn parse_bare(text: &str, source: usize, offset: usize) -> Value {
+    let offset = offset + text.len() - text.trim_start().len();
+    let text = text.trim();
     match DeValue::parse(text) {
         Ok(value) => value_from(&value, source, offset),
         Err(_) => Value {
