@@ -28,7 +28,7 @@ struct Override {
 }
 
 /// Lays the environment's settings over `root`, in the order of their names.
-pub(super) fn apply_environment(root: &mut Value, environment: &[(String, String)], findings: &mut Findings) {
+pub(super) fn apply_environment(root: &mut Value, environment: &[(String, String)], findings: &Findings) {
     let settings: BTreeMap<_, _> =
         environment.iter().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).cloned().collect();
     for (name, text) in settings {
@@ -45,7 +45,7 @@ pub(super) fn apply_environment(root: &mut Value, environment: &[(String, String
 }
 
 /// Reports what was to be a setting, and would be passed over.
-pub(super) fn check_names(environment: &[(String, String)], findings: &mut Findings) {
+pub(super) fn check_names(environment: &[(String, String)], findings: &Findings) {
     for (name, text) in environment {
         let Some(rest) = name.strip_prefix(NEARLY_PREFIX) else { continue };
         if rest.starts_with('_') || !rest.contains("__") {
@@ -61,7 +61,7 @@ pub(super) fn check_names(environment: &[(String, String)], findings: &mut Findi
 }
 
 /// Lays `--set` arguments over `root`, in the order given.
-pub(super) fn apply_sets(root: &mut Value, sets: &[String], findings: &mut Findings) {
+pub(super) fn apply_sets(root: &mut Value, sets: &[String], findings: &Findings) {
     for text in sets {
         let source = findings.add_source("--set".to_owned(), text.clone(), false);
         let Some((path, value_at)) = split_path(text, source) else {
@@ -100,7 +100,7 @@ fn split_path(text: &str, source: usize) -> Option<(Vec<Segment>, usize)> {
     None
 }
 
-fn apply(root: &mut Value, change: &Override, findings: &mut Findings) {
+fn apply(root: &mut Value, change: &Override, findings: &Findings) {
     let Some((last, parents)) = change.path.split_last() else { return };
     let mut at = root;
     for (depth, segment) in parents.iter().enumerate() {

@@ -54,7 +54,7 @@ impl Value {
 }
 
 /// The document in `text`, as much of it as can be read; what cannot goes to `findings`.
-pub(super) fn parse_document(text: &str, source: usize, findings: &mut Findings) -> Value {
+pub(super) fn parse_document(text: &str, source: usize, findings: &Findings) -> Value {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let span = error.span().unwrap_or(text.len()..text.len());
