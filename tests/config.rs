@@ -495,6 +495,17 @@ fn a_wrong_override_names_the_variable_or_the_argument() {
 }
 
 #[test]
+fn a_reload_does_not_wait_for_a_pipe() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let sources = Sources { file: Some(pipe), ..Sources::default() };
+    let report = config::load_again(&sources, "local").unwrap_err().to_string();
+    assert!(report.contains("is no file") && report.contains("restart the server"), "{report}");
+}
+
+#[test]
 fn a_reload_knows_what_it_cannot_change() {
     let old = load(EVERY_SETTING).unwrap();
     let policies_only = load(EVERY_SETTING.replace("burst = 7\n", "burst = 8\n")).unwrap();

@@ -12,6 +12,16 @@ use super::{CONFIG_VARIABLE, Sources};
 const MAX_FILE_BYTES: u64 = 8 << 20;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Reports a pipe (`--config <(…)`): it gave its text once, and would give nothing now, or have the server wait for it.
+pub(super) fn check_can_be_read_again(sources: &Sources, findings: &Findings) {
+    let Some(path) = &sources.file else { return };
+    // What is not there, or is a directory, is reported when it is read.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let what = format!("the configuration {} is no file, so it cannot be read again", path.display());
+        findings.outside(what, "restart the server to change its policies, or start it with a file");
+    }
+}
+
 /// Whether the file was to be named and was not; reports it.
 pub(super) fn is_nameless(sources: &Sources, findings: &Findings) -> bool {
     let is_empty = sources.file.as_deref().is_some_and(|path| path.as_os_str().is_empty());

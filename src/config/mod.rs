@@ -211,7 +211,13 @@ pub fn check(sources: &Sources) -> Result<Config, Problems> {
 /// # Errors
 /// Everything that is wrong in any of the sources.
 pub fn load_again(sources: &Sources, region: &str) -> Result<Config, Problems> {
-    load_with(sources, Lookup::Known(region))
+    let findings = Findings::default();
+    file::check_can_be_read_again(sources, &findings);
+    if findings.is_empty() {
+        load_with(sources, Lookup::Known(region))
+    } else {
+        Err(findings.into_problems())
+    }
 }
 
 fn load_with(sources: &Sources, region: Lookup<'_>) -> Result<Config, Problems> {
