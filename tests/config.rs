@@ -289,6 +289,22 @@ fn each_mistake_is_reported_at_its_place_with_a_remedy() {
 }
 
 #[test]
+fn what_is_no_table_or_no_list_is_one_problem_and_not_also_what_it_lacks() {
+    for (text, place, words) in [
+        ("[policy]\nname = \"a\"\nrate = \"1/s\"", (1, 1), "begin each policy with a line `[[policy]]`"),
+        ("[policy.a]\nrate = \"1/s\"", (1, 2), "must be an array, not a table"),
+        ("policy = 3", (1, 10), "must be an array, not 3"),
+        ("policy = [3]", (1, 11), "must be a table, not 3"),
+        ("metrics.watch = [3]\n[[policy]]\nname = \"a\"\nrate = \"1/s\"", (1, 18), "must be a table, not 3"),
+    ] {
+        let report = problems(text);
+        let found: Vec<_> = report.iter().map(|problem| problem.line_and_column()).collect();
+        assert_eq!(found, [Some(place)], "{text}\n{report}");
+        assert!(report.to_string().contains(words), "{text}\n{report}");
+    }
+}
+
+#[test]
 fn all_problems_are_reported_in_the_order_of_the_text() {
     let text = "[server]\nthread = 2\npin = 1\n[[policy]]\nname = \"a\"\nrate = \"x\"\nburst = 0\n\
         [tabel]\nx = 1\n[log]\nlevel = = 5\n";
@@ -434,6 +450,31 @@ fn the_environment_overrides_the_file_and_arguments_override_both() {
 }
 
 #[test]
+fn an_override_is_read_as_toml_is_with_quotes_of_either_kind_and_spaces() {
+    let file = file_with("[[policy]]\nname = \"a.b\"\nrate = \"1/s\"\nburst = 9");
+    let burst = |environment: &[(String, String)], set: &str| {
+        let sources = Sources {
+            file: Some(file.path().to_owned()),
+            environment: environment.to_vec(),
+            sets: vec![set.to_owned()],
+        };
+        let config = config::load(&sources).map_err(|report| report.to_string())?;
+        assert_eq!(config.log_level, tracing::Level::WARN);
+        Ok::<_, String>(config.policies[0].limit.burst)
+    };
+    let loud = [("OPENCLAW_RATING__LOG__LEVEL".to_owned(), " warn ".to_owned())];
+    for set in ["policy.'a.b'.burst=7", "policy.\"a.b\".burst = 7 ", " policy . 'a.b' . 'burst' =7"] {
+        assert_eq!(burst(&loud, set), Ok(7), "{set}");
+    }
+    assert_eq!(burst(&loud, "policy.'a.b'.metadata.o'brien=x"), Ok(9), "a quote within a key is a letter");
+    for (set, words) in [("policy.'a.b.burst=7", "goes in quotes"), ("policy.'a\".burst=7", "goes in quotes")]
+    {
+        let report = burst(&loud, set).unwrap_err();
+        assert!(report.contains(words), "{set}\n{report}");
+    }
+}
+
+#[test]
 fn a_wrong_override_names_the_variable_or_the_argument() {
     for (environment, sets, words) in [
         (&[("OPENCLAW_RATING__SERVER__THREAD", "2")][..], &[][..], "did you mean `threads`?"),
@@ -451,6 +492,17 @@ fn a_wrong_override_names_the_variable_or_the_argument() {
         assert!(report.to_string().contains(words), "{words}\n{report}");
         assert!(report.iter().all(|problem| problem.help().is_some()), "{report}");
     }
+}
+
+#[test]
+fn a_reload_does_not_wait_for_a_pipe() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let sources = Sources { file: Some(pipe), ..Sources::default() };
+    let report = config::load_again(&sources, "local").unwrap_err().to_string();
+    assert!(report.contains("is no file") && report.contains("restart the server"), "{report}");
 }
 
 #[test]

@@ -238,6 +238,24 @@ fn where_nothing_listens_there_is_one_clear_error() {
     assert!(error.contains("cannot find an address of http://name.invalid:1"), "{error}");
 }
 
+#[test]
+fn a_stop_is_noticed_while_nothing_answers_the_first_attempt_to_connect() {
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    full.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    // It fits the queue of the listener; the kernel does not answer who comes next.
+    let _first = TcpStream::connect(address).unwrap();
+    let patient = Settings {
+        timeout: Duration::from_secs(600),
+        ..settings(format!("http://{address}").parse().unwrap())
+    };
+    let began = Instant::now();
+    let stopped = load::run(&Plan::new(patient).unwrap(), &AtomicBool::new(true), |_| {});
+    assert!(matches!(stopped, Err(LoadError::Stopped)), "{stopped:?}");
+    assert!(began.elapsed() < Duration::from_secs(60));
+}
+
 /// A server that treats every connection in its own way, until the test process ends.
 fn misbehave(how: impl Fn(TcpStream) + Send + Sync + 'static) -> Target {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,12 +1,14 @@
 //! The other end of the admin socket.
 
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::bucket::{BucketReport, ResetReport};
 use super::desk::{Drained, Reloaded};
@@ -50,6 +52,17 @@ pub enum AskError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// It takes the question, or not even that, and is silent.
+    #[error(
+        "the server on {path} did not answer within {patience:?}: is it stopped, or stuck (systemctl status \
+         openclaw-rating)? It may still do what it was told"
+    )]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// It says no.
     #[error("{0}")]
@@ -139,22 +152,39 @@ fn ask<T: DeserializeOwned>(socket: &Path, method: &str, target: &str, body: &st
     if path_bytes > MAX_SOCKET_PATH_BYTES {
         return Err(AskError::PathLength(path_bytes));
     }
-    let stream = UnixStream::connect(socket)
-        .map_err(|source| AskError::Unreachable { path: socket.to_owned(), source })?;
-    let answer = exchange(stream, method, target, body)
-        .map_err(|source| AskError::Broken { path: socket.to_owned(), source })?;
+    let length = body.len();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    );
+    let answer = exchange(socket, &request, PATIENCE)?;
     read_answer(&answer).unwrap_or_else(|| Err(AskError::NotUnderstood(socket.to_owned())))
 }
 
-fn exchange(mut stream: UnixStream, method: &str, target: &str, body: &str) -> io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n{body}"
-    )?;
+/// All that the server at `socket` says to `request`; each step of it within `patience`.
+fn exchange(socket: &Path, request: &str, patience: Duration) -> Result<Vec<u8>, AskError> {
+    let path = || socket.to_owned();
+    let silent_or = |error: io::Error, other: fn(PathBuf, io::Error) -> AskError| match error.kind() {
+        io::ErrorKind::WouldBlock => AskError::Silent { path: path(), patience },
+        _ => other(path(), error),
+    };
+    let stream = connect(socket, patience)
+        .map_err(|error| silent_or(error, |path, source| AskError::Unreachable { path, source }))?;
+    converse(stream, request)
+        .map_err(|error| silent_or(error, |path, source| AskError::Broken { path, source }))
+}
+
+/// Connects; where the server's queue of connections is full, it is waited for as an answer is.
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(patience))?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+fn converse(mut stream: UnixStream, request: &str) -> io::Result<Vec<u8>> {
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
     Ok(answer)
@@ -193,6 +223,23 @@ mod tests {
         assert!(said("/nowhere", "").contains("the key has 0 bytes"));
         let gone = reset(Path::new("/nowhere"), "p", &long.as_bytes()[1..]).unwrap_err();
         assert!(matches!(gone, AskError::Unreachable { .. }));
+    }
+
+    #[test]
+    fn a_server_that_is_stopped_is_waited_for_as_long_as_it_says_whether_its_queue_has_room_or_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let stopped = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        stopped.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        stopped.listen(0).unwrap();
+        let ask = || exchange(&path, "GET / HTTP/1.1\r\n\r\n", Duration::from_millis(20)).unwrap_err();
+        // The first is taken into the queue, and none after it.
+        for _ in 0..3 {
+            let said = ask().to_string();
+            assert!(said.contains("did not answer within 20ms") && said.contains("systemctl"), "{said}");
+        }
+        drop(stopped);
+        assert!(matches!(ask(), AskError::Unreachable { .. }));
     }
 
     #[test]

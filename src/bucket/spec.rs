@@ -171,10 +171,10 @@ pub enum PolicyError {
     },
     /// More policies than there are counters for.
     #[error(
-        "{0} policies, but at most {MAX_POLICIES} are supported, those that reloads removed among them; \
-         restart to forget these"
+        "more than {MAX_POLICIES} policies since the start (those that reloads removed count too); restart \
+         to forget these"
     )]
-    TooManyPolicies(usize),
+    TooManyPolicies,
     /// More limits than a bucket can name.
     #[error(
         "more than {MAX_SLOTS} limits since the start (policies, overrides and those that reloads replaced); \

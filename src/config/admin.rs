@@ -76,23 +76,18 @@ pub(super) struct Around<'a> {
 
 /// The socket that is named, or else one in the runtime directory, or else one in the state directory; and
 /// what is named of the rest.
-pub(super) fn read_admin(
-    root: &mut Section<'_>,
-    around: &Around<'_>,
-    findings: &mut Findings,
-) -> AdminConfig {
+pub(super) fn read_admin(root: &mut Section<'_>, around: &Around<'_>) -> AdminConfig {
     let Around { listen: taken, state, environment } = *around;
-    let mut section = root.section("admin", findings);
-    let named = read_path(&mut section, taken, findings);
-    let listen = read_listen(&mut section, taken, findings);
-    let token = secret(&mut section, ["token_file", "token_credential"], findings);
-    let witness = secret(&mut section, ["witness_token_file", "witness_token_credential"], findings);
-    let alertmanager =
-        secret(&mut section, ["alertmanager_token_file", "alertmanager_token_credential"], findings);
-    let pagerduty_secrets = read_pagerduty_secrets(&mut section, findings);
-    let behind_tls = section.boolean("behind_tls", findings).unwrap_or(false);
-    check_together(&mut section, listen.is_some(), findings);
-    section.finish(findings);
+    let mut section = root.section("admin");
+    let named = read_path(&mut section, taken);
+    let listen = read_listen(&mut section, taken);
+    let token = secret(&mut section, ["token_file", "token_credential"]);
+    let witness = secret(&mut section, ["witness_token_file", "witness_token_credential"]);
+    let alertmanager = secret(&mut section, ["alertmanager_token_file", "alertmanager_token_credential"]);
+    let pagerduty_secrets = read_pagerduty_secrets(&mut section);
+    let behind_tls = section.boolean("behind_tls").unwrap_or(false);
+    check_together(&mut section, listen.is_some());
+    section.finish();
     let of_systemd = environment.iter().find(|(name, _)| name == SYSTEMD_VARIABLE);
     let runtime = of_systemd.and_then(|(_, paths)| paths.split(':').next()).filter(|path| !path.is_empty());
     let socket = named
@@ -110,8 +105,9 @@ pub(super) fn read_admin(
     }
 }
 
-fn read_path(section: &mut Section<'_>, taken: &[ListenAddr], findings: &mut Findings) -> Option<PathBuf> {
-    let Text { text, place } = section.text("socket", "/run/openclaw-rating/admin.sock", findings)?;
+fn read_path(section: &mut Section<'_>, taken: &[ListenAddr]) -> Option<PathBuf> {
+    let findings = section.findings();
+    let Text { text, place } = section.text("socket", "/run/openclaw-rating/admin.sock")?;
     if !(1..=MAX_SOCKET_PATH_BYTES).contains(&text.len()) {
         let what = format!("the path of the admin socket has {} bytes", text.len());
         findings.wrong(place, what, format!("a socket's path has 1 to {MAX_SOCKET_PATH_BYTES} bytes"));
@@ -124,12 +120,9 @@ fn read_path(section: &mut Section<'_>, taken: &[ListenAddr], findings: &mut Fin
     Some(path)
 }
 
-fn read_listen(
-    section: &mut Section<'_>,
-    taken: &[ListenAddr],
-    findings: &mut Findings,
-) -> Option<SocketAddr> {
-    let Text { text, place } = section.text("listen", "127.0.0.1:9090", findings)?;
+fn read_listen(section: &mut Section<'_>, taken: &[ListenAddr]) -> Option<SocketAddr> {
+    let findings = section.findings();
+    let Text { text, place } = section.text("listen", "127.0.0.1:9090")?;
     let address = text.parse::<SocketAddr>().ok();
     if address.is_none() {
         let help = "write an IP address and a port, \"127.0.0.1:9090\" or \"[::1]:9090\"; host names are not \
@@ -152,7 +145,8 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// Reports a listener that anybody could use, and settings that nothing uses.
-fn check_together(section: &mut Section<'_>, listens: bool, findings: &mut Findings) {
+fn check_together(section: &mut Section<'_>, listens: bool) {
+    let findings = section.findings();
     let has_token = ["token_file", "token_credential"].iter().any(|key| section.get(key).is_some());
     if let Some(listen) = section.get("listen")
         && !has_token
@@ -181,8 +175,8 @@ fn check_together(section: &mut Section<'_>, listens: bool, findings: &mut Findi
 }
 
 /// Files and credentials: during a rotation there are several secrets.
-fn read_pagerduty_secrets(section: &mut Section<'_>, findings: &mut Findings) -> Vec<SecretSource> {
-    type Reader = fn(Text<'_>, &mut Findings) -> Option<SecretSource>;
+fn read_pagerduty_secrets(section: &mut Section<'_>) -> Vec<SecretSource> {
+    type Reader = fn(Text<'_>, &Findings) -> Option<SecretSource>;
     let kinds: [(&'static str, &str, Reader); 2] = [
         (
             "pagerduty_secret_files",
@@ -195,9 +189,10 @@ fn read_pagerduty_secrets(section: &mut Section<'_>, findings: &mut Findings) ->
             secret_credential,
         ),
     ];
+    let findings = section.findings();
     let mut secrets = Vec::new();
     for (key, help, read) in kinds {
-        for item in section.array(key, MAX_PAGERDUTY_SECRETS, help, findings) {
+        for item in section.array(key, MAX_PAGERDUTY_SECRETS, help) {
             let Kind::Text(text) = &item.kind else {
                 let what = format!("`{key}` in [admin] must hold texts in quotes, not {}", item.described());
                 findings.wrong(item.place, what, help);

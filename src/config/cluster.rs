@@ -118,47 +118,43 @@ pub(super) fn read_node(
     root: &mut Section<'_>,
     environment: &[(String, String)],
     lookup: Lookup<'_>,
-    findings: &mut Findings,
 ) -> WrittenNode {
-    let mut section = root.section("node", findings);
-    let id = section.integer("id", 1..=u64::from(NodeId::MAX), findings);
+    let mut section = root.section("node");
+    let id = section.integer("id", 1..=u64::from(NodeId::MAX));
     let id = id.and_then(|id| u8::try_from(id).ok()).and_then(NodeId::new);
-    let name = read_name(&mut section, findings);
-    let region = region::read_region(&mut section, environment, lookup, findings);
+    let name = read_name(&mut section);
+    let region = region::read_region(&mut section, environment, lookup);
     let has_id = section.get("id").is_some();
     let has_region = region::SOURCES.iter().any(|source| section.get(source).is_some());
-    section.finish(findings);
+    section.finish();
     let node = NodeConfig { id, name: name.unwrap_or_else(|| "node".to_owned()), region };
     WrittenNode { node, has_id, has_region }
 }
 
-fn read_name(section: &mut Section<'_>, findings: &mut Findings) -> Option<String> {
-    let Text { text, place } = section.text("name", "fra-1", findings)?;
+fn read_name(section: &mut Section<'_>) -> Option<String> {
+    let Text { text, place } = section.text("name", "fra-1")?;
     if !policy::is_name(text) {
         let what = format!("{text:?} cannot be the name of a node");
-        findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
+        section.findings().wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
     }
     Some(text.to_owned())
 }
 
 /// `None` without peers: then this node is alone.
-pub(super) fn read_cluster(
-    root: &mut Section<'_>,
-    written: &WrittenNode,
-    findings: &mut Findings,
-) -> Option<ClusterConfig> {
-    let items = root.array("peer", MAX_NODES - 1, "begin each peer with a line `[[peer]]`", findings);
+pub(super) fn read_cluster(root: &mut Section<'_>, written: &WrittenNode) -> Option<ClusterConfig> {
+    let findings = root.findings();
+    let items = root.array("peer", MAX_NODES - 1, "begin each peer with a line `[[peer]]`");
     let place = root.place();
-    let mut section = root.section("cluster", findings);
-    let secret = read_secret(&mut section, findings);
-    let listen = read_socket(&mut section, "listen", findings);
-    let flush_interval = section.duration("flush_interval", FLUSH_RANGE, findings).unwrap_or(DEFAULT_FLUSH);
-    let detect_timeout = read_detect_timeout(&mut section, flush_interval, findings);
-    let max_bytes_per_second = read_bytes_per_second(&mut section, flush_interval, findings);
+    let mut section = root.section("cluster");
+    let secret = read_secret(&mut section);
+    let listen = read_socket(&mut section, "listen");
+    let flush_interval = section.duration("flush_interval", FLUSH_RANGE).unwrap_or(DEFAULT_FLUSH);
+    let detect_timeout = read_detect_timeout(&mut section, flush_interval);
+    let max_bytes_per_second = read_bytes_per_second(&mut section, flush_interval);
     if !items.is_empty() {
-        check_named(&mut section, place, findings);
+        check_named(&mut section, place);
     }
-    section.finish(findings);
+    section.finish();
     if items.is_empty() {
         return None;
     }
@@ -185,37 +181,37 @@ pub(super) fn read_cluster(
 }
 
 /// Reports what a cluster must have and nobody wrote; what is written and wrong is reported already.
-fn check_named(section: &mut Section<'_>, place: Place, findings: &mut Findings) {
+fn check_named(section: &mut Section<'_>, place: Place) {
     for (key, example) in [("secret_file", "cluster.secret"), ("listen", "0.0.0.0:7946")] {
         if section.get(key).is_none() {
             let what = format!("there are peers, but [cluster] has no `{key}`");
-            findings.missing(place, what, format!("write {key} = \"{example}\" below [cluster]"));
+            section.findings().missing(place, what, format!("write {key} = \"{example}\" below [cluster]"));
         }
     }
 }
 
-fn read_detect_timeout(section: &mut Section<'_>, flush: Duration, findings: &mut Findings) -> Duration {
-    let detect = section.duration("detect_timeout", DETECT_RANGE, findings).unwrap_or(DEFAULT_DETECT);
+fn read_detect_timeout(section: &mut Section<'_>, flush: Duration) -> Duration {
+    let detect = section.duration("detect_timeout", DETECT_RANGE).unwrap_or(DEFAULT_DETECT);
     if detect < flush * MIN_FLUSHES_TO_DETECT
         && let Some(value) = section.get("detect_timeout").or_else(|| section.get("flush_interval"))
     {
         let what = format!("a peer would be absent after {detect:?}, and is heard every {flush:?} only");
         let help = format!("make detect_timeout at least {MIN_FLUSHES_TO_DETECT} times flush_interval");
-        findings.wrong(value.place, what, help);
+        section.findings().wrong(value.place, what, help);
     }
     detect
 }
 
 /// Heartbeats are sent whatever the cap is; at least half of it is to be left for what they announce.
-fn read_bytes_per_second(section: &mut Section<'_>, flush: Duration, findings: &mut Findings) -> u64 {
-    let bytes = section.integer("max_bytes_per_second", BYTES_PER_SECOND_RANGE, findings);
+fn read_bytes_per_second(section: &mut Section<'_>, flush: Duration) -> u64 {
+    let bytes = section.integer("max_bytes_per_second", BYTES_PER_SECOND_RANGE);
     let least = (2 * u128::from(HEARTBEAT_BYTES) * u128::from(NS_PER_SECOND)).div_ceil(flush.as_nanos());
     if let (Some(bytes), Some(value)) = (bytes, section.get("max_bytes_per_second"))
         && u128::from(bytes) < least
     {
         let what = format!("a heartbeat every {flush:?} leaves too little of {bytes} bytes a second");
         let help = format!("make max_bytes_per_second at least {least}, or flush_interval longer");
-        findings.wrong(value.place, what, help);
+        section.findings().wrong(value.place, what, help);
     }
     bytes.unwrap_or(DEFAULT_BYTES_PER_SECOND)
 }
@@ -225,8 +221,9 @@ fn is_one_digit(secret: &[u8; SECRET_BYTES]) -> bool {
     first >> 4 == first & 0xf && rest.iter().all(|byte| byte == first)
 }
 
-fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<(ClusterSecret, PathBuf)> {
-    let file = section.text("secret_file", "cluster.secret", findings)?;
+fn read_secret(section: &mut Section<'_>) -> Option<(ClusterSecret, PathBuf)> {
+    let findings = section.findings();
+    let file = section.text("secret_file", "cluster.secret")?;
     let secret = read_secret_file(file, "a cluster secret", SECRET_HELP, findings)?;
     if is_one_digit(&secret) {
         let what =
@@ -237,15 +234,15 @@ fn read_secret(section: &mut Section<'_>, findings: &mut Findings) -> Option<(Cl
     Some((ClusterSecret(secret), PathBuf::from(file.text)))
 }
 
-fn read_socket(section: &mut Section<'_>, key: &'static str, findings: &mut Findings) -> Option<SocketAddr> {
-    let Text { text, place } = section.text(key, "10.0.0.2:7946", findings)?;
+fn read_socket(section: &mut Section<'_>, key: &'static str) -> Option<SocketAddr> {
+    let Text { text, place } = section.text(key, "10.0.0.2:7946")?;
     // An IPv4 address in the form of IPv6 is reached from no socket of this program.
     let is_usable = |address: &SocketAddr| address.port() != 0 && address.ip().to_canonical() == address.ip();
     let address = text.parse::<SocketAddr>().ok().filter(is_usable);
     if address.is_none() {
         let help = "write an IP address and a port, \"10.0.0.2:7946\" or \"[fd00::2]:7946\"; host names are \
             not looked up";
-        findings.wrong(place, format!("{text:?} is not an address for datagrams"), help);
+        section.findings().wrong(place, format!("{text:?} is not an address for datagrams"), help);
     }
     address
 }
@@ -254,7 +251,7 @@ fn read_peers(
     items: &[Value],
     own: NodeId,
     listen: Option<SocketAddr>,
-    findings: &mut Findings,
+    findings: &Findings,
 ) -> Vec<PeerConfig> {
     let mut peers: Vec<PeerConfig> = Vec::with_capacity(items.len());
     for item in items {
@@ -274,7 +271,7 @@ fn read_peers(
 }
 
 /// Reports a peer that no datagram from where this node listens can get to.
-fn check_reachable(peer: &PeerConfig, listen: Option<SocketAddr>, place: Place, findings: &mut Findings) {
+fn check_reachable(peer: &PeerConfig, listen: Option<SocketAddr>, place: Place, findings: &Findings) {
     let (name, address) = (&peer.name, peer.address);
     let is_broadcast = address.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
     if address.ip().is_unspecified() || address.ip().is_multicast() || is_broadcast {
@@ -295,7 +292,7 @@ fn check_reachable(peer: &PeerConfig, listen: Option<SocketAddr>, place: Place, 
     }
 }
 
-fn read_peer(item: &Value, findings: &mut Findings) -> Option<PeerConfig> {
+fn read_peer(item: &Value, findings: &Findings) -> Option<PeerConfig> {
     let mut section = Section::of("[[peer]]", item, findings);
     for key in ["id", "address"] {
         if section.get(key).is_none() {
@@ -303,24 +300,24 @@ fn read_peer(item: &Value, findings: &mut Findings) -> Option<PeerConfig> {
             findings.missing(item.place, format!("a [[peer]] has no `{key}`"), help);
         }
     }
-    let id = section.integer("id", 1..=u64::from(NodeId::MAX), findings);
-    let address = read_socket(&mut section, "address", findings);
-    let name = read_name(&mut section, findings);
-    let region = section.text("region", "eu-central", findings);
+    let id = section.integer("id", 1..=u64::from(NodeId::MAX));
+    let address = read_socket(&mut section, "address");
+    let name = read_name(&mut section);
+    let region = section.text("region", "eu-central");
     if let Some(Text { text, place }) = region
         && !policy::is_name(text)
     {
         let what = format!("{text:?} cannot be the name of a region");
         findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
     }
-    section.finish(findings);
+    section.finish();
     let id = NodeId::new(u8::try_from(id?).ok()?)?;
     let name = name.unwrap_or_else(|| format!("node-{id}"));
     Some(PeerConfig { id, name, address: address?, region: region.map(|region| region.text.to_owned()) })
 }
 
 /// Reports a hash key beside a cluster: all nodes must name buckets alike, so the cluster's secret does.
-pub(super) fn check_hash_key(place: Option<Place>, cluster: Option<&ClusterConfig>, findings: &mut Findings) {
+pub(super) fn check_hash_key(place: Option<Place>, cluster: Option<&ClusterConfig>, findings: &Findings) {
     if let (Some(place), Some(_)) = (place, cluster) {
         let what = "[hash] has a secret of its own, but in a cluster its secret names the buckets";
         findings.wrong(place, what, "remove [hash]");

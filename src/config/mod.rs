@@ -8,6 +8,7 @@
 mod admin;
 mod agent;
 mod cluster;
+mod file;
 mod overrides;
 mod policy;
 mod problem;
@@ -36,7 +37,7 @@ pub use agent::{
     ValidationConfig, WebhookConfig, WitnessConfig,
 };
 pub use cluster::{ClusterConfig, ClusterSecret, NodeConfig, PeerConfig};
-use problem::{Findings, Place};
+use problem::Findings;
 pub use problem::{Location, Problem, Problems};
 use region::Lookup;
 use section::{Section, Text};
@@ -49,9 +50,6 @@ use value::Value;
 pub const CONFIG_VARIABLE: &str = "OPENCLAW_RATING_CONFIG";
 /// The file that is read from the working directory when nothing names one.
 pub const DEFAULT_FILE: &str = "openclaw-rating.toml";
-/// A bound on what a wrong path can make the server read.
-const MAX_FILE_BYTES: u64 = 8 << 20;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Most keys with metrics of their own.
 pub const MAX_WATCHED: usize = 256;
 /// 64 GiB of buckets.
@@ -213,13 +211,19 @@ pub fn check(sources: &Sources) -> Result<Config, Problems> {
 /// # Errors
 /// Everything that is wrong in any of the sources.
 pub fn load_again(sources: &Sources, region: &str) -> Result<Config, Problems> {
-    load_with(sources, Lookup::Known(region))
+    let findings = Findings::default();
+    file::check_can_be_read_again(sources, &findings);
+    if findings.is_empty() {
+        load_with(sources, Lookup::Known(region))
+    } else {
+        Err(findings.into_problems())
+    }
 }
 
 fn load_with(sources: &Sources, region: Lookup<'_>) -> Result<Config, Problems> {
-    let mut findings = Findings::default();
-    let Some(root) = read_tree(sources, &mut findings) else { return Err(findings.into_problems()) };
-    let config = read_config(&root, sources, region, &mut findings);
+    let findings = Findings::default();
+    let Some(root) = read_tree(sources, &findings) else { return Err(findings.into_problems()) };
+    let config = read_config(&root, sources, region, &findings);
     if findings.is_empty() { Ok(config) } else { Err(findings.into_problems()) }
 }
 
@@ -230,134 +234,70 @@ fn load_with(sources: &Sources, region: Lookup<'_>) -> Result<Config, Problems> 
 /// # Errors
 /// What keeps the path from being known.
 pub fn admin_socket(sources: &Sources) -> Result<Option<PathBuf>, Problems> {
-    let mut findings = Findings::default();
-    let Some(root) = read_tree(sources, &mut findings) else { return Err(findings.into_problems()) };
-    let mut root = Section::of("the configuration", &root, &mut findings);
-    let state = state::read_state(&mut root, &sources.environment, &mut findings);
+    let findings = Findings::default();
+    let Some(root) = read_tree(sources, &findings) else { return Err(findings.into_problems()) };
+    let mut root = Section::of("the configuration", &root, &findings);
+    let state = state::read_state(&mut root, &sources.environment);
     let around = admin::Around { listen: &[], state: state.as_ref(), environment: &sources.environment };
-    let admin = admin::read_admin(&mut root, &around, &mut findings);
+    let admin = admin::read_admin(&mut root, &around);
     if findings.is_empty() { Ok(admin.socket) } else { Err(findings.into_problems()) }
 }
 
 /// All sources laid over one another; `None` when the file cannot be read.
-fn read_tree(sources: &Sources, findings: &mut Findings) -> Option<Value> {
-    if is_nameless(sources, findings) {
+fn read_tree(sources: &Sources, findings: &Findings) -> Option<Value> {
+    if file::is_nameless(sources, findings) {
         return None;
     }
-    let mut root = read_document(sources.file.as_deref(), findings)?;
+    let mut root = file::read_document(sources.file.as_deref(), findings)?;
     overrides::check_names(&sources.environment, findings);
     overrides::apply_environment(&mut root, &sources.environment, findings);
     overrides::apply_sets(&mut root, &sources.sets, findings);
     Some(root)
 }
 
-/// Whether the file was to be named and was not; reports it.
-fn is_nameless(sources: &Sources, findings: &mut Findings) -> bool {
-    let is_empty = sources.file.as_deref().is_some_and(|path| path.as_os_str().is_empty());
-    if is_empty {
-        let by_variable =
-            sources.environment.iter().any(|(name, text)| name == CONFIG_VARIABLE && text.is_empty());
-        let what = if by_variable { CONFIG_VARIABLE } else { "--config" };
-        let help = "name a file there, or leave it out for ./openclaw-rating.toml or the built-in defaults";
-        findings.outside(format!("{what} is empty"), help);
-    }
-    is_empty
-}
-
-fn read_document(file: Option<&Path>, findings: &mut Findings) -> Option<Value> {
-    let Some(path) = file else {
-        let defaults = include_str!("defaults.toml");
-        let source = findings.add_source("the built-in defaults".to_owned(), defaults.to_owned(), true);
-        return Some(value::parse_document(defaults, source, findings));
-    };
-    let bytes = match read_bounded(path) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            let what = format!("cannot read the configuration file {}: {error}", path.display());
-            findings.outside(what, remedy_of_unreadable(error.kind()));
-            return None;
-        }
-    };
-    // Some editors begin a file with it. It takes no column, and TOML passes over it.
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    let source = findings.add_source(path.display().to_string(), text.clone(), true);
-    if let Err(error) = std::str::from_utf8(bytes) {
-        let at = error.valid_up_to();
-        let what = "this is not UTF-8, which TOML must be".to_owned();
-        findings.syntax(Place::new(source, at..at + char::REPLACEMENT_CHARACTER.len_utf8()), what);
-    }
-    Some(value::parse_document(&text, source, findings))
-}
-
-const fn remedy_of_unreadable(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::PermissionDenied => {
-            "let the user of the server read it: chgrp openclaw-rating FILE && chmod 640 FILE, and have its \
-             directory open to them"
-        }
-        ErrorKind::FileTooLarge => "name the file that was meant, or use one prefix for many keys",
-        _ => {
-            "name a file that is there with --config or OPENCLAW_RATING_CONFIG, or neither for the built-in \
-             defaults"
-        }
-    }
-}
-
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let message = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);
-        return Err(std::io::Error::new(ErrorKind::FileTooLarge, message));
-    }
-    Ok(bytes)
-}
-
-fn read_config(root: &Value, sources: &Sources, region: Lookup<'_>, findings: &mut Findings) -> Config {
+fn read_config(root: &Value, sources: &Sources, region: Lookup<'_>, findings: &Findings) -> Config {
     let mut root = Section::of("the configuration", root, findings);
-    let policies = policy::read_policies(&mut root, findings);
+    let policies = policy::read_policies(&mut root);
     let names = policy::names(&mut root);
-    let written = cluster::read_node(&mut root, &sources.environment, region, findings);
-    let cluster = cluster::read_cluster(&mut root, &written, findings);
-    policy::check_parts(&mut root, &policies, findings);
+    let written = cluster::read_node(&mut root, &sources.environment, region);
+    let cluster = cluster::read_cluster(&mut root, &written);
+    policy::check_parts(&mut root, &policies);
     let node = written.node;
-    let state = state::read_state(&mut root, &sources.environment, findings);
+    let state = state::read_state(&mut root, &sources.environment);
     let around =
         agent::Around { node: &node, cluster: cluster.as_ref(), state: state.as_ref(), policies: &names };
-    let agent = agent::read_agent(&mut root, &around, findings);
-    let server = server::read_server(&mut root, findings);
+    let agent = agent::read_agent(&mut root, &around);
+    let server = server::read_server(&mut root);
     let admin =
         admin::Around { listen: &server.listen, state: state.as_ref(), environment: &sources.environment };
-    let admin = admin::read_admin(&mut root, &admin, findings);
+    let admin = admin::read_admin(&mut root, &admin);
     let config = Config {
         agent,
         file: sources.file.clone(),
         server,
-        table: read_table(&mut root, findings),
-        watched: read_watched(&mut root, &names, findings),
+        table: read_table(&mut root),
+        watched: read_watched(&mut root, &names),
         policies,
         admin,
         state,
-        shutdown: read_shutdown(&mut root, findings),
-        log_level: read_log_level(&mut root, findings),
-        hash_secret: read_hash_secret(&mut root, cluster.as_ref(), findings),
+        shutdown: read_shutdown(&mut root),
+        log_level: read_log_level(&mut root),
+        hash_secret: read_hash_secret(&mut root, cluster.as_ref()),
         node,
         cluster,
     };
-    root.finish(findings);
+    root.finish();
     config
 }
 
-fn read_table(root: &mut Section<'_>, findings: &mut Findings) -> TableSettings {
-    let mut section = root.section("table", findings);
+fn read_table(root: &mut Section<'_>) -> TableSettings {
+    let mut section = root.section("table");
     let max_capacity = MAX_LINES as u64 / 4 * 3;
-    let capacity = section.count("capacity", 1..=max_capacity, findings).unwrap_or(DEFAULT_CAPACITY);
+    let capacity = section.count("capacity", 1..=max_capacity).unwrap_or(DEFAULT_CAPACITY);
     let choices = [("allow", OnTableFull::Allow), ("deny", OnTableFull::Deny)];
-    let on_full = section.choice("on_table_full", &choices, findings).unwrap_or(OnTableFull::Allow);
-    let populate = section.boolean("populate", findings).unwrap_or(true);
-    section.finish(findings);
+    let on_full = section.choice("on_table_full", &choices).unwrap_or(OnTableFull::Allow);
+    let populate = section.boolean("populate").unwrap_or(true);
+    section.finish();
     TableSettings { capacity, lines: lines_for(capacity), on_full, populate }
 }
 
@@ -366,11 +306,12 @@ fn lines_for(capacity: usize) -> usize {
     (capacity * 4).div_ceil(3).next_power_of_two().max(MIN_LINES)
 }
 
-fn read_watched(root: &mut Section<'_>, policies: &[&str], findings: &mut Findings) -> Vec<WatchedKey> {
-    let mut section = root.section("metrics", findings);
+fn read_watched(root: &mut Section<'_>, policies: &[&str]) -> Vec<WatchedKey> {
+    let findings = root.findings();
+    let mut section = root.section("metrics");
     let help = "write watch = [{ policy = \"login\", key = \"alice\" }]";
     let mut watched = Vec::new();
-    for item in section.array("watch", MAX_WATCHED, help, findings) {
+    for item in section.array("watch", MAX_WATCHED, help) {
         let Some(key) = read_watched_key(item, policies, findings) else { continue };
         if watched.contains(&key) {
             let what = format!("the key {:?} of {:?} is watched twice", key.key, key.policy);
@@ -378,11 +319,11 @@ fn read_watched(root: &mut Section<'_>, policies: &[&str], findings: &mut Findin
         }
         watched.push(key);
     }
-    section.finish(findings);
+    section.finish();
     watched
 }
 
-fn read_watched_key(item: &Value, policies: &[&str], findings: &mut Findings) -> Option<WatchedKey> {
+fn read_watched_key(item: &Value, policies: &[&str], findings: &Findings) -> Option<WatchedKey> {
     let mut section = Section::of("an element of `watch`", item, findings);
     for name in ["policy", "key"] {
         if section.get(name).is_none() {
@@ -390,9 +331,9 @@ fn read_watched_key(item: &Value, policies: &[&str], findings: &mut Findings) ->
             findings.missing(item.place, what, "write { policy = \"login\", key = \"alice\" }");
         }
     }
-    let policy = section.text("policy", "login", findings);
-    let key = policy::read_key(&mut section, "key", findings);
-    section.finish(findings);
+    let policy = section.text("policy", "login");
+    let key = policy::read_key(&mut section, "key");
+    section.finish();
     let policy = policy?;
     if !policy::check_known(policy, "watch", policies, findings) {
         return None;
@@ -400,18 +341,18 @@ fn read_watched_key(item: &Value, policies: &[&str], findings: &mut Findings) ->
     Some(WatchedKey { policy: policy.text.to_owned(), key: String::from_utf8(key?).ok()? })
 }
 
-fn read_shutdown(root: &mut Section<'_>, findings: &mut Findings) -> ShutdownConfig {
-    let mut section = root.section("shutdown", findings);
+fn read_shutdown(root: &mut Section<'_>) -> ShutdownConfig {
+    let mut section = root.section("shutdown");
     let times = Duration::ZERO..=MAX_SHUTDOWN;
-    let lame_duck = section.duration("lame_duck", times.clone(), findings).unwrap_or(Duration::ZERO);
-    let deadline = section.duration("deadline", times, findings).unwrap_or(Duration::from_secs(10));
-    section.finish(findings);
+    let lame_duck = section.duration("lame_duck", times.clone()).unwrap_or(Duration::ZERO);
+    let deadline = section.duration("deadline", times).unwrap_or(Duration::from_secs(10));
+    section.finish();
     ShutdownConfig { lame_duck, deadline }
 }
 
-fn read_log_level(root: &mut Section<'_>, findings: &mut Findings) -> tracing::Level {
+fn read_log_level(root: &mut Section<'_>) -> tracing::Level {
     use tracing::Level;
-    let mut section = root.section("log", findings);
+    let mut section = root.section("log");
     let choices = [
         ("error", Level::ERROR),
         ("warn", Level::WARN),
@@ -419,20 +360,17 @@ fn read_log_level(root: &mut Section<'_>, findings: &mut Findings) -> tracing::L
         ("debug", Level::DEBUG),
         ("trace", Level::TRACE),
     ];
-    let level = section.choice("level", &choices, findings).unwrap_or(Level::INFO);
-    section.finish(findings);
+    let level = section.choice("level", &choices).unwrap_or(Level::INFO);
+    section.finish();
     level
 }
 
-fn read_hash_secret(
-    root: &mut Section<'_>,
-    cluster: Option<&ClusterConfig>,
-    findings: &mut Findings,
-) -> Option<HashSecret> {
+fn read_hash_secret(root: &mut Section<'_>, cluster: Option<&ClusterConfig>) -> Option<HashSecret> {
+    let findings = root.findings();
     let help = "write 32 hexadecimal digits into it: head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n'";
-    let mut section = root.section("hash", findings);
-    let file = section.text("secret_file", "/etc/openclaw-rating/hash.secret", findings);
-    section.finish(findings);
+    let mut section = root.section("hash");
+    let file = section.text("secret_file", "/etc/openclaw-rating/hash.secret");
+    section.finish();
     cluster::check_hash_key(file.map(|file| file.place), cluster, findings);
     read_secret_file(file?, "a secret", help, findings).map(HashSecret)
 }
@@ -454,10 +392,10 @@ fn read_secret_file<const N: usize>(
     file: Text<'_>,
     what: &str,
     help: &str,
-    findings: &mut Findings,
+    findings: &Findings,
 ) -> Option<[u8; N]> {
     let Text { text: path, place } = file;
-    let digits = match read_bounded(Path::new(path)) {
+    let digits = match file::read_bounded(Path::new(path)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
             let help = help_for_unreadable(error.kind(), path, help);

@@ -28,7 +28,7 @@ struct Override {
 }
 
 /// Lays the environment's settings over `root`, in the order of their names.
-pub(super) fn apply_environment(root: &mut Value, environment: &[(String, String)], findings: &mut Findings) {
+pub(super) fn apply_environment(root: &mut Value, environment: &[(String, String)], findings: &Findings) {
     let settings: BTreeMap<_, _> =
         environment.iter().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).cloned().collect();
     for (name, text) in settings {
@@ -45,7 +45,7 @@ pub(super) fn apply_environment(root: &mut Value, environment: &[(String, String
 }
 
 /// Reports what was to be a setting, and would be passed over.
-pub(super) fn check_names(environment: &[(String, String)], findings: &mut Findings) {
+pub(super) fn check_names(environment: &[(String, String)], findings: &Findings) {
     for (name, text) in environment {
         let Some(rest) = name.strip_prefix(NEARLY_PREFIX) else { continue };
         if rest.starts_with('_') || !rest.contains("__") {
@@ -61,14 +61,14 @@ pub(super) fn check_names(environment: &[(String, String)], findings: &mut Findi
 }
 
 /// Lays `--set` arguments over `root`, in the order given.
-pub(super) fn apply_sets(root: &mut Value, sets: &[String], findings: &mut Findings) {
+pub(super) fn apply_sets(root: &mut Value, sets: &[String], findings: &Findings) {
     for text in sets {
         let source = findings.add_source("--set".to_owned(), text.clone(), false);
         let Some((path, value_at)) = split_path(text, source) else {
             findings.wrong(
                 Place::new(source, 0..text.len()),
                 "this is not KEY=VALUE",
-                "write it like `--set server.threads=2`; a name with a dot goes in double quotes",
+                "write it like `--set server.threads=2`; a name with a dot goes in quotes",
             );
             continue;
         };
@@ -77,14 +77,16 @@ pub(super) fn apply_sets(root: &mut Value, sets: &[String], findings: &mut Findi
     }
 }
 
-/// The keys before the first `=` that is not in quotes, and where the value begins.
+/// The keys before the first `=` that is not in quotes, and where the value begins. A key may stand in quotes of
+/// either kind, as in TOML.
 fn split_path(text: &str, source: usize) -> Option<(Vec<Segment>, usize)> {
     let mut path = Vec::new();
-    let (mut name, mut begin, mut quoted) = (String::new(), 0, false);
+    let (mut name, mut begin, mut quote) = (String::new(), 0, None);
     for (at, c) in text.char_indices() {
         match c {
-            '"' => quoted = !quoted,
-            '.' | '=' if !quoted => {
+            c if quote == Some(c) => quote = None,
+            '"' | '\'' if quote.is_none() && name.trim().is_empty() => quote = Some(c),
+            '.' | '=' if quote.is_none() => {
                 let place = Place::new(source, begin..at);
                 path.push(Segment { name: std::mem::take(&mut name).trim().to_owned(), place });
                 begin = at + 1;
@@ -98,7 +100,7 @@ fn split_path(text: &str, source: usize) -> Option<(Vec<Segment>, usize)> {
     None
 }
 
-fn apply(root: &mut Value, change: &Override, findings: &mut Findings) {
+fn apply(root: &mut Value, change: &Override, findings: &Findings) {
     let Some((last, parents)) = change.path.split_last() else { return };
     let mut at = root;
     for (depth, segment) in parents.iter().enumerate() {

@@ -20,9 +20,11 @@ const EXAMPLE: &str =
     "add one:\n      [[policy]]\n      name = \"default\"\n      rate = \"100/s\"\n      burst = 200";
 
 /// All policies, without those that are wrong.
-pub(super) fn read_policies(root: &mut Section<'_>, findings: &mut Findings) -> Vec<PolicySpec> {
-    let items = root.array("policy", MAX_POLICIES, "begin each policy with a line `[[policy]]`", findings);
-    if items.is_empty() {
+pub(super) fn read_policies(root: &mut Section<'_>) -> Vec<PolicySpec> {
+    let findings = root.findings();
+    let items = root.array("policy", MAX_POLICIES, "begin each policy with a line `[[policy]]`");
+    let is_listed = root.get("policy").is_none_or(|value| matches!(value.kind, Kind::Array(_)));
+    if items.is_empty() && is_listed {
         findings.missing(root.place(), "there is no policy, so every check would be refused", EXAMPLE);
     }
     let mut names = BTreeMap::new();
@@ -51,7 +53,7 @@ fn name_of(item: &Value) -> Option<&str> {
 }
 
 /// Reports that `named` is none of the policies. Where there are none, that is reported already.
-pub(super) fn check_known(named: Text<'_>, purpose: &str, names: &[&str], findings: &mut Findings) -> bool {
+pub(super) fn check_known(named: Text<'_>, purpose: &str, names: &[&str], findings: &Findings) -> bool {
     let Text { text, place } = named;
     if names.contains(&text) {
         return true;
@@ -65,7 +67,7 @@ pub(super) fn check_known(named: Text<'_>, purpose: &str, names: &[&str], findin
 }
 
 /// Reports strict policies whose limits the nodes of the cluster cannot divide.
-pub(super) fn check_parts(root: &mut Section<'_>, policies: &[PolicySpec], findings: &mut Findings) {
+pub(super) fn check_parts(root: &mut Section<'_>, policies: &[PolicySpec]) {
     let mut items = |key| match root.get(key) {
         Some(Value { kind: Kind::Array(items), .. }) => items.as_slice(),
         _ => &[],
@@ -77,44 +79,41 @@ pub(super) fn check_parts(root: &mut Section<'_>, policies: &[PolicySpec], findi
         let table = tables.iter().find(|item| name_of(item) == Some(&policy.name));
         let place = table.map_or_else(|| root.place(), |table| table.place);
         let help = "raise its `rate` and `burst`, or leave out consistency = \"strict\"";
-        findings.wrong(place, error.to_string(), help);
+        root.findings().wrong(place, error.to_string(), help);
     }
 }
 
 fn read_policy<'a>(
     item: &'a Value,
     names: &mut BTreeMap<&'a str, Place>,
-    findings: &mut Findings,
+    findings: &'a Findings,
 ) -> Option<PolicySpec> {
     let mut section = Section::of("[[policy]]", item, findings);
-    let name = read_name(&mut section, names, findings);
-    let rate = read_rate(&mut section, findings);
-    let burst = section.integer("burst", 1..=MAX_BURST, findings);
+    let name = read_name(&mut section, names);
+    let rate = read_rate(&mut section);
+    let burst = section.integer("burst", 1..=MAX_BURST);
     if section.get("rate").is_none() {
         let what = format!("{} has no `rate`", section.label());
         findings.missing(section.place(), what, "say how fast tokens arrive: rate = \"100/s\"");
     }
     let limit = rate.map(|written| limit_of(written, burst));
-    let shadow = section.boolean("shadow", findings).unwrap_or(false);
-    let kill = section.choice("kill", &[("allow", Mode::AllowAll), ("deny", Mode::DenyAll)], findings);
+    let shadow = section.boolean("shadow").unwrap_or(false);
+    let kill = section.choice("kill", &[("allow", Mode::AllowAll), ("deny", Mode::DenyAll)]);
     let mode = kill.unwrap_or(if shadow { Mode::Shadow } else { Mode::Enforce });
-    let sharing = read_sharing(&mut section, findings);
-    let metadata = read_metadata(&mut section, findings);
-    let overrides = read_overrides(&mut section, limit, findings);
-    section.finish(findings);
+    let sharing = read_sharing(&mut section);
+    let metadata = read_metadata(&mut section);
+    let overrides = read_overrides(&mut section, limit);
+    section.finish();
     Some(PolicySpec { name: name?.to_owned(), limit: limit?, overrides, mode, sharing, metadata })
 }
 
-fn read_name<'a>(
-    section: &mut Section<'a>,
-    names: &mut BTreeMap<&'a str, Place>,
-    findings: &mut Findings,
-) -> Option<&'a str> {
+fn read_name<'a>(section: &mut Section<'a>, names: &mut BTreeMap<&'a str, Place>) -> Option<&'a str> {
+    let findings = section.findings();
     if section.get("name").is_none() {
         findings.missing(section.place(), "a [[policy]] has no `name`", "name it: name = \"login\"");
         return None;
     }
-    let Text { text, place } = section.text("name", "login", findings)?;
+    let Text { text, place } = section.text("name", "login")?;
     section.name(text);
     if !is_name(text) {
         let what = format!("{text:?} cannot be the name of a policy");
@@ -138,8 +137,8 @@ pub(super) fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-fn read_rate(section: &mut Section<'_>, findings: &mut Findings) -> Option<WrittenRate> {
-    let Text { text, place } = section.text("rate", "100/s", findings)?;
+fn read_rate(section: &mut Section<'_>) -> Option<WrittenRate> {
+    let Text { text, place } = section.text("rate", "100/s")?;
     parse_rate(text)
         .map_err(|error| {
             let what = format!("`rate` in {} is not usable: {text:?} {error}", section.label());
@@ -147,7 +146,7 @@ fn read_rate(section: &mut Section<'_>, findings: &mut Findings) -> Option<Writt
                 UnitError::Rate(_) | UnitError::TooLarge => "choose a rate from \"1/day\" to \"10000000/s\"",
                 _ => "write tokens, a slash and a time: \"100/s\", \"5000/min\", \"10/5s\", \"1/day\"",
             };
-            findings.wrong(place, what, help);
+            section.findings().wrong(place, what, help);
         })
         .ok()
 }
@@ -157,19 +156,20 @@ fn limit_of(written: WrittenRate, burst: Option<u64>) -> LimitSpec {
     LimitSpec { rate: written.rate, burst: burst.unwrap_or(written.tokens.min(MAX_BURST)) }
 }
 
-fn read_sharing(section: &mut Section<'_>, findings: &mut Findings) -> Sharing {
+fn read_sharing(section: &mut Section<'_>) -> Sharing {
     let partitions = [("share", Partition::Share), ("full", Partition::Full)];
     let shares = [("observed", Share::Observed), ("equal", Share::Equal)];
     let consistencies = [("eventual", Consistency::Eventual), ("strict", Consistency::Strict)];
     Sharing {
-        partition: section.choice("partition", &partitions, findings).unwrap_or_default(),
-        share: section.choice("share", &shares, findings).unwrap_or_default(),
-        consistency: section.choice("consistency", &consistencies, findings).unwrap_or_default(),
+        partition: section.choice("partition", &partitions).unwrap_or_default(),
+        share: section.choice("share", &shares).unwrap_or_default(),
+        consistency: section.choice("consistency", &consistencies).unwrap_or_default(),
     }
 }
 
-fn read_metadata(section: &mut Section<'_>, findings: &mut Findings) -> BTreeMap<String, String> {
-    let table = section.section("metadata", findings);
+fn read_metadata(section: &mut Section<'_>) -> BTreeMap<String, String> {
+    let findings = section.findings();
+    let table = section.section("metadata");
     let mut metadata = BTreeMap::new();
     for (name, place, value) in table.entries() {
         let Kind::Text(text) = &value.kind else {
@@ -191,13 +191,10 @@ fn read_metadata(section: &mut Section<'_>, findings: &mut Findings) -> BTreeMap
     metadata
 }
 
-fn read_overrides(
-    section: &mut Section<'_>,
-    inherited: Option<LimitSpec>,
-    findings: &mut Findings,
-) -> Vec<OverrideSpec> {
+fn read_overrides(section: &mut Section<'_>, inherited: Option<LimitSpec>) -> Vec<OverrideSpec> {
+    let findings = section.findings();
     let help = "begin each override with a line `[[policy.override]]`";
-    let items = section.array("override", MAX_SLOTS, help, findings);
+    let items = section.array("override", MAX_SLOTS, help);
     let mut places = std::collections::HashMap::new();
     let mut overrides = Vec::with_capacity(items.len());
     for item in items {
@@ -212,16 +209,12 @@ fn read_overrides(
     overrides
 }
 
-fn read_override(
-    item: &Value,
-    inherited: Option<LimitSpec>,
-    findings: &mut Findings,
-) -> Option<OverrideSpec> {
+fn read_override(item: &Value, inherited: Option<LimitSpec>, findings: &Findings) -> Option<OverrideSpec> {
     let mut section = Section::of("[[policy.override]]", item, findings);
-    let key = read_key(&mut section, "key", findings);
-    let prefix = read_key(&mut section, "prefix", findings);
-    let rate = read_rate(&mut section, findings);
-    let burst = section.integer("burst", 1..=MAX_BURST, findings);
+    let key = read_key(&mut section, "key");
+    let prefix = read_key(&mut section, "prefix");
+    let rate = read_rate(&mut section);
+    let burst = section.integer("burst", 1..=MAX_BURST);
     let (has_key, has_prefix) = (section.get("key").is_some(), section.get("prefix").is_some());
     let help = "write key = \"alice\" for one key, or prefix = \"team-\" for all that begin so";
     match (has_key, has_prefix) {
@@ -235,7 +228,7 @@ fn read_override(
     if section.get("rate").is_none() && section.get("burst").is_none() {
         findings.missing(item.place, "an override changes neither `rate` nor `burst`", "give one of them");
     }
-    section.finish(findings);
+    section.finish();
     let limit = match (rate, burst) {
         (Some(rate), burst) => limit_of(rate, burst),
         (None, Some(burst)) => LimitSpec { burst, ..inherited? },
@@ -250,15 +243,11 @@ fn read_override(
 }
 
 /// The bytes of a bucket's key.
-pub(super) fn read_key(
-    section: &mut Section<'_>,
-    name: &'static str,
-    findings: &mut Findings,
-) -> Option<Vec<u8>> {
-    let Text { text, place } = section.text(name, "alice", findings)?;
+pub(super) fn read_key(section: &mut Section<'_>, name: &'static str) -> Option<Vec<u8>> {
+    let Text { text, place } = section.text(name, "alice")?;
     if text.is_empty() || text.len() > MAX_KEY_BYTES {
         let what = format!("`{name}` in {} has {} bytes", section.label(), text.len());
-        findings.wrong(place, what, format!("a key has 1 to {MAX_KEY_BYTES} bytes"));
+        section.findings().wrong(place, what, format!("a key has 1 to {MAX_KEY_BYTES} bytes"));
         return None;
     }
     Some(text.as_bytes().to_vec())

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where: all of it, in the order of the text.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
@@ -40,63 +41,91 @@ struct Finding {
     help: Option<String>,
 }
 
-/// Gathers sources and what is wrong in them.
+/// Gathers sources and what is wrong in them. All who read settings share it; each section carries it.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
+    gathered: RefCell<Gathered>,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
     sources: Vec<Source>,
     syntax: Vec<Finding>,
     /// Sources and lines that have a syntax error.
     broken_lines: BTreeSet<(usize, usize)>,
     meaning: Vec<Finding>,
+    /// Where a table should be and is none.
+    no_tables: BTreeSet<Place>,
 }
 
 impl Findings {
     /// Adds a source and returns its number, for [`Place::new`].
-    pub(super) fn add_source(&mut self, name: String, text: String, has_lines: bool) -> usize {
+    pub(super) fn add_source(&self, name: String, text: String, has_lines: bool) -> usize {
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        self.sources.push(Source { name, text, line_starts, has_lines });
-        self.sources.len() - 1
+        let sources = &mut self.gathered.borrow_mut().sources;
+        sources.push(Source { name, text, line_starts, has_lines });
+        sources.len() - 1
     }
 
     /// A place where the text is not TOML. Only the first on a line is kept: what the parser says of
     /// the rest of the line follows from it.
-    pub(super) fn syntax(&mut self, place: Place, what: String) {
-        if self.syntax.len() < MAX_PROBLEMS && self.broken_lines.insert(self.line_of(place)) {
-            keep(&mut self.syntax, Finding { place: Some(place), what, help: None });
+    pub(super) fn syntax(&self, place: Place, what: String) {
+        let mut gathered = self.gathered.borrow_mut();
+        let line = gathered.line_of(place);
+        if gathered.syntax.len() < MAX_PROBLEMS && gathered.broken_lines.insert(line) {
+            keep(&mut gathered.syntax, Finding { place: Some(place), what, help: None });
         }
     }
 
     /// A place where the text says something that cannot be.
-    pub(super) fn wrong(&mut self, place: Place, what: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn wrong(&self, place: Place, what: impl Into<String>, help: impl Into<String>) {
         let finding = Finding { place: Some(place), what: what.into(), help: Some(help.into()) };
-        keep(&mut self.meaning, finding);
+        keep(&mut self.gathered.borrow_mut().meaning, finding);
+    }
+
+    /// Something else stands where a table should be.
+    pub(super) fn no_table(&self, place: Place, what: impl Into<String>, help: impl Into<String>) {
+        self.gathered.borrow_mut().no_tables.insert(place);
+        self.wrong(place, what, help);
     }
 
     /// Something that the table at `place` lacks. A syntax error may have swallowed it, so this is
-    /// only reported when there is none.
-    pub(super) fn missing(&mut self, place: Place, what: impl Into<String>, help: impl Into<String>) {
-        if self.syntax.is_empty() {
+    /// only reported when there is none; nor is what lacks in something that is no table.
+    pub(super) fn missing(&self, place: Place, what: impl Into<String>, help: impl Into<String>) {
+        if !self.gathered.borrow().explains_what_is_missing(place) {
             self.wrong(place, what, help);
         }
     }
 
     /// Something wrong with a source as a whole.
-    pub(super) fn outside(&mut self, what: String, help: &str) {
-        keep(&mut self.meaning, Finding { place: None, what, help: Some(help.to_owned()) });
+    pub(super) fn outside(&self, what: String, help: &str) {
+        let finding = Finding { place: None, what, help: Some(help.to_owned()) };
+        keep(&mut self.gathered.borrow_mut().meaning, finding);
     }
 
     /// Where `place` begins, in words.
     pub(super) fn describe(&self, place: Place) -> String {
-        let source = &self.sources[place.source];
+        let source = &self.gathered.borrow().sources[place.source];
         if source.has_lines { format!("line {}", source.line_of(place.start)) } else { source.name.clone() }
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.syntax.is_empty() && self.meaning.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        let gathered = self.gathered.borrow();
+        gathered.syntax.is_empty() && gathered.meaning.is_empty()
     }
 
     /// The problems, in the order of the text.
     pub(super) fn into_problems(self) -> Problems {
+        self.gathered.into_inner().into_problems()
+    }
+}
+
+impl Gathered {
+    fn explains_what_is_missing(&self, place: Place) -> bool {
+        !self.syntax.is_empty() || self.no_tables.contains(&place)
+    }
+
+    fn into_problems(self) -> Problems {
         // After a syntax error the value on that line is a guess: what is wrong with it is noise.
         let is_guess = |place| self.broken_lines.contains(&self.line_of(place));
         let meaning = self.meaning.iter().filter(|finding| !finding.place.is_some_and(is_guess));

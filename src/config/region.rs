@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::file::read_bounded;
+use super::policy;
 use super::problem::{Findings, Place};
 use super::section::{Section, Text};
-use super::{policy, read_bounded};
 
 /// The region of a node that has not been told, and needs none.
 const NONE: &str = "local";
@@ -36,14 +37,14 @@ pub(super) fn read_region(
     section: &mut Section<'_>,
     environment: &[(String, String)],
     lookup: Lookup<'_>,
-    findings: &mut Findings,
 ) -> String {
-    let header = section.text("region_url_header", "Metadata-Flavor: Google", findings);
+    let findings = section.findings();
+    let header = section.text("region_url_header", "Metadata-Flavor: Google");
     let sources = [
-        ("region", section.text("region", "eu-central", findings)),
-        ("region_file", section.text("region_file", "/etc/openclaw-rating/region", findings)),
-        ("region_env", section.text("region_env", "REGION", findings)),
-        ("region_url", section.text("region_url", "http://169.254.169.254/region", findings)),
+        ("region", section.text("region", "eu-central")),
+        ("region_file", section.text("region_file", "/etc/openclaw-rating/region")),
+        ("region_env", section.text("region_env", "REGION")),
+        ("region_url", section.text("region_url", "http://169.254.169.254/region")),
     ];
     let mut named = sources.into_iter().filter_map(|(key, source)| Some((key, source?)));
     let Some((key, Text { text, place })) = named.next() else { return NONE.to_owned() };
@@ -69,7 +70,7 @@ pub(super) fn read_region(
     }
 }
 
-fn checked(region: &str, place: Place, findings: &mut Findings) -> String {
+fn checked(region: &str, place: Place, findings: &Findings) -> String {
     if region.is_empty() || region.eq_ignore_ascii_case("unknown") {
         let what = format!("the region is {region:?}; a node that does not know where it is must not act");
         findings.wrong(place, what, HELP);

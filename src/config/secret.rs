@@ -14,10 +14,10 @@ pub(super) type SecretKeys = [&'static str; 2];
 pub(super) fn secret(
     section: &mut Section<'_>,
     [file_key, credential_key]: SecretKeys,
-    findings: &mut Findings,
 ) -> Option<SecretSource> {
-    let file = section.text(file_key, "/etc/openclaw-rating/token", findings);
-    let credential = section.text(credential_key, "token", findings);
+    let findings = section.findings();
+    let file = section.text(file_key, "/etc/openclaw-rating/token");
+    let credential = section.text(credential_key, "token");
     if let (Some(_), Some(Text { place, .. })) = (&file, &credential) {
         let what = format!("{} has both `{file_key}` and `{credential_key}`", section.label());
         findings.wrong(*place, what, "keep one of them");
@@ -27,7 +27,7 @@ pub(super) fn secret(
         .or_else(|| credential.and_then(|credential| secret_credential(credential, findings)))
 }
 
-pub(super) fn secret_file(file: Text<'_>, findings: &mut Findings) -> Option<SecretSource> {
+pub(super) fn secret_file(file: Text<'_>, findings: &Findings) -> Option<SecretSource> {
     if file.text.is_empty() {
         findings.wrong(file.place, "this names no file", "write the path of the secret's file");
         return None;
@@ -35,7 +35,7 @@ pub(super) fn secret_file(file: Text<'_>, findings: &mut Findings) -> Option<Sec
     Some(SecretSource::File(PathBuf::from(file.text)))
 }
 
-pub(super) fn secret_credential(credential: Text<'_>, findings: &mut Findings) -> Option<SecretSource> {
+pub(super) fn secret_credential(credential: Text<'_>, findings: &Findings) -> Option<SecretSource> {
     if !policy::is_name(credential.text) {
         let what = format!("{:?} cannot be the name of a systemd credential", credential.text);
         findings.wrong(credential.place, what, "use the name of a LoadCredential= line in the unit");

@@ -15,33 +15,45 @@ pub(super) struct Section<'a> {
     place: Place,
     table: Option<&'a Table>,
     known: Vec<&'static str>,
+    findings: &'a Findings,
 }
 
 impl<'a> Section<'a> {
     /// The table that `value` is; reports anything else.
-    pub(super) fn of(label: impl Into<String>, value: &'a Value, findings: &mut Findings) -> Self {
+    pub(super) fn of(label: impl Into<String>, value: &'a Value, findings: &'a Findings) -> Self {
         let label = label.into();
         let table = match &value.kind {
             Kind::Table(table) => Some(table),
             _ => {
                 let what = format!("{label} must be a table, not {}", value.described());
-                findings.wrong(value.place, what, "write its keys on lines of their own below its heading");
+                findings.no_table(
+                    value.place,
+                    what,
+                    "write its keys on lines of their own below its heading",
+                );
                 None
             }
         };
-        Self { label, place: value.place, table, known: Vec::new() }
+        Self { label, place: value.place, table, known: Vec::new(), findings }
     }
 
     /// The table `key` inside this one, empty when there is none.
-    pub(super) fn section(&mut self, key: &'static str, findings: &mut Findings) -> Self {
+    pub(super) fn section(&mut self, key: &'static str) -> Self {
         let label = match self.label.strip_suffix(']') {
             Some(parent) => format!("{parent}.{key}]"),
             None => format!("[{key}]"),
         };
         match self.get(key) {
-            Some(value) => Self::of(label, value, findings),
-            None => Self { label, place: self.place, table: None, known: Vec::new() },
+            Some(value) => Self::of(label, value, self.findings),
+            None => {
+                Self { label, place: self.place, table: None, known: Vec::new(), findings: self.findings }
+            }
         }
+    }
+
+    /// Where what is wrong in it is gathered.
+    pub(super) const fn findings(&self) -> &'a Findings {
+        self.findings
     }
 
     pub(super) const fn place(&self) -> Place {
@@ -70,49 +82,34 @@ impl<'a> Section<'a> {
     }
 
     /// The text `key`; reports that it is not there.
-    pub(super) fn required(
-        &mut self,
-        key: &'static str,
-        example: &str,
-        findings: &mut Findings,
-    ) -> Option<Text<'a>> {
+    pub(super) fn required(&mut self, key: &'static str, example: &str) -> Option<Text<'a>> {
         if self.get(key).is_none() {
             let what = format!("{} has no `{key}`", self.label);
-            findings.missing(self.place, what, format!("write {key} = \"{example}\""));
+            self.findings.missing(self.place, what, format!("write {key} = \"{example}\""));
             return None;
         }
-        self.text(key, example, findings)
+        self.text(key, example)
     }
 
-    pub(super) fn text(
-        &mut self,
-        key: &'static str,
-        example: &str,
-        findings: &mut Findings,
-    ) -> Option<Text<'a>> {
+    pub(super) fn text(&mut self, key: &'static str, example: &str) -> Option<Text<'a>> {
         let value = self.get(key)?;
         let Kind::Text(text) = &value.kind else {
-            self.mistyped(key, value, "text in quotes", &format!("write `{key} = \"{example}\"`"), findings);
+            self.mistyped(key, value, "text in quotes", &format!("write `{key} = \"{example}\"`"));
             return None;
         };
         Some(Text { text, place: value.place })
     }
 
-    pub(super) fn boolean(&mut self, key: &'static str, findings: &mut Findings) -> Option<bool> {
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
         let value = self.get(key)?;
         let Kind::Boolean(flag) = value.kind else {
-            self.mistyped(key, value, "true or false", "write it without quotes", findings);
+            self.mistyped(key, value, "true or false", "write one of the two, without quotes");
             return None;
         };
         Some(flag)
     }
 
-    pub(super) fn integer(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<u64>,
-        findings: &mut Findings,
-    ) -> Option<u64> {
+    pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.get(key)?;
         if let Kind::Integer(number) = value.kind
             && let Ok(number) = u64::try_from(number)
@@ -125,30 +122,24 @@ impl<'a> Section<'a> {
             Kind::Integer(_) => format!("choose a number from {least} to {most}"),
             _ => "write the number without quotes or unit".to_owned(),
         };
-        self.mistyped(key, value, &format!("a whole number from {least} to {most}"), &help, findings);
+        self.mistyped(key, value, &format!("a whole number from {least} to {most}"), &help);
         None
     }
 
-    pub(super) fn count(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<u64>,
-        findings: &mut Findings,
-    ) -> Option<usize> {
-        self.integer(key, range, findings).and_then(|number| usize::try_from(number).ok())
+    pub(super) fn count(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<usize> {
+        self.integer(key, range).and_then(|number| usize::try_from(number).ok())
     }
 
     pub(super) fn duration(
         &mut self,
         key: &'static str,
         range: RangeInclusive<Duration>,
-        findings: &mut Findings,
     ) -> Option<Duration> {
-        let Text { text, place } = self.text(key, "10s", findings)?;
+        let Text { text, place } = self.text(key, "10s")?;
         let label = &self.label;
         match parse_duration(text) {
             Ok(duration) if range.contains(&duration) => return Some(duration),
-            Ok(_) => findings.wrong(
+            Ok(_) => self.findings.wrong(
                 place,
                 format!(
                     "`{key}` in {label} must be from {:?} to {:?}, not {text:?}",
@@ -157,7 +148,7 @@ impl<'a> Section<'a> {
                 ),
                 "choose a time in that range",
             ),
-            Err(error) => findings.wrong(
+            Err(error) => self.findings.wrong(
                 place,
                 format!("`{key}` in {label} is not a duration: {text:?} {error}"),
                 "write a number and a unit: \"250ms\", \"10s\", \"5min\", \"2h\", \"1day\"",
@@ -166,12 +157,7 @@ impl<'a> Section<'a> {
         None
     }
 
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        key: &'static str,
-        choices: &[(&str, T)],
-        findings: &mut Findings,
-    ) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let value = self.get(key)?;
         if let Kind::Text(text) = &value.kind
             && let Some((_, chosen)) = choices.iter().find(|(name, _)| name == text)
@@ -184,46 +170,28 @@ impl<'a> Section<'a> {
             _ => None,
         };
         let expected = format!("one of {}", names.join(", "));
-        self.mistyped(
-            key,
-            value,
-            &expected,
-            &help.unwrap_or_else(|| "choose one of them".to_owned()),
-            findings,
-        );
+        self.mistyped(key, value, &expected, &help.unwrap_or_else(|| "choose one of them".to_owned()));
         None
     }
 
     /// The elements of the array `key`, none when it is absent.
-    pub(super) fn array(
-        &mut self,
-        key: &'static str,
-        max: usize,
-        help: &str,
-        findings: &mut Findings,
-    ) -> &'a [Value] {
+    pub(super) fn array(&mut self, key: &'static str, max: usize, help: &str) -> &'a [Value] {
         let Some(value) = self.get(key) else { return &[] };
         let Kind::Array(items) = &value.kind else {
-            self.mistyped(key, value, "an array", help, findings);
+            self.mistyped(key, value, "an array", help);
             return &[];
         };
         if items.len() > max {
             let what = format!("`{key}` in {} has {} elements; the most is {max}", self.label, items.len());
-            findings.wrong(value.place, what, "remove some");
+            self.findings.wrong(value.place, what, "remove some");
         }
         &items[..items.len().min(max)]
     }
 
     /// The texts of the array `key`, none when it is absent.
-    pub(super) fn texts(
-        &mut self,
-        key: &'static str,
-        max: usize,
-        help: &str,
-        findings: &mut Findings,
-    ) -> Vec<Text<'a>> {
+    pub(super) fn texts(&mut self, key: &'static str, max: usize, help: &str) -> Vec<Text<'a>> {
         let mut texts = Vec::new();
-        for item in self.array(key, max, help, findings) {
+        for item in self.array(key, max, help) {
             match &item.kind {
                 Kind::Text(text) => texts.push(Text { text, place: item.place }),
                 _ => {
@@ -232,7 +200,7 @@ impl<'a> Section<'a> {
                         self.label,
                         item.described()
                     );
-                    findings.wrong(item.place, what, help);
+                    self.findings.wrong(item.place, what, help);
                 }
             }
         }
@@ -240,17 +208,17 @@ impl<'a> Section<'a> {
     }
 
     /// Reports the keys that are no settings.
-    pub(super) fn finish(self, findings: &mut Findings) {
+    pub(super) fn finish(self) {
         for (name, place, _) in self.entries().filter(|(name, ..)| !self.known.contains(&name.as_str())) {
             let help = did_you_mean(name, self.known.iter().copied())
                 .unwrap_or_else(|| format!("the keys are {}", self.known.join(", ")));
-            findings.wrong(place, format!("{} has no key `{name}`", self.label), help);
+            self.findings.wrong(place, format!("{} has no key `{name}`", self.label), help);
         }
     }
 
-    fn mistyped(&self, key: &str, value: &Value, expected: &str, help: &str, findings: &mut Findings) {
+    fn mistyped(&self, key: &str, value: &Value, expected: &str, help: &str) {
         let what = format!("`{key}` in {} must be {expected}, not {}", self.label, value.described());
-        findings.wrong(value.place, what, help);
+        self.findings.wrong(value.place, what, help);
     }
 }
 

@@ -47,17 +47,16 @@ pub struct ServerConfig {
     pub max_requests_per_connection: u64,
 }
 
-pub(super) fn read_server(root: &mut Section<'_>, findings: &mut Findings) -> ServerConfig {
-    let mut section = root.section("server", findings);
+pub(super) fn read_server(root: &mut Section<'_>) -> ServerConfig {
+    let mut section = root.section("server");
     let timeouts = MIN_TIMEOUT..=MAX_TIMEOUT;
-    let mut timeout = |key, default_s| {
-        section.duration(key, timeouts.clone(), findings).unwrap_or(Duration::from_secs(default_s))
-    };
+    let mut timeout =
+        |key, default_s| section.duration(key, timeouts.clone()).unwrap_or(Duration::from_secs(default_s));
     let idle_timeout = timeout("idle_timeout", 60);
     let header_timeout = timeout("header_timeout", 10);
     let body_timeout = timeout("body_timeout", 10);
     let write_timeout = timeout("write_timeout", 10);
-    let mut count = |key, range, default| section.count(key, range, findings).unwrap_or(default);
+    let mut count = |key, range, default| section.count(key, range).unwrap_or(default);
     let config = ServerConfig {
         threads: count("threads", 1..=MAX_THREADS, cores()),
         max_connections: count("max_connections", 1..=MAX_CONNECTIONS, 16_384) as u32,
@@ -69,12 +68,12 @@ pub(super) fn read_server(root: &mut Section<'_>, findings: &mut Findings) -> Se
         body_timeout,
         write_timeout,
         max_requests_per_connection: section
-            .integer("max_requests_per_connection", 0..=u64::from(u32::MAX), findings)
+            .integer("max_requests_per_connection", 0..=u64::from(u32::MAX))
             .unwrap_or(0),
-        pin: section.boolean("pin", findings).unwrap_or(true),
-        listen: read_listen(&mut section, findings),
+        pin: section.boolean("pin").unwrap_or(true),
+        listen: read_listen(&mut section),
     };
-    section.finish(findings);
+    section.finish();
     config
 }
 
@@ -82,11 +81,12 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn read_listen(section: &mut Section<'_>, findings: &mut Findings) -> Vec<ListenAddr> {
+fn read_listen(section: &mut Section<'_>) -> Vec<ListenAddr> {
+    let findings = section.findings();
     let items = match section.get("listen") {
         None => return vec![ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))],
         Some(one @ Value { kind: Kind::Text(_), .. }) => std::slice::from_ref(one),
-        Some(_) => section.array("listen", MAX_LISTENERS, LISTEN_HELP, findings),
+        Some(_) => section.array("listen", MAX_LISTENERS, LISTEN_HELP),
     };
     let mut listen = Vec::with_capacity(items.len());
     for item in items {
@@ -109,7 +109,7 @@ fn read_listen(section: &mut Section<'_>, findings: &mut Findings) -> Vec<Listen
     listen
 }
 
-fn read_address(address: Text<'_>, findings: &mut Findings) -> Option<ListenAddr> {
+fn read_address(address: Text<'_>, findings: &Findings) -> Option<ListenAddr> {
     let Text { text, place } = address;
     if let Some(path) = text.strip_prefix("unix:") {
         return read_unix_path(path, place, findings);
@@ -123,7 +123,7 @@ fn read_address(address: Text<'_>, findings: &mut Findings) -> Option<ListenAddr
     address
 }
 
-fn read_unix_path(path: &str, place: Place, findings: &mut Findings) -> Option<ListenAddr> {
+fn read_unix_path(path: &str, place: Place, findings: &Findings) -> Option<ListenAddr> {
     if path.is_empty() || path.len() > MAX_SOCKET_PATH_BYTES || path.contains('\0') {
         findings.wrong(
             place,

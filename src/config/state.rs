@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::problem::Findings;
 use super::section::Section;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
@@ -33,16 +32,12 @@ impl StateConfig {
 }
 
 /// `None` when neither the file nor systemd names a directory: then a restart begins with full buckets.
-pub(super) fn read_state(
-    root: &mut Section<'_>,
-    environment: &[(String, String)],
-    findings: &mut Findings,
-) -> Option<StateConfig> {
-    let mut section = root.section("state", findings);
-    let named = section.text("directory", "/var/lib/openclaw-rating", findings);
+pub(super) fn read_state(root: &mut Section<'_>, environment: &[(String, String)]) -> Option<StateConfig> {
+    let mut section = root.section("state");
+    let named = section.text("directory", "/var/lib/openclaw-rating");
     let intervals = Duration::from_secs(1)..=Duration::from_secs(86_400);
-    let interval = section.duration("snapshot_interval", intervals, findings);
-    section.finish(findings);
+    let interval = section.duration("snapshot_interval", intervals);
+    section.finish();
     let of_systemd = environment.iter().find(|(name, _)| name == SYSTEMD_VARIABLE);
     let directory = named
         .map(|text| PathBuf::from(text.text))

@@ -54,7 +54,7 @@ impl Value {
 }
 
 /// The document in `text`, as much of it as can be read; what cannot goes to `findings`.
-pub(super) fn parse_document(text: &str, source: usize, findings: &mut Findings) -> Value {
+pub(super) fn parse_document(text: &str, source: usize, findings: &Findings) -> Value {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let span = error.span().unwrap_or(text.len()..text.len());
@@ -64,8 +64,11 @@ pub(super) fn parse_document(text: &str, source: usize, findings: &mut Findings)
     Value { place, kind: Kind::Table(table_from(document.get_ref(), source, 0)) }
 }
 
-/// The TOML value in `text`, or the text itself when it is not one: `--set log.level=debug`.
+/// The TOML value in `text`, or the text itself when it is not one: `--set log.level=debug`. Spaces around it do not
+/// count.
 pub(super) fn parse_bare(text: &str, source: usize, offset: usize) -> Value {
+    let offset = offset + text.len() - text.trim_start().len();
+    let text = text.trim();
     match DeValue::parse(text) {
         Ok(value) => value_from(&value, source, offset),
         Err(_) => Value {

@@ -21,6 +21,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, bounded};
 use glommio::timer::sleep;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder};
+use tracing::error;
 
 use crate::data_plane::{MetricsReplies, RenderRequest};
 use crate::time::SystemClock;
@@ -36,6 +37,8 @@ const TICK: Duration = Duration::from_millis(10);
 const COLLECT: Duration = Duration::from_secs(1);
 /// Between two looks at how peers are heard.
 const LISTEN: Duration = Duration::from_millis(100);
+/// How long its last words to the peers and the end of its executor may take.
+const END_WITHIN: Duration = Duration::from_secs(5);
 /// Submissions that fit into the executor's rings.
 const RING_DEPTH: usize = 64;
 /// Memory the executor registers for storage, which it does not use here.
@@ -124,14 +127,17 @@ impl ControlPlane {
         self.looks.load(Ordering::Acquire)
     }
 
-    /// Ends it.
+    /// Ends it. The last snapshot and the end of the process do not wait for an executor that does not end.
     pub fn shutdown(&mut self) {
         // Relaxed: nothing is handed over by it, and the join below orders the rest.
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && let Err(error) = thread.join()
-        {
-            tracing::error!("the control plane ended badly: {error}");
+        let Some(thread) = self.thread.take() else { return };
+        match within(END_WITHIN, move || thread.join().map_err(|error| error.to_string())) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => error!("the control plane ended badly: {error}"),
+            None => {
+                error!("the control plane has not ended within {END_WITHIN:?}; the server ends without it");
+            }
         }
     }
 }
@@ -140,6 +146,15 @@ impl Drop for ControlPlane {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+/// What `wait` returns, unless it takes longer than `patience`: then the thread that waits is left behind.
+fn within<T: Send + 'static>(patience: Duration, wait: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, ended) = bounded(1);
+    let thread = std::thread::Builder::new().name("control-end".to_owned());
+    // After `patience` nobody listens.
+    thread.spawn(move || drop(done.send(wait()))).ok()?;
+    ended.recv_timeout(patience).ok()
 }
 
 async fn run(parts: ControlParts, stop: &AtomicBool, looks: &AtomicU64) {
@@ -170,5 +185,18 @@ async fn run(parts: ControlParts, stop: &AtomicBool, looks: &AtomicU64) {
     }
     if let Some(replication) = replication {
         replication.finish().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_process_waits_for_a_thread_that_ends_and_not_for_one_that_does_not() {
+        assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
+        let (end, ended) = bounded::<()>(1);
+        assert_eq!(within(Duration::from_millis(20), move || ended.recv().is_ok()), None);
+        drop(end);
     }
 }

@@ -26,6 +26,9 @@ pub enum LoadError {
         /// What to do, with a separator before it; may be empty.
         hint: &'static str,
     },
+    /// Stopped by hand before there was a server.
+    #[error("stopped before the server was reached")]
+    Stopped,
     /// No ring.
     #[error(transparent)]
     Ring(#[from] RingError),

@@ -98,12 +98,9 @@ impl Record {
         }
     }
 
-    /// An answer had an unexpected status; `detail`, what it says of it, is asked for of the first error only.
-    pub(super) fn refused(&mut self, status: u16, detail: impl FnOnce() -> Option<String>) {
-        self.first_error.get_or_insert_with(|| match detail() {
-            Some(detail) => format!("status {status}: {detail}"),
-            None => format!("status {status}"),
-        });
+    /// An answer had an unexpected status; `why` is asked of the first error only.
+    pub(super) fn refused(&mut self, why: impl FnOnce() -> String) {
+        self.first_error.get_or_insert_with(why);
     }
 
     /// `count` requests, or attempts to connect, ended so; `why` is kept of the first only.

@@ -24,7 +24,7 @@ pub fn live_line(progress: &Progress<'_>) -> String {
     format!(
         "{:>4.0} s  {:>11}/s  p50 {:>7}  p99 {:>7}  denied {}  errors {}",
         elapsed.as_secs_f64(),
-        grouped(rate as u64),
+        grouped(rate.round() as u64),
         latency(0.5),
         latency(0.99),
         percent(interval.denied(), interval.answers()),
@@ -47,7 +47,7 @@ pub fn table(plan: &Plan, summary: &Summary) -> String {
             "{} in {:.2} s: {}/s",
             grouped(record.answers()),
             summary.elapsed.as_secs_f64(),
-            grouped(summary.answers_per_second() as u64)
+            grouped(summary.answers_per_second().round() as u64)
         ),
     );
     let share = |count| format!("{} ({})", grouped(count), percent(count, record.answers()));

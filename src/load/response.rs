@@ -117,8 +117,16 @@ impl ResponseReader {
         }
     }
 
-    /// What is wrong, in the server's words, if its last answer was unexpected and says so.
-    pub(super) fn detail(&self) -> Option<String> {
+    /// An unexpected answer, just read, in words: its status, and what is wrong in the server's own.
+    pub(super) fn describe(&self, answer: Answer) -> String {
+        match self.detail() {
+            Some(detail) => format!("status {}: {detail}", answer.status),
+            None => format!("status {}", answer.status),
+        }
+    }
+
+    /// What is wrong, if the last answer was unexpected and says so.
+    fn detail(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Problem {
             detail: String,

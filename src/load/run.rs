@@ -54,7 +54,7 @@ type WorkerHandle<'s> = ScopedJoinHandle<'s, Result<Option<WorkerReport>, LoadEr
 /// Carries out `plan`, until it ends or `stop` is set, and tells `progress` about once a second.
 ///
 /// # Errors
-/// When the server cannot be reached at all, or a ring, memory or threads cannot be had. Errors of
+/// When the server cannot be reached at all or before `stop`, or a ring, memory or threads cannot be had. Errors of
 /// single requests and connections are in the summary.
 pub fn run(
     plan: &Plan,
@@ -62,7 +62,7 @@ pub fn run(
     mut progress: impl FnMut(&Progress<'_>),
 ) -> Result<Summary, LoadError> {
     let settings = plan.settings();
-    let destination = reach(&settings.target, settings.timeout)?;
+    let destination = reach(&settings.target, settings.timeout, stop)?;
     let clock = SystemClock::start();
     let threads = settings.threads as usize;
     std::thread::scope(|scope| {

@@ -4,11 +4,18 @@ use std::io;
 
 use rustix::io::Errno;
 
+/// Where a server is told how many connections it may have, and the load generator.
+const FEWER_CONNECTIONS: &str = "lower [server] max_connections, or --connections of `load`";
+
 /// Why a ring could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum RingError {
-    /// The kernel was built without it, or is from before it.
-    #[error("this kernel has no io_uring; openclaw-rating needs Linux 6.1 or newer with CONFIG_IO_URING")]
+    /// The kernel was built without it, or is from before it; or a container says so of a call that it forbids.
+    #[error(
+        "there is no io_uring here. Linux 6.1 or newer with CONFIG_IO_URING is needed; where `uname -r` says \
+         that it is, a container hides it: its seccomp profile must allow io_uring_setup, io_uring_enter \
+         and io_uring_register"
+    )]
     Absent,
     /// Switched off, or filtered.
     #[error(
@@ -29,13 +36,13 @@ pub enum RingError {
     /// Not enough memory, most often locked memory.
     #[error(
         "the kernel has no memory for io_uring ({0}): raise the locked-memory limit (`ulimit -l`, systemd: \
-         LimitMEMLOCK=64M) or lower [server] max_connections and threads"
+         LimitMEMLOCK=64M), or have fewer threads and connections: {FEWER_CONNECTIONS}"
     )]
     NoMemory(io::Error),
     /// The table of direct descriptors is larger than the limit of open files.
     #[error(
         "the ring cannot hold {files} connections ({source}): raise the limit of open files (`ulimit -n`, \
-         systemd: LimitNOFILE=) above that or lower [server] max_connections"
+         systemd: LimitNOFILE=) above that, or have fewer: {FEWER_CONNECTIONS}"
     )]
     Files {
         /// Places asked for.
@@ -82,15 +89,19 @@ mod tests {
     #[test]
     fn every_refusal_names_its_remedy() {
         let text = |errno: Errno| RingError::from_setup(errno.into()).to_string();
-        assert!(text(Errno::NOSYS).contains("Linux 6.1"));
+        let absent = text(Errno::NOSYS);
+        assert!(
+            absent.contains("Linux 6.1") && absent.contains("seccomp") && absent.contains("io_uring_setup")
+        );
         assert!(text(Errno::PERM).contains("kernel.io_uring_disabled"));
         assert!(text(Errno::INVAL).contains("Linux 6.1"));
-        assert!(text(Errno::NOMEM).contains("LimitMEMLOCK"));
+        assert!(text(Errno::NOMEM).contains("LimitMEMLOCK") && text(Errno::NOMEM).contains("--connections"));
         assert!(text(Errno::MFILE).contains("RLIMIT_NOFILE"));
         for errno in [Errno::NOSYS, Errno::PERM] {
             assert!(RingError::from_enter(errno.into()).to_string().contains("io_uring_enter"));
         }
         let files = RingError::from_files(Errno::MFILE.into(), 7).to_string();
         assert!(files.contains("ulimit -n") && files.contains('7'));
+        assert!(files.contains("max_connections") && files.contains("--connections"), "{files}");
     }
 }

@@ -122,8 +122,9 @@ fn named(variable: impl Fn(&str) -> Option<String>, process: u32) -> Vec<(RawFd,
     }
     let count = number("LISTEN_FDS").unwrap_or(0).min(MOST) as RawFd;
     let names = variable("LISTEN_FDNAMES").unwrap_or_default();
-    let mut names = names.split(':').map(str::to_owned);
-    (0..count).map(|step| (FIRST + step, names.next().unwrap_or_else(|| "unknown".to_owned()))).collect()
+    let mut names = names.split(':');
+    let mut name = || names.next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
+    (0..count).map(|step| (FIRST + step, name())).collect()
 }
 
 /// Takes a descriptor over, and keeps it from programs that are started.
@@ -171,6 +172,8 @@ mod tests {
         let all = environment(&[("LISTEN_PID", "7"), ("LISTEN_FDS", "3"), ("LISTEN_FDNAMES", "a:b")]);
         let names = [(3, "a".to_owned()), (4, "b".to_owned()), (5, "unknown".to_owned())];
         assert_eq!(named(&all, 7), names);
+        let nameless = environment(&[("LISTEN_PID", "7"), ("LISTEN_FDS", "1")]);
+        assert_eq!(named(nameless, 7), [(3, "unknown".to_owned())]);
         assert!(named(&all, 8).is_empty());
         assert!(named(environment(&[("LISTEN_PID", "7"), ("LISTEN_FDS", "many")]), 7).is_empty());
         let flood = environment(&[("LISTEN_PID", "7"), ("LISTEN_FDS", "4000000000")]);

@@ -21,6 +21,8 @@ use crate::server::agent::secrets::{secrets, unusable};
 
 /// A snapshot is written beside the one that it replaces.
 const SNAPSHOTS_ON_DISK: u64 = 2;
+/// What the unit of `systemd/` makes at each start (`RuntimeDirectory=`, `StateDirectory=`).
+const MADE_BY_THE_UNIT: [&str; 2] = ["/run/openclaw-rating", "/var/lib/openclaw-rating"];
 
 /// All that can be said of the settings on this host.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
@@ -140,12 +142,26 @@ fn socket_path(setting: &str, path: &Path, state: Option<&Path>) -> Finding {
     };
     match access(parent, Access::WRITE_OK | Access::EXEC_OK) {
         Err(_) if state == Some(parent) => check.ok(found),
+        Err(_) if is_left_to_the_unit(parent, parent.exists()) => made_by_the_unit(check, &found, parent),
         Ok(()) => check.ok(found),
         Err(error) => check.fail(
             format!("{found}: {}: {error}", parent.display()),
             "make the directory and give it to the user of the service (RuntimeDirectory= does both)",
         ),
     }
+}
+
+/// Whether `directory` lacks only because the unit has not been started since it was installed, or stopped.
+fn is_left_to_the_unit(directory: &Path, exists: bool) -> bool {
+    !exists && MADE_BY_THE_UNIT.iter().any(|made| directory == Path::new(made))
+}
+
+fn made_by_the_unit(check: Check, found: &str, directory: &Path) -> Finding {
+    check.warn(
+        format!("{found}: {} is not there yet", directory.display()),
+        "nothing where the unit starts the server, since it makes the directory; else make it, and give it \
+         to the user of the server",
+    )
 }
 
 /// A datagram socket that is connected has sent nothing; the kernel has only looked for a way.
@@ -231,6 +247,9 @@ fn judge_directory(
     let check = Check { name: "state", meaning: "without it a restart begins with full buckets" };
     let found = format!("[state] directory {}", path.display());
     if let Err(error) = written {
+        if is_left_to_the_unit(path, there == path) {
+            return made_by_the_unit(check, &found, path);
+        }
         return check.fail(
             format!("{found}: {}: {error}", there.display()),
             "give it to the user of the service, as StateDirectory= does, or name another",
@@ -330,6 +349,22 @@ mod tests {
         assert_eq!(directory(&file, 0).level, Level::Fail);
         assert_eq!(directory(&file.join("below"), 0).level, Level::Fail);
         assert_eq!(directory(parent.path(), u64::MAX).level, Level::Warn);
+    }
+
+    #[test]
+    fn what_the_unit_makes_at_its_start_is_no_failure_before_it() {
+        let made = Path::new("/run/openclaw-rating");
+        assert!(is_left_to_the_unit(made, false) && !is_left_to_the_unit(made, true));
+        assert!(!is_left_to_the_unit(Path::new("/run/another"), false));
+        let state = |path: &str, there: &str| {
+            let denied = Err(ErrorKind::PermissionDenied.into());
+            judge_directory(Path::new(path), Path::new(there), denied, None, 0)
+        };
+        let waiting = state("/var/lib/openclaw-rating", "/var/lib");
+        assert_eq!(waiting.level, Level::Warn);
+        assert!(waiting.found.ends_with("/var/lib/openclaw-rating is not there yet"), "{}", waiting.found);
+        assert_eq!(state("/var/lib/openclaw-rating", "/var/lib/openclaw-rating").level, Level::Fail);
+        assert_eq!(state("/srv/rating", "/srv").level, Level::Fail);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::super::problem::Findings;
 use super::super::secret::secret;
 use super::super::section::{Section, Text};
 use super::source::{base_url, ca_file, line};
@@ -83,11 +82,11 @@ enum Provider {
     Command,
 }
 
-pub(super) fn read_scale(agent: &mut Section<'_>, findings: &mut Findings) -> Option<ScaleConfig> {
+pub(super) fn read_scale(agent: &mut Section<'_>) -> Option<ScaleConfig> {
+    let findings = agent.findings();
     let written = agent.get("scale")?;
-    let mut section = agent.section("scale", findings);
-    let mut count =
-        |key| section.integer(key, 1..=MAX_REPLICAS, findings).and_then(|count| u32::try_from(count).ok());
+    let mut section = agent.section("scale");
+    let mut count = |key| section.integer(key, 1..=MAX_REPLICAS).and_then(|count| u32::try_from(count).ok());
     let (replicas, ceiling) = (count("replicas"), count("ceiling"));
     if section.get("replicas").is_none() {
         findings.missing(
@@ -104,9 +103,9 @@ pub(super) fn read_scale(agent: &mut Section<'_>, findings: &mut Findings) -> Op
             "write provider = \"kubernetes\" or \"command\"",
         );
     }
-    let how = match section.choice("provider", &providers, findings) {
-        Some(Provider::Kubernetes) => read_kubernetes(&mut section, findings),
-        Some(Provider::Command) => read_command_scaler(&mut section, findings),
+    let how = match section.choice("provider", &providers) {
+        Some(Provider::Kubernetes) => read_kubernetes(&mut section),
+        Some(Provider::Command) => read_command_scaler(&mut section),
         None => None,
     };
     if let (Some(replicas), Some(ceiling), Some(value)) = (replicas, ceiling, section.get("ceiling"))
@@ -115,21 +114,21 @@ pub(super) fn read_scale(agent: &mut Section<'_>, findings: &mut Findings) -> Op
         let what = format!("the ceiling {ceiling} is below the {replicas} replicas that are asked for");
         findings.wrong(value.place, what, "raise the ceiling or ask for fewer");
     }
-    section.finish(findings);
+    section.finish();
     let replicas = replicas?;
     Some(ScaleConfig { replicas, ceiling: ceiling.unwrap_or(replicas), how: how? })
 }
 
-fn read_kubernetes(section: &mut Section<'_>, findings: &mut Findings) -> Option<ScaleHow> {
-    let base = base_url(section, "api", "https://kubernetes.default.svc", findings);
-    let token = secret(section, ["token_file", "token_credential"], findings);
-    let ca_file = ca_file(section, "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", findings);
+fn read_kubernetes(section: &mut Section<'_>) -> Option<ScaleHow> {
+    let base = base_url(section, "api", "https://kubernetes.default.svc");
+    let token = secret(section, ["token_file", "token_credential"]);
+    let ca_file = ca_file(section, "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt");
     // No root that comes with the program signs for a cluster's own API server.
     let ca_file = ca_file.or_else(|| account_ca(Path::new(ACCOUNT)).filter(|_| section.get("api").is_none()));
-    let namespace = section.required("namespace", "rates", findings);
+    let namespace = section.required("namespace", "rates");
     let kinds = [("deployments", "deployments"), ("statefulsets", "statefulsets")];
-    let resource = section.choice("resource", &kinds, findings).unwrap_or("deployments");
-    let name = section.required("name", "rates-standby", findings);
+    let resource = section.choice("resource", &kinds).unwrap_or("deployments");
+    let name = section.required("name", "rates-standby");
     let token = token.unwrap_or_else(|| SecretSource::File(Path::new(ACCOUNT).join("token")));
     Some(ScaleHow::Kubernetes {
         base: base?,
@@ -146,31 +145,29 @@ fn account_ca(account: &Path) -> Option<PathBuf> {
     Some(account.join("ca.crt")).filter(|file| file.is_file())
 }
 
-fn read_command_scaler(section: &mut Section<'_>, findings: &mut Findings) -> Option<ScaleHow> {
-    let command = read_command(section, findings);
-    let usual =
-        section.integer("usual", 0..=MAX_REPLICAS, findings).and_then(|count| u32::try_from(count).ok());
-    let timeout = section.duration("timeout", TIMEOUTS, findings).unwrap_or(DEFAULT_TIMEOUT);
+fn read_command_scaler(section: &mut Section<'_>) -> Option<ScaleHow> {
+    let command = read_command(section);
+    let usual = section.integer("usual", 0..=MAX_REPLICAS).and_then(|count| u32::try_from(count).ok());
+    let timeout = section.duration("timeout", TIMEOUTS).unwrap_or(DEFAULT_TIMEOUT);
     Some(ScaleHow::Command { command: command?, usual: usual.unwrap_or(0), timeout })
 }
 
-pub(super) fn read_gitops(agent: &mut Section<'_>, findings: &mut Findings) -> Option<GitOpsConfig> {
+pub(super) fn read_gitops(agent: &mut Section<'_>) -> Option<GitOpsConfig> {
+    let findings = agent.findings();
     agent.get("gitops")?;
-    let mut section = agent.section("gitops", findings);
-    let directory = section.required("directory", "/var/lib/openclaw-rating/deploy", findings);
-    let file = section.required("file", "charts/rates/values.yaml", findings);
-    let key = section.required("key", "global.activeRegion", findings);
+    let mut section = agent.section("gitops");
+    let directory = section.required("directory", "/var/lib/openclaw-rating/deploy");
+    let file = section.required("file", "charts/rates/values.yaml");
+    let key = section.required("key", "global.activeRegion");
     let mut author = |key, usual: &str| {
-        section
-            .text(key, usual, findings)
-            .map_or_else(|| usual.to_owned(), |text| line(text, MAX_NAME_CHARS, findings))
+        section.text(key, usual).map_or_else(|| usual.to_owned(), |text| line(text, MAX_NAME_CHARS, findings))
     };
     let author = (author("author", "openclaw-rating"), author("email", "openclaw-rating@localhost"));
-    let remote = section.text("remote", "origin", findings);
-    let branch = section.text("branch", "main", findings);
-    let timeout = section.duration("timeout", TIMEOUTS, findings).unwrap_or(DEFAULT_TIMEOUT);
+    let remote = section.text("remote", "origin");
+    let branch = section.text("branch", "main");
+    let timeout = section.duration("timeout", TIMEOUTS).unwrap_or(DEFAULT_TIMEOUT);
     let place = section.place();
-    section.finish(findings);
+    section.finish();
     if remote.is_some() != branch.is_some() {
         findings.missing(
             place,

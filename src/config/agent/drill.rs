@@ -24,18 +24,17 @@ pub(super) fn read_drill(
     agent: &mut Section<'_>,
     public: Option<&PublicConfig>,
     live: Option<&TrafficConfig>,
-    findings: &mut Findings,
 ) -> Option<DrillConfig> {
     agent.get("drill")?;
-    let mut section = agent.section("drill", findings);
-    let url = section.required("url", "https://drill.rates.example.com", findings);
-    let url = url.and_then(|url| source::probe_url(url, findings));
-    let traffic = read_traffic(&mut section, url.as_ref().map(ProbeUrl::host), findings);
+    let mut section = agent.section("drill");
+    let url = section.required("url", "https://drill.rates.example.com");
+    let url = url.and_then(|url| source::probe_url(url, agent.findings()));
+    let traffic = read_traffic(&mut section, url.as_ref().map(ProbeUrl::host));
     if let Some(traffic) = &traffic {
-        check_name(&mut section, traffic, public, live, findings);
-        check_balancer(&mut section, traffic, live, findings);
+        check_name(&mut section, traffic, public, live);
+        check_balancer(&mut section, traffic, live);
     }
-    section.finish(findings);
+    section.finish();
     Some(DrillConfig { traffic: traffic?, url: url? })
 }
 
@@ -45,7 +44,6 @@ fn check_name(
     shadow: &TrafficConfig,
     public: Option<&PublicConfig>,
     live: Option<&TrafficConfig>,
-    findings: &mut Findings,
 ) {
     let own = canonical_name(&shadow.name);
     let is_live = live.is_some_and(|live| canonical_name(&live.name) == own);
@@ -54,7 +52,7 @@ fn check_name(
         let place = ["name", "url"].into_iter().find_map(|key| section.get(key));
         let place = place.map_or(section.place(), |value| value.place);
         let what = format!("the drill would change {}, the name that clients use", shadow.name);
-        findings.wrong(
+        section.findings().wrong(
             place,
             what,
             "give the drill a record of its own, such as \"drill.rates.example.com\"",
@@ -62,12 +60,7 @@ fn check_name(
     }
 }
 
-fn check_balancer(
-    section: &mut Section<'_>,
-    shadow: &TrafficConfig,
-    live: Option<&TrafficConfig>,
-    findings: &mut Findings,
-) {
+fn check_balancer(section: &mut Section<'_>, shadow: &TrafficConfig, live: Option<&TrafficConfig>) {
     let balancer = |traffic: &TrafficConfig| match &traffic.provider {
         ProviderConfig::CloudflareLb { load_balancer_id, .. } => Some(load_balancer_id.clone()),
         _ => None,
@@ -76,13 +69,13 @@ fn check_balancer(
     if own.is_some() && own == live.and_then(balancer) {
         let place = section.get("load_balancer_id").map_or(section.place(), |value| value.place);
         let what = "the drill would change the load balancer of [agent.traffic]";
-        findings.wrong(place, what, "make another load balancer for drills, with pools of its own");
+        section.findings().wrong(place, what, "make another load balancer for drills, with pools of its own");
     }
 }
 
 /// What a drill changes must be no value of the live record: a pool is enabled or disabled for all load
 /// balancers of an account, and a live CNAME follows the record that it names.
-pub(super) fn check_values(shadow: &TrafficConfig, regions: &[Written], findings: &mut Findings) {
+pub(super) fn check_values(shadow: &TrafficConfig, regions: &[Written], findings: &Findings) {
     let live: Vec<String> =
         regions.iter().flat_map(|one| &one.region.values).map(|v| canonical_value(v)).collect();
     for one in regions {
@@ -98,7 +91,7 @@ pub(super) fn check_values(shadow: &TrafficConfig, regions: &[Written], findings
     }
 }
 
-fn check_pools(one: &Written, live: &[String], findings: &mut Findings) {
+fn check_pools(one: &Written, live: &[String], findings: &Findings) {
     let region = &one.region.name.0;
     let help = "write drill_values = [\"…\"], the id of a pool that only the drill's load balancer has";
     if one.drill_values.is_empty() {

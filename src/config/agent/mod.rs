@@ -101,43 +101,39 @@ pub(super) struct Around<'a> {
 }
 
 /// `None` without a section `[agent]`: then nobody watches.
-pub(super) fn read_agent(
-    root: &mut Section<'_>,
-    around: &Around<'_>,
-    findings: &mut Findings,
-) -> Option<AgentConfig> {
+pub(super) fn read_agent(root: &mut Section<'_>, around: &Around<'_>) -> Option<AgentConfig> {
     root.get("agent")?;
-    let mut section = root.section("agent", findings);
+    let mut section = root.section("agent");
     let modes = [AgentMode::Manual, AgentMode::Automatic, AgentMode::Observe].map(|mode| (mode.name(), mode));
-    let mode = section.choice("mode", &modes, findings).unwrap_or_default();
-    let dry_run = section.boolean("dry_run", findings).unwrap_or(false);
-    let cluster = read_name(&mut section, findings);
-    let public = regions::read_public(&mut section, findings);
-    let traffic = read_live(&mut section, public.as_ref(), findings);
-    let drill = drill::read_drill(&mut section, public.as_ref(), traffic.as_ref(), findings);
+    let mode = section.choice("mode", &modes).unwrap_or_default();
+    let dry_run = section.boolean("dry_run").unwrap_or(false);
+    let cluster = read_name(&mut section);
+    let public = regions::read_public(&mut section);
+    let traffic = read_live(&mut section, public.as_ref());
+    let drill = drill::read_drill(&mut section, public.as_ref(), traffic.as_ref());
     let shadow = drill.as_ref().map(|drill| &drill.traffic);
-    let regions = regions::read_regions(&mut section, traffic.as_ref(), shadow, findings);
-    let witnesses = regions::read_witnesses(&mut section, &regions, findings);
-    let probe = rules::read_probe(&mut section, findings);
-    let signals = rules::read_signals(&mut section, findings);
-    let pace = rules::read_pace(&mut section, findings);
-    let validation = rules::read_validation(&mut section, around.policies, findings);
-    let pagerduty = services::read_pagerduty(&mut section, findings);
-    let slack = services::read_slack(&mut section, findings);
-    let telegram = services::read_telegram(&mut section, findings);
-    let webhook = services::read_webhook(&mut section, findings);
-    let summary = services::read_summary(&mut section, findings);
-    let scale = capacity::read_scale(&mut section, findings);
-    let gitops = capacity::read_gitops(&mut section, findings);
-    let prometheus = services::read_prometheus(&mut section, findings);
-    let http = services::read_outbound(&mut section, findings);
-    let links = read_links(&mut section, findings);
-    check_around(&mut section, around, &regions, findings);
-    check_mode(&mut section, mode, &witnesses, findings);
+    let regions = regions::read_regions(&mut section, traffic.as_ref(), shadow);
+    let witnesses = regions::read_witnesses(&mut section, &regions);
+    let probe = rules::read_probe(&mut section);
+    let signals = rules::read_signals(&mut section);
+    let pace = rules::read_pace(&mut section);
+    let validation = rules::read_validation(&mut section, around.policies);
+    let pagerduty = services::read_pagerduty(&mut section);
+    let slack = services::read_slack(&mut section);
+    let telegram = services::read_telegram(&mut section);
+    let webhook = services::read_webhook(&mut section);
+    let summary = services::read_summary(&mut section);
+    let scale = capacity::read_scale(&mut section);
+    let gitops = capacity::read_gitops(&mut section);
+    let prometheus = services::read_prometheus(&mut section);
+    let http = services::read_outbound(&mut section);
+    let links = read_links(&mut section);
+    check_around(&mut section, around, &regions);
+    check_mode(&mut section, mode, &witnesses);
     for record in traffic.iter().chain(shadow) {
-        check_sets(&section, record, &regions, findings);
+        check_sets(&section, record, &regions);
     }
-    section.finish(findings);
+    section.finish();
     Some(AgentConfig {
         mode,
         dry_run,
@@ -165,41 +161,37 @@ pub(super) fn read_agent(
     })
 }
 
-fn read_name(section: &mut Section<'_>, findings: &mut Findings) -> Option<String> {
-    let Text { text, place } = section.required("cluster", "rates-prod", findings)?;
+fn read_name(section: &mut Section<'_>) -> Option<String> {
+    let Text { text, place } = section.required("cluster", "rates-prod")?;
     if !policy::is_name(text) {
         let what = format!("{text:?} cannot be the name of what is served");
-        findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
+        section.findings().wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
     }
     Some(text.to_owned())
 }
 
-fn read_live(
-    agent: &mut Section<'_>,
-    public: Option<&PublicConfig>,
-    findings: &mut Findings,
-) -> Option<TrafficConfig> {
+fn read_live(agent: &mut Section<'_>, public: Option<&PublicConfig>) -> Option<TrafficConfig> {
     if agent.get("traffic").is_none() {
         let help = "write [agent.traffic] and below it provider = \"rfc2136\", \"cloudflare\", …";
-        findings.missing(agent.place(), "[agent] has no section `traffic`", help);
+        agent.findings().missing(agent.place(), "[agent] has no section `traffic`", help);
         return None;
     }
-    let mut section = agent.section("traffic", findings);
-    let traffic = traffic::read_traffic(&mut section, public.map(|public| public.url.host()), findings);
-    section.finish(findings);
+    let mut section = agent.section("traffic");
+    let traffic = traffic::read_traffic(&mut section, public.map(|public| public.url.host()));
+    section.finish();
     traffic
 }
 
-fn read_links(agent: &mut Section<'_>, findings: &mut Findings) -> Vec<Link> {
-    let items = agent.array("link", MAX_LINKS, "begin each link with a line `[[agent.link]]`", findings);
-    items.iter().filter_map(|item| read_link(item, findings)).collect()
+fn read_links(agent: &mut Section<'_>) -> Vec<Link> {
+    let items = agent.array("link", MAX_LINKS, "begin each link with a line `[[agent.link]]`");
+    items.iter().filter_map(|item| read_link(item, agent.findings())).collect()
 }
 
-fn read_link(item: &Value, findings: &mut Findings) -> Option<Link> {
+fn read_link(item: &Value, findings: &Findings) -> Option<Link> {
     let mut section = Section::of("[[agent.link]]", item, findings);
-    let text = section.required("text", "Runbook", findings);
-    let href = section.required("href", "https://wiki.example.com/rates", findings);
-    section.finish(findings);
+    let text = section.required("text", "Runbook");
+    let href = section.required("href", "https://wiki.example.com/rates");
+    section.finish();
     let (text, href) = (text?, href?);
     if !(href.text.starts_with("https://") || href.text.starts_with("http://")) {
         findings.wrong(href.place, format!("{:?} is not a link", href.text), "begin it with https://");
@@ -209,12 +201,8 @@ fn read_link(item: &Value, findings: &mut Findings) -> Option<Link> {
 }
 
 /// What the rest of the configuration must say: a node that does not know where it is does not act.
-fn check_around(
-    section: &mut Section<'_>,
-    around: &Around<'_>,
-    regions: &[RegionConfig],
-    findings: &mut Findings,
-) {
+fn check_around(section: &mut Section<'_>, around: &Around<'_>, regions: &[RegionConfig]) {
+    let findings = section.findings();
     let place = section.place();
     let is_ours = |name: &str| regions.iter().any(|region| region.name.0 == name);
     let own = &around.node.region;
@@ -243,12 +231,7 @@ fn check_around(
     }
 }
 
-fn check_mode(
-    section: &mut Section<'_>,
-    mode: AgentMode,
-    witnesses: &[WitnessConfig],
-    findings: &mut Findings,
-) {
+fn check_mode(section: &mut Section<'_>, mode: AgentMode, witnesses: &[WitnessConfig]) {
     // One that is written and could not be read has been reported as such.
     let is_written = section.get("witness").is_some_and(|value| !value.is_empty_array());
     if mode == AgentMode::Automatic
@@ -258,16 +241,12 @@ fn check_mode(
     {
         let what = "automatic mode needs a witness: a node that cannot see a region may itself be the one \
             that is cut off";
-        findings.missing(value.place, what, "add a [[agent.witness]], or choose mode = \"manual\"");
+        section.findings().missing(value.place, what, "add a [[agent.witness]], or choose mode = \"manual\"");
     }
 }
 
-fn check_sets(
-    section: &Section<'_>,
-    record: &TrafficConfig,
-    regions: &[RegionConfig],
-    findings: &mut Findings,
-) {
+fn check_sets(section: &Section<'_>, record: &TrafficConfig, regions: &[RegionConfig]) {
+    let findings = section.findings();
     let ProviderConfig::Route53 { set_identifiers: sets, .. } = &record.provider else { return };
     if let Some((_, twice)) = sets.iter().enumerate().find(|(at, set)| sets[..*at].contains(set)) {
         let what = format!("set identifier {twice:?} stands for two regions");

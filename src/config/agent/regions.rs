@@ -93,10 +93,10 @@ pub(super) fn read_regions(
     agent: &mut Section<'_>,
     traffic: Option<&TrafficConfig>,
     drill: Option<&TrafficConfig>,
-    findings: &mut Findings,
 ) -> Vec<RegionConfig> {
+    let findings = agent.findings();
     let help = "begin each region with a line `[[agent.region]]`";
-    let items = agent.array("region", MAX_REGIONS, help, findings);
+    let items = agent.array("region", MAX_REGIONS, help);
     if items.len() < 2 {
         let regions = counted(items.len(), "region", "regions");
         let what = format!("{} has {regions}; failing over takes two", agent.label());
@@ -117,9 +117,9 @@ pub(super) fn read_regions(
     written.into_iter().map(|written| written.region).collect()
 }
 
-fn read_region(item: &Value, findings: &mut Findings) -> Option<Written> {
+fn read_region(item: &Value, findings: &Findings) -> Option<Written> {
     let mut section = Section::of("[[agent.region]]", item, findings);
-    let name = section.required("name", "eu-central", findings);
+    let name = section.required("name", "eu-central");
     if let Some(Text { text, place }) = name {
         section.name(text);
         if !policy::is_name(text) || text.eq_ignore_ascii_case("unknown") {
@@ -127,8 +127,8 @@ fn read_region(item: &Value, findings: &mut Findings) -> Option<Written> {
             findings.wrong(place, what, "use 1 to 64 of the characters A-Z a-z 0-9 . _ -");
         }
     }
-    let values = read_values(&mut section, "values", findings);
-    let drill_values = read_values(&mut section, "drill_values", findings);
+    let values = read_values(&mut section, "values");
+    let drill_values = read_values(&mut section, "drill_values");
     if section.get("values").is_none() {
         let what = format!("{} has no `values`", section.label());
         findings.missing(
@@ -137,9 +137,9 @@ fn read_region(item: &Value, findings: &mut Findings) -> Option<Written> {
             "write values = [\"192.0.2.1\"], what the public record holds for it",
         );
     }
-    let health = read_health(&mut section, findings);
-    let weight = section.integer("weight", 1..=255, findings).and_then(|weight| u32::try_from(weight).ok());
-    section.finish(findings);
+    let health = read_health(&mut section);
+    let weight = section.integer("weight", 1..=255).and_then(|weight| u32::try_from(weight).ok());
+    section.finish();
     let only = |values: &[(String, Place)]| values.iter().map(|(value, _)| value.clone()).collect::<Vec<_>>();
     let region = RegionConfig {
         name: Region(name?.text.to_owned()),
@@ -151,24 +151,21 @@ fn read_region(item: &Value, findings: &mut Findings) -> Option<Written> {
     Some(Written { region, place: item.place, values, drill_values })
 }
 
-fn read_values(
-    section: &mut Section<'_>,
-    key: &'static str,
-    findings: &mut Findings,
-) -> Vec<(String, Place)> {
+fn read_values(section: &mut Section<'_>, key: &'static str) -> Vec<(String, Place)> {
     let help = "write values = [\"192.0.2.1\"]";
-    let texts = section.texts(key, MAX_VALUES, help, findings);
+    let texts = section.texts(key, MAX_VALUES, help);
     if texts.is_empty()
         && let Some(value) = section.get(key)
     {
-        findings.wrong(value.place, format!("`{key}` in {} is empty", section.label()), help);
+        section.findings().wrong(value.place, format!("`{key}` in {} is empty", section.label()), help);
     }
     texts.iter().map(|text| (text.text.to_owned(), text.place)).collect()
 }
 
-fn read_health(section: &mut Section<'_>, findings: &mut Findings) -> Vec<ProbeUrl> {
+fn read_health(section: &mut Section<'_>) -> Vec<ProbeUrl> {
+    let findings = section.findings();
     let help = "write health = [\"http://192.0.2.1:8080/health\"], one for each of its nodes";
-    let texts = section.texts("health", MAX_HEALTH_URLS, help, findings);
+    let texts = section.texts("health", MAX_HEALTH_URLS, help);
     if texts.is_empty() {
         findings.missing(section.place(), format!("{} has no `health`", section.label()), help);
     }
@@ -176,7 +173,7 @@ fn read_health(section: &mut Section<'_>, findings: &mut Findings) -> Vec<ProbeU
 }
 
 /// A value must tell which region it belongs to.
-fn check_apart(written: &[Written], findings: &mut Findings) {
+fn check_apart(written: &[Written], findings: &Findings) {
     for (at, one) in written.iter().enumerate() {
         for other in &written[..at] {
             if one.region.name == other.region.name {
@@ -195,7 +192,7 @@ fn check_apart(written: &[Written], findings: &mut Findings) {
 type ValuesOf<'a> = (&'a [(String, Place)], &'a Written);
 
 /// However a value is written, it is the same: the record is read so.
-fn check_no_value_shared((own, one): ValuesOf<'_>, (theirs, other): ValuesOf<'_>, findings: &mut Findings) {
+fn check_no_value_shared((own, one): ValuesOf<'_>, (theirs, other): ValuesOf<'_>, findings: &Findings) {
     for (value, place) in own {
         if theirs.iter().any(|(their, _)| canonical_value(their) == canonical_value(value)) {
             let (first, second) = (&other.region.name.0, &one.region.name.0);
@@ -205,7 +202,7 @@ fn check_no_value_shared((own, one): ValuesOf<'_>, (theirs, other): ValuesOf<'_>
     }
 }
 
-fn check_values(record: &TrafficConfig, one: &Written, values: &[(String, Place)], findings: &mut Findings) {
+fn check_values(record: &TrafficConfig, one: &Written, values: &[(String, Place)], findings: &Findings) {
     for (value, place) in values {
         if !record.takes(value) {
             let what = format!("{value:?} is not the value of a record of type {}", record.kind);
@@ -227,37 +224,33 @@ fn check_values(record: &TrafficConfig, one: &Written, values: &[(String, Place)
     }
 }
 
-pub(super) fn read_public(agent: &mut Section<'_>, findings: &mut Findings) -> Option<PublicConfig> {
+pub(super) fn read_public(agent: &mut Section<'_>) -> Option<PublicConfig> {
+    let findings = agent.findings();
     if agent.get("public").is_none() {
         let help = "write [agent.public] and below it url = \"https://rates.example.com\"";
         findings.missing(agent.place(), "[agent] has no section `public`", help);
         return None;
     }
-    let mut section = agent.section("public", findings);
-    let url = section.required("url", "https://rates.example.com", findings);
+    let mut section = agent.section("public");
+    let url = section.required("url", "https://rates.example.com");
     let url = url.and_then(|text| probe_url(text, findings));
-    let resolvers = section.texts("resolvers", MAX_RESOLVERS, "write resolvers = [\"10.0.0.53\"]", findings);
-    section.finish(findings);
+    let resolvers = section.texts("resolvers", MAX_RESOLVERS, "write resolvers = [\"10.0.0.53\"]");
+    section.finish();
     let resolvers = resolvers.iter().map(|resolver| resolver.text.to_owned()).collect();
     Some(PublicConfig { url: url?, resolvers })
 }
 
-pub(super) fn read_witnesses(
-    agent: &mut Section<'_>,
-    regions: &[RegionConfig],
-    findings: &mut Findings,
-) -> Vec<WitnessConfig> {
-    let items =
-        agent.array("witness", MAX_WITNESSES, "begin each witness with a line `[[agent.witness]]`", findings);
-    items.iter().filter_map(|item| read_witness(item, regions, findings)).collect()
+pub(super) fn read_witnesses(agent: &mut Section<'_>, regions: &[RegionConfig]) -> Vec<WitnessConfig> {
+    let items = agent.array("witness", MAX_WITNESSES, "begin each witness with a line `[[agent.witness]]`");
+    items.iter().filter_map(|item| read_witness(item, regions, agent.findings())).collect()
 }
 
-fn read_witness(item: &Value, regions: &[RegionConfig], findings: &mut Findings) -> Option<WitnessConfig> {
+fn read_witness(item: &Value, regions: &[RegionConfig], findings: &Findings) -> Option<WitnessConfig> {
     let mut section = Section::of("[[agent.witness]]", item, findings);
     let example = "https://iad-1.example.com:9443/v1/witness/{region}";
-    let url = section.required("url", example, findings);
-    let token = secret(&mut section, ["token_file", "token_credential"], findings);
-    section.finish(findings);
+    let url = section.required("url", example);
+    let token = secret(&mut section, ["token_file", "token_credential"]);
+    section.finish();
     let Text { text, place } = url?;
     if !text.contains(PLACEHOLDER) {
         let what = format!("{text:?} does not say which region is asked about");

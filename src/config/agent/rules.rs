@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::super::policy;
-use super::super::problem::Findings;
 use super::super::section::{Section, Text};
 use super::super::units::parse_duration;
 
@@ -101,52 +100,46 @@ fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
-fn percent(section: &mut Section<'_>, key: &'static str, usual: u8, findings: &mut Findings) -> u8 {
-    let value = section.integer(key, PERCENT, findings);
+fn percent(section: &mut Section<'_>, key: &'static str, usual: u8) -> u8 {
+    let value = section.integer(key, PERCENT);
     value.and_then(|value| u8::try_from(value).ok()).unwrap_or(usual)
 }
 
-fn number(
-    section: &mut Section<'_>,
-    key: &'static str,
-    range: RangeInclusive<u64>,
-    usual: u32,
-    findings: &mut Findings,
-) -> u32 {
-    section.integer(key, range, findings).and_then(|value| u32::try_from(value).ok()).unwrap_or(usual)
+fn number(section: &mut Section<'_>, key: &'static str, range: RangeInclusive<u64>, usual: u32) -> u32 {
+    section.integer(key, range).and_then(|value| u32::try_from(value).ok()).unwrap_or(usual)
 }
 
-pub(super) fn read_probe(agent: &mut Section<'_>, findings: &mut Findings) -> ProbeConfig {
-    let mut section = agent.section("probe", findings);
+pub(super) fn read_probe(agent: &mut Section<'_>) -> ProbeConfig {
+    let mut section = agent.section("probe");
     let probe = ProbeConfig {
-        interval: section.duration("interval", SHORT, findings).unwrap_or(Duration::from_millis(400)),
-        timeout: section.duration("timeout", SHORT, findings).unwrap_or(Duration::from_millis(800)),
-        down_after: number(&mut section, "down_after", 1..=100, 3, findings),
-        down_for: section.duration("down_for", LONG, findings).unwrap_or(seconds(1)),
-        up_after: number(&mut section, "up_after", 1..=1000, 5, findings),
+        interval: section.duration("interval", SHORT).unwrap_or(Duration::from_millis(400)),
+        timeout: section.duration("timeout", SHORT).unwrap_or(Duration::from_millis(800)),
+        down_after: number(&mut section, "down_after", 1..=100, 3),
+        down_for: section.duration("down_for", LONG).unwrap_or(seconds(1)),
+        up_after: number(&mut section, "up_after", 1..=1000, 5),
     };
-    section.finish(findings);
+    section.finish();
     probe
 }
 
-pub(super) fn read_signals(agent: &mut Section<'_>, findings: &mut Findings) -> SignalConfig {
-    let mut section = agent.section("signals", findings);
-    let mut time = |key, usual| section.duration(key, LONG, findings).unwrap_or(usual);
+pub(super) fn read_signals(agent: &mut Section<'_>) -> SignalConfig {
+    let mut section = agent.section("signals");
+    let mut time = |key, usual| section.duration(key, LONG).unwrap_or(usual);
     let tokens_low_for = time("tokens_low_for", seconds(120));
     let tokens_critical_for = time("tokens_critical_for", seconds(30));
     let errors_for = time("errors_for", seconds(30));
     let p99 = time("p99", Duration::from_millis(50));
     let p99_for = time("p99_for", seconds(60));
     let config = SignalConfig {
-        tokens_low_percent: percent(&mut section, "tokens_low_percent", 10, findings),
+        tokens_low_percent: percent(&mut section, "tokens_low_percent", 10),
         tokens_low_for,
-        tokens_critical_percent: percent(&mut section, "tokens_critical_percent", 5, findings),
+        tokens_critical_percent: percent(&mut section, "tokens_critical_percent", 5),
         tokens_critical_for,
-        error_percent: percent(&mut section, "error_percent", 5, findings),
+        error_percent: percent(&mut section, "error_percent", 5),
         errors_for,
         p99,
         p99_for,
-        disk_free_percent: percent(&mut section, "disk_free_percent", 5, findings),
+        disk_free_percent: percent(&mut section, "disk_free_percent", 5),
     };
     if config.tokens_critical_percent > config.tokens_low_percent
         && let Some(value) =
@@ -156,15 +149,15 @@ pub(super) fn read_signals(agent: &mut Section<'_>, findings: &mut Findings) -> 
             "a bucket would be critical below {} % and low only below {} %",
             config.tokens_critical_percent, config.tokens_low_percent
         );
-        findings.wrong(value.place, what, "make tokens_low_percent the larger one");
+        agent.findings().wrong(value.place, what, "make tokens_low_percent the larger one");
     }
-    section.finish(findings);
+    section.finish();
     config
 }
 
 /// The keys stand in `[agent]` itself.
-pub(super) fn read_pace(agent: &mut Section<'_>, findings: &mut Findings) -> PaceConfig {
-    let mut time = |key, usual| agent.duration(key, LONG, findings).unwrap_or(usual);
+pub(super) fn read_pace(agent: &mut Section<'_>) -> PaceConfig {
+    let mut time = |key, usual| agent.duration(key, LONG).unwrap_or(usual);
     let hold_off = time("hold_off", Duration::from_millis(500));
     let ack_timeout = time("ack_timeout", seconds(1800));
     let cooldown = time("cooldown", seconds(600));
@@ -172,13 +165,13 @@ pub(super) fn read_pace(agent: &mut Section<'_>, findings: &mut Findings) -> Pac
         hold_off,
         ack_timeout,
         cooldown,
-        max_switches_per_day: number(agent, "max_switches_per_day", 1..=1000, 3, findings),
-        failback: read_failback(agent, findings),
+        max_switches_per_day: number(agent, "max_switches_per_day", 1..=1000, 3),
+        failback: read_failback(agent),
     }
 }
 
-fn read_failback(agent: &mut Section<'_>, findings: &mut Findings) -> Failback {
-    let Some(Text { text, place }) = agent.text("failback", "manual", findings) else {
+fn read_failback(agent: &mut Section<'_>) -> Failback {
+    let Some(Text { text, place }) = agent.text("failback", "manual") else {
         return Failback::Manual;
     };
     if text == "manual" {
@@ -189,32 +182,32 @@ fn read_failback(agent: &mut Section<'_>, findings: &mut Findings) -> Failback {
         Some(Ok(after)) if !after.is_zero() && after <= *LONG.end() => Failback::After(after),
         _ => {
             let what = format!("{text:?} does not say how traffic goes back");
-            findings.wrong(place, what, "write failback = \"manual\" or \"after:30min\", up to a day");
+            agent.findings().wrong(
+                place,
+                what,
+                "write failback = \"manual\" or \"after:30min\", up to a day",
+            );
             Failback::Manual
         }
     }
 }
 
-pub(super) fn read_validation(
-    agent: &mut Section<'_>,
-    policies: &[&str],
-    findings: &mut Findings,
-) -> ValidationConfig {
-    let mut section = agent.section("validation", findings);
-    let policy = section.text("policy", "default", findings);
+pub(super) fn read_validation(agent: &mut Section<'_>, policies: &[&str]) -> ValidationConfig {
+    let mut section = agent.section("validation");
+    let policy = section.text("policy", "default");
     if let Some(policy) = policy {
-        policy::check_known(policy, "validate by", policies, findings);
+        policy::check_known(policy, "validate by", policies, agent.findings());
     }
     let first = policies.first().copied().unwrap_or_default();
     let config = ValidationConfig {
         policy: policy.map_or(first, |policy| policy.text).to_owned(),
-        rate_per_s: number(&mut section, "rate", 1..=MAX_LOAD_PER_S, 50, findings),
-        duration: section.duration("duration", MAX_LOAD, findings).unwrap_or(seconds(2)),
-        max_error_percent: percent(&mut section, "max_error_percent", 1, findings),
-        max_p99: section.duration("max_p99", SHORT, findings).unwrap_or(Duration::from_millis(250)),
-        min_tokens_percent: percent(&mut section, "min_tokens_percent", 80, findings),
-        max_lag: section.duration("max_lag", LONG, findings).unwrap_or(seconds(2)),
+        rate_per_s: number(&mut section, "rate", 1..=MAX_LOAD_PER_S, 50),
+        duration: section.duration("duration", MAX_LOAD).unwrap_or(seconds(2)),
+        max_error_percent: percent(&mut section, "max_error_percent", 1),
+        max_p99: section.duration("max_p99", SHORT).unwrap_or(Duration::from_millis(250)),
+        min_tokens_percent: percent(&mut section, "min_tokens_percent", 80),
+        max_lag: section.duration("max_lag", LONG).unwrap_or(seconds(2)),
     };
-    section.finish(findings);
+    section.finish();
     config
 }

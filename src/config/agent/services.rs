@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::problem::Findings;
 use super::super::secret::secret;
 use super::super::section::{Section, Text};
 use super::source::{base_url, base_url_of, ca_file, required_secret};
@@ -97,15 +96,15 @@ pub struct OutboundConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-pub(super) fn read_pagerduty(agent: &mut Section<'_>, findings: &mut Findings) -> Option<PagerDutyConfig> {
+pub(super) fn read_pagerduty(agent: &mut Section<'_>) -> Option<PagerDutyConfig> {
     agent.get("pagerduty")?;
-    let mut section = agent.section("pagerduty", findings);
-    let site = section.choice("site", &[("us", Site::Us), ("eu", Site::Eu)], findings).unwrap_or(Site::Us);
-    let events_base = base_url(&mut section, "events_api", site.events_base(), findings);
-    let rest_base = base_url(&mut section, "rest_api", site.rest_base(), findings);
-    let routing_key = required_secret(&mut section, ["routing_key_file", "routing_key_credential"], findings);
-    let rest_key = secret(&mut section, ["rest_key_file", "rest_key_credential"], findings);
-    section.finish(findings);
+    let mut section = agent.section("pagerduty");
+    let site = section.choice("site", &[("us", Site::Us), ("eu", Site::Eu)]).unwrap_or(Site::Us);
+    let events_base = base_url(&mut section, "events_api", site.events_base());
+    let rest_base = base_url(&mut section, "rest_api", site.rest_base());
+    let routing_key = required_secret(&mut section, ["routing_key_file", "routing_key_credential"]);
+    let rest_key = secret(&mut section, ["rest_key_file", "rest_key_credential"]);
+    section.finish();
     Some(PagerDutyConfig {
         events_base: events_base?,
         rest_base: rest_base?,
@@ -114,15 +113,15 @@ pub(super) fn read_pagerduty(agent: &mut Section<'_>, findings: &mut Findings) -
     })
 }
 
-pub(super) fn read_slack(agent: &mut Section<'_>, findings: &mut Findings) -> Option<SlackConfig> {
+pub(super) fn read_slack(agent: &mut Section<'_>) -> Option<SlackConfig> {
     agent.get("slack")?;
-    let mut section = agent.section("slack", findings);
-    let base = base_url(&mut section, "api", "https://slack.com/api", findings);
-    let webhook = secret(&mut section, ["webhook_url_file", "webhook_url_credential"], findings);
-    let token = secret(&mut section, ["token_file", "token_credential"], findings);
-    let channel = section.text("channel", "C0123456789", findings);
+    let mut section = agent.section("slack");
+    let base = base_url(&mut section, "api", "https://slack.com/api");
+    let webhook = secret(&mut section, ["webhook_url_file", "webhook_url_credential"]);
+    let token = secret(&mut section, ["token_file", "token_credential"]);
+    let channel = section.text("channel", "C0123456789");
     let place = section.place();
-    section.finish(findings);
+    section.finish();
     match (webhook, token, channel) {
         (Some(url), None, None) => Some(SlackConfig::Webhook(url)),
         (None, Some(token), Some(channel)) => {
@@ -130,63 +129,64 @@ pub(super) fn read_slack(agent: &mut Section<'_>, findings: &mut Findings) -> Op
         }
         _ => {
             let help = "write webhook_url_file for an incoming webhook, or token_file and channel for a bot";
-            findings.missing(place, "[agent.slack] names neither a webhook nor a bot, or both", help);
+            agent.findings().missing(place, "[agent.slack] names neither a webhook nor a bot, or both", help);
             None
         }
     }
 }
 
-pub(super) fn read_telegram(agent: &mut Section<'_>, findings: &mut Findings) -> Option<TelegramConfig> {
+pub(super) fn read_telegram(agent: &mut Section<'_>) -> Option<TelegramConfig> {
     agent.get("telegram")?;
-    let mut section = agent.section("telegram", findings);
-    let base = base_url(&mut section, "api", "https://api.telegram.org", findings);
-    let token = required_secret(&mut section, ["token_file", "token_credential"], findings);
-    let chat_id = section.required("chat_id", "-1001234567890", findings);
-    section.finish(findings);
+    let mut section = agent.section("telegram");
+    let base = base_url(&mut section, "api", "https://api.telegram.org");
+    let token = required_secret(&mut section, ["token_file", "token_credential"]);
+    let chat_id = section.required("chat_id", "-1001234567890");
+    section.finish();
     Some(TelegramConfig { base: base?, token: token?, chat_id: chat_id?.text.to_owned() })
 }
 
-pub(super) fn read_webhook(agent: &mut Section<'_>, findings: &mut Findings) -> Option<WebhookConfig> {
+pub(super) fn read_webhook(agent: &mut Section<'_>) -> Option<WebhookConfig> {
     agent.get("webhook")?;
-    let mut section = agent.section("webhook", findings);
-    let url = section.required("url", "https://chat.example.com/hook", findings);
-    let url = url.and_then(|url| base_url_of(url, findings));
-    let token = secret(&mut section, ["token_file", "token_credential"], findings);
-    section.finish(findings);
+    let mut section = agent.section("webhook");
+    let url = section.required("url", "https://chat.example.com/hook");
+    let url = url.and_then(|url| base_url_of(url, agent.findings()));
+    let token = secret(&mut section, ["token_file", "token_credential"]);
+    section.finish();
     Some(WebhookConfig { url: url?, token })
 }
 
-pub(super) fn read_summary(agent: &mut Section<'_>, findings: &mut Findings) -> Option<SummaryConfig> {
+pub(super) fn read_summary(agent: &mut Section<'_>) -> Option<SummaryConfig> {
     agent.get("summary")?;
-    let mut section = agent.section("summary", findings);
-    let base = section.required("api", "https://api.example.com/v1", findings);
-    let base = base.and_then(|base| base_url_of(base, findings));
-    let model = section.required("model", "small-model", findings);
-    let key = secret(&mut section, ["key_file", "key_credential"], findings);
-    let timeout = section.duration("timeout", TIMEOUTS, findings).unwrap_or(SUMMARY_TIMEOUT);
-    section.finish(findings);
+    let mut section = agent.section("summary");
+    let base = section.required("api", "https://api.example.com/v1");
+    let base = base.and_then(|base| base_url_of(base, agent.findings()));
+    let model = section.required("model", "small-model");
+    let key = secret(&mut section, ["key_file", "key_credential"]);
+    let timeout = section.duration("timeout", TIMEOUTS).unwrap_or(SUMMARY_TIMEOUT);
+    section.finish();
     Some(SummaryConfig { base: base?, model: model?.text.to_owned(), key, timeout })
 }
 
-pub(super) fn read_prometheus(agent: &mut Section<'_>, findings: &mut Findings) -> Option<PrometheusConfig> {
+pub(super) fn read_prometheus(agent: &mut Section<'_>) -> Option<PrometheusConfig> {
     agent.get("prometheus")?;
-    let mut section = agent.section("prometheus", findings);
-    let base = section.required("url", "http://127.0.0.1:9090", findings);
-    let base = base.and_then(|base| base_url_of(base, findings));
-    let token = secret(&mut section, ["token_file", "token_credential"], findings);
-    section.finish(findings);
+    let mut section = agent.section("prometheus");
+    let base = section.required("url", "http://127.0.0.1:9090");
+    let base = base.and_then(|base| base_url_of(base, agent.findings()));
+    let token = secret(&mut section, ["token_file", "token_credential"]);
+    section.finish();
     Some(PrometheusConfig { base: base?, token })
 }
 
-pub(super) fn read_outbound(agent: &mut Section<'_>, findings: &mut Findings) -> OutboundConfig {
-    let mut section = agent.section("http", findings);
-    let proxy = section.text("proxy", "http://proxy.example.com:3128", findings);
-    let proxy_secret = secret(&mut section, ["proxy_file", "proxy_credential"], findings);
-    let ca_file = ca_file(&mut section, "/etc/ssl/certs/ca-certificates.crt", findings);
+pub(super) fn read_outbound(agent: &mut Section<'_>) -> OutboundConfig {
+    let findings = agent.findings();
+    let mut section = agent.section("http");
+    let proxy = section.text("proxy", "http://proxy.example.com:3128");
+    let proxy_secret = secret(&mut section, ["proxy_file", "proxy_credential"]);
+    let ca_file = ca_file(&mut section, "/etc/ssl/certs/ca-certificates.crt");
     if let (Some(Text { place, .. }), Some(_)) = (proxy, &proxy_secret) {
         findings.wrong(place, "[agent.http] names two proxies", "keep one of them");
     }
-    section.finish(findings);
+    section.finish();
     if let Some(Text { text, place }) = proxy {
         let options = ClientOptions { proxy: Some(Secret::new(text)), ..ClientOptions::default() };
         if text.contains('@') {

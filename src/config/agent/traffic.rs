@@ -149,11 +149,8 @@ enum Kind {
 }
 
 /// The record of `section`; `usual_name` where it has none of its own.
-pub(super) fn read_traffic(
-    section: &mut Section<'_>,
-    usual_name: Option<&str>,
-    findings: &mut Findings,
-) -> Option<TrafficConfig> {
+pub(super) fn read_traffic(section: &mut Section<'_>, usual_name: Option<&str>) -> Option<TrafficConfig> {
+    let findings = section.findings();
     const KINDS: [(&str, Kind); 5] = [
         ("cloudflare", Kind::Cloudflare),
         ("cloudflare_lb", Kind::CloudflareLb),
@@ -169,21 +166,21 @@ pub(super) fn read_traffic(
             "write provider = \"cloudflare\", \"cloudflare_lb\", \"route53\", \"rfc2136\" or \"exec\"",
         );
     }
-    let chosen = section.choice("provider", &KINDS, findings);
+    let chosen = section.choice("provider", &KINDS);
     let name = match (section.get("name"), usual_name) {
         (None, Some(usual)) => Some(usual.to_owned()),
-        _ => section.required("name", "rates.example.com", findings).map(|text| domain(text, findings)),
+        _ => section.required("name", "rates.example.com").map(|text| domain(text, findings)),
     };
-    let ttl_s = section.integer("ttl", TTL_S, findings).and_then(|ttl| u32::try_from(ttl).ok());
-    let kind = read_kind(section, chosen, findings);
-    let servers = section.texts("servers", MAX_SERVERS, "write servers = [\"ns1.example.com\"]", findings);
+    let ttl_s = section.integer("ttl", TTL_S).and_then(|ttl| u32::try_from(ttl).ok());
+    let kind = read_kind(section, chosen);
+    let servers = section.texts("servers", MAX_SERVERS, "write servers = [\"ns1.example.com\"]");
     let servers = servers.iter().map(|server| server.text.to_owned()).collect();
     let provider = match chosen? {
-        Kind::Cloudflare => read_cloudflare(section, findings).map(ProviderConfig::Cloudflare),
-        Kind::CloudflareLb => read_load_balancer(section, findings),
-        Kind::Route53 => read_route53(section, findings),
-        Kind::Rfc2136 => read_rfc2136(section, findings),
-        Kind::Exec => read_exec(section, findings),
+        Kind::Cloudflare => read_cloudflare(section).map(ProviderConfig::Cloudflare),
+        Kind::CloudflareLb => read_load_balancer(section),
+        Kind::Route53 => read_route53(section),
+        Kind::Rfc2136 => read_rfc2136(section),
+        Kind::Exec => read_exec(section),
     };
     Some(TrafficConfig {
         name: name?,
@@ -194,7 +191,7 @@ pub(super) fn read_traffic(
     })
 }
 
-fn domain(text: Text<'_>, findings: &mut Findings) -> String {
+fn domain(text: Text<'_>, findings: &Findings) -> String {
     if !is_domain_name(text.text) {
         findings.wrong(
             text.place,
@@ -205,7 +202,7 @@ fn domain(text: Text<'_>, findings: &mut Findings) -> String {
     text.text.to_owned()
 }
 
-fn read_kind(section: &mut Section<'_>, chosen: Option<Kind>, findings: &mut Findings) -> Option<String> {
+fn read_kind(section: &mut Section<'_>, chosen: Option<Kind>) -> Option<String> {
     const RECORDS: [(&str, &str); 3] = [("A", "A"), ("AAAA", "AAAA"), ("CNAME", "CNAME")];
     const ALL: [(&str, &str); 4] = [("A", "A"), ("AAAA", "AAAA"), ("CNAME", "CNAME"), ("POOLS", POOLS)];
     let (choices, usual): (&[(&str, &str)], &str) = match chosen {
@@ -215,19 +212,19 @@ fn read_kind(section: &mut Section<'_>, chosen: Option<Kind>, findings: &mut Fin
     };
     match section.get("type") {
         None => Some(usual.to_owned()),
-        Some(_) => section.choice("type", choices, findings).map(str::to_owned),
+        Some(_) => section.choice("type", choices).map(str::to_owned),
     }
 }
 
-fn read_cloudflare(section: &mut Section<'_>, findings: &mut Findings) -> Option<CloudflareConfig> {
-    let base = base_url(section, "api", "https://api.cloudflare.com/client/v4", findings);
-    let token = required_secret(section, ["token_file", "token_credential"], findings);
-    let zone_id = section.text("zone_id", "023e105f4ecef8ad9ca31a8372d0c353", findings);
+fn read_cloudflare(section: &mut Section<'_>) -> Option<CloudflareConfig> {
+    let base = base_url(section, "api", "https://api.cloudflare.com/client/v4");
+    let token = required_secret(section, ["token_file", "token_credential"]);
+    let zone_id = section.text("zone_id", "023e105f4ecef8ad9ca31a8372d0c353");
     let zone = match zone_id {
-        Some(_) => section.text("zone", "example.com", findings),
-        None => section.required("zone", "example.com", findings),
+        Some(_) => section.text("zone", "example.com"),
+        None => section.required("zone", "example.com"),
     };
-    let zone = zone.map(|text| domain(text, findings));
+    let zone = zone.map(|text| domain(text, section.findings()));
     if zone.is_none() && zone_id.is_none() {
         return None;
     }
@@ -239,11 +236,10 @@ fn read_cloudflare(section: &mut Section<'_>, findings: &mut Findings) -> Option
     })
 }
 
-fn read_load_balancer(section: &mut Section<'_>, findings: &mut Findings) -> Option<ProviderConfig> {
-    let access = read_cloudflare(section, findings);
-    let mut id = |key| {
-        section.required(key, "699d98642c564d2e855e9661899b7252", findings).map(|text| text.text.to_owned())
-    };
+fn read_load_balancer(section: &mut Section<'_>) -> Option<ProviderConfig> {
+    let access = read_cloudflare(section);
+    let mut id =
+        |key| section.required(key, "699d98642c564d2e855e9661899b7252").map(|text| text.text.to_owned());
     let (account_id, load_balancer_id) = (id("account_id"), id("load_balancer_id"));
     Some(ProviderConfig::CloudflareLb {
         access: access?,
@@ -252,15 +248,15 @@ fn read_load_balancer(section: &mut Section<'_>, findings: &mut Findings) -> Opt
     })
 }
 
-fn read_route53(section: &mut Section<'_>, findings: &mut Findings) -> Option<ProviderConfig> {
-    let base = base_url(section, "api", "https://route53.amazonaws.com", findings);
-    let zone_id = section.required("zone_id", "Z0123456789ABCDEFGHIJ", findings);
-    let access_key_id = section.required("access_key_id", "AKIAIOSFODNN7EXAMPLE", findings);
+fn read_route53(section: &mut Section<'_>) -> Option<ProviderConfig> {
+    let base = base_url(section, "api", "https://route53.amazonaws.com");
+    let zone_id = section.required("zone_id", "Z0123456789ABCDEFGHIJ");
+    let access_key_id = section.required("access_key_id", "AKIAIOSFODNN7EXAMPLE");
     let secret_access_key =
-        required_secret(section, ["secret_access_key_file", "secret_access_key_credential"], findings);
-    let session_token = secret(section, ["session_token_file", "session_token_credential"], findings);
+        required_secret(section, ["secret_access_key_file", "secret_access_key_credential"]);
+    let session_token = secret(section, ["session_token_file", "session_token_credential"]);
     let help = "write set_identifiers = [\"eu\", \"us\"], one a region in the order of [[agent.region]]";
-    let sets = section.texts("set_identifiers", MAX_SERVERS, help, findings);
+    let sets = section.texts("set_identifiers", MAX_SERVERS, help);
     Some(ProviderConfig::Route53 {
         base: base?,
         zone_id: zone_id?.text.to_owned(),
@@ -271,22 +267,23 @@ fn read_route53(section: &mut Section<'_>, findings: &mut Findings) -> Option<Pr
     })
 }
 
-fn read_rfc2136(section: &mut Section<'_>, findings: &mut Findings) -> Option<ProviderConfig> {
+fn read_rfc2136(section: &mut Section<'_>) -> Option<ProviderConfig> {
+    let findings = section.findings();
     const ALGORITHMS: [(&str, &str); 4] = [
         ("hmac-sha256", "hmac-sha256"),
         ("hmac-sha384", "hmac-sha384"),
         ("hmac-sha512", "hmac-sha512"),
         ("hmac-sha1", "hmac-sha1"),
     ];
-    let server = section.required("server", "ns1.example.com:53", findings);
-    let zone = section.required("zone", "example.com", findings).map(|text| domain(text, findings));
-    let key_name = section.required("key_name", "failover", findings).map(|text| domain(text, findings));
+    let server = section.required("server", "ns1.example.com:53");
+    let zone = section.required("zone", "example.com").map(|text| domain(text, findings));
+    let key_name = section.required("key_name", "failover").map(|text| domain(text, findings));
     let algorithm = match section.get("algorithm") {
         None => Some("hmac-sha256"),
-        Some(_) => section.choice("algorithm", &ALGORITHMS, findings),
+        Some(_) => section.choice("algorithm", &ALGORITHMS),
     };
-    let key = required_secret(section, ["key_file", "key_credential"], findings);
-    let timeout = section.duration("timeout", TIMEOUTS, findings).unwrap_or(DNS_TIMEOUT);
+    let key = required_secret(section, ["key_file", "key_credential"]);
+    let timeout = section.duration("timeout", TIMEOUTS).unwrap_or(DNS_TIMEOUT);
     Some(ProviderConfig::Rfc2136 {
         server: server?.text.to_owned(),
         zone: zone?,
@@ -297,21 +294,22 @@ fn read_rfc2136(section: &mut Section<'_>, findings: &mut Findings) -> Option<Pr
     })
 }
 
-fn read_exec(section: &mut Section<'_>, findings: &mut Findings) -> Option<ProviderConfig> {
-    let command = read_command(section, findings);
-    let timeout = section.duration("timeout", TIMEOUTS, findings).unwrap_or(COMMAND_TIMEOUT);
+fn read_exec(section: &mut Section<'_>) -> Option<ProviderConfig> {
+    let command = read_command(section);
+    let timeout = section.duration("timeout", TIMEOUTS).unwrap_or(COMMAND_TIMEOUT);
     Some(ProviderConfig::Exec { command: command?, timeout })
 }
 
 /// A program and its arguments.
-pub(super) fn read_command(section: &mut Section<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+pub(super) fn read_command(section: &mut Section<'_>) -> Option<Vec<String>> {
+    let findings = section.findings();
     let help = "write command = [\"/usr/local/bin/move-traffic\", \"--quiet\"]; no shell reads it";
     if section.get("command").is_none() {
         let what = format!("{} has no `command`", section.label());
         findings.missing(section.place(), what, help);
         return None;
     }
-    let words = section.texts("command", MAX_ARGUMENTS, help, findings);
+    let words = section.texts("command", MAX_ARGUMENTS, help);
     let words: Vec<String> = words.iter().map(|word| word.text.to_owned()).collect();
     match words.first() {
         Some(program) if PathBuf::from(program).is_absolute() => Some(words),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::load::record::{ErrorKind, Record};
-use crate::load::response::{ResponseError, ResponseReader};
+use crate::load::response::{Answer, ResponseError, ResponseReader};
 use crate::ring::SendBuffer;
 use crate::time::MonotonicNs;
 
@@ -117,10 +117,10 @@ impl Connection {
             let read = self.reader.read(bytes)?;
             bytes = &bytes[read.consumed..];
             let Some(answer) = read.answer else { break };
-            let pending = self.pending.pop_front().ok_or(ResponseError::Unasked)?;
+            let Some(pending) = self.pending.pop_front() else { return Err(self.unasked(answer)) };
             record.answered(answer.status, now.since(pending.due));
             if answer.is_unexpected() {
-                record.refused(answer.status, || self.reader.detail());
+                record.refused(|| self.reader.describe(answer));
             }
             answers += 1;
             if answer.closes {
@@ -134,6 +134,12 @@ impl Connection {
             self.failures = 0;
         }
         Ok(answers)
+    }
+
+    /// A server that turns a connection away may say why before it is asked anything.
+    fn unasked(&self, answer: Answer) -> Failure {
+        let why = format!("{}: {}", ResponseError::Unasked, self.reader.describe(answer));
+        Failure { kind: ErrorKind::Protocol, why }
     }
 
     /// Forgets the connection that was, but not how often it failed.
@@ -197,8 +203,16 @@ mod tests {
         let bytes = [ANSWER, ANSWER].concat();
         let failure = connection.take_answers(&bytes, MonotonicNs(2), &mut record).unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Protocol);
-        assert!(failure.why.contains("nothing asked for"));
+        assert!(failure.why.contains("nothing asked for: status 200"), "{}", failure.why);
         assert_eq!(record.answers(), 1);
+    }
+
+    #[test]
+    fn a_server_that_turns_a_connection_away_is_quoted() {
+        let (mut connection, mut record) = (connection(&[]), Record::new());
+        let bytes = b"HTTP/1.1 503 No\r\nContent-Length: 17\r\n\r\n{\"detail\":\"full\"}";
+        let failure = connection.take_answers(bytes, MonotonicNs(2), &mut record).unwrap_err();
+        assert!(failure.why.ends_with("nothing asked for: status 503: full"), "{}", failure.why);
     }
 
     #[test]

@@ -120,8 +120,10 @@ impl<'p> Worker<'p> {
         (0..self.connections.len()).for_each(|index| self.connect(index as u32));
         let undecided = |c: &Connection| matches!(c.stage, Stage::Connecting(_)) && c.failures == 0;
         while self.connections.iter().any(undecided) && !stop.load(Ordering::Relaxed) {
-            self.turn(SWEEP)?;
-            self.sweep();
+            // The kernel hands over a few connections a turn. None is called late while others are still handed over.
+            if !self.turn(SWEEP)? {
+                self.sweep();
+            }
         }
         Ok(())
     }
@@ -172,17 +174,19 @@ impl<'p> Worker<'p> {
         self.last_activity = start;
     }
 
-    /// Waits for completions, at most `patience`, and follows them up.
-    fn turn(&mut self, patience: Duration) -> Result<(), LoadError> {
+    /// Waits for completions, at most `patience`, and follows them up; whether there were any.
+    fn turn(&mut self, patience: Duration) -> Result<bool, LoadError> {
         self.ring.wait(patience).map_err(LoadError::Wait)?;
         self.now = self.clock.now();
+        let mut is_followed = false;
         while let Some(completion) = self.ring.completion() {
             self.dispatch(completion);
+            is_followed = true;
         }
         self.receive_for_starved();
         // What is written next is sent at this time, not when the answers before it arrived.
         self.now = self.clock.now();
-        Ok(())
+        Ok(is_followed)
     }
 
     fn dispatch(&mut self, completion: Completion) {
@@ -223,5 +227,32 @@ impl<'p> Worker<'p> {
 
     const fn file(index: u32) -> DirectFile {
         DirectFile(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+    use crate::load::plan::Settings;
+
+    #[test]
+    fn connections_that_were_made_are_not_called_late_since_there_are_many() {
+        let connections = 500;
+        // The kernel makes them, in the queue of the listener.
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(connections as i32).unwrap();
+        // Shorter than it takes to ask for them all.
+        let timeout = Duration::from_millis(1);
+        let plan = Plan::new(Settings { connections, timeout, ..Settings::default() }).unwrap();
+        let destination = Destination::new(listener.local_addr().unwrap());
+        let (clock, stop) = (SystemClock::start(), AtomicBool::new(false));
+        let mut worker = Worker::new(&plan, 0, destination, clock).unwrap();
+        worker.connect_all(&stop).unwrap();
+        assert_eq!(worker.record.connected, u64::from(connections), "{:?}", worker.record.first_error());
     }
 }

@@ -4,9 +4,15 @@ use crate::agent::secret::SecretSource;
 use crate::config::{AgentConfig, ProviderConfig, ScaleHow, SlackConfig};
 
 /// Secrets that cannot be read now. They are read when they are used, so this hinders nobody from serving; but
-/// people who rely on a page must know it before the first one.
+/// people who rely on a page must know it before the first one. One that is used in two places is named once.
 pub(crate) fn unusable(agent: &AgentConfig) -> Vec<String> {
-    secrets(agent).into_iter().filter_map(SecretSource::problem).collect()
+    let mut problems = Vec::new();
+    for problem in secrets(agent).into_iter().filter_map(SecretSource::problem) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    problems
 }
 
 /// All that are named.
