@@ -372,7 +372,7 @@ impl Shared {
         self.unsent += not_sent.datagrams;
         if self.complained_at.is_none_or(|at| now >= at.after(COMPLAIN)) {
             self.complained_at = Some(now);
-            error!("cannot send to peer {to}: {}; {} datagrams so far", not_sent.why, self.unsent);
+            error!("cannot send to peer {to}: {}; datagrams not sent so far: {}", not_sent.why, self.unsent);
         }
     }
 }
