@@ -417,6 +417,35 @@ fn nothing_is_given_back_to_a_bucket_that_was_full_again_meanwhile() {
 }
 
 #[test]
+fn what_the_bound_on_debt_cut_off_is_not_given_back() {
+    let (mut a, b) = acquainted(EVENTUAL);
+    a.replica.peer_present(node_id(3), false, a.now);
+    let said = b.entry(b"k");
+    a.hear(2, &Entry { count: said.count + 5000, used: said.used + 5000, ..said });
+    let deepest = BURST + 2 * (BURST + RATE / 2);
+    assert_eq!(a.level(b"k"), deepest);
+    a.replica.peer_present(node_id(3), true, a.now);
+    a.pass(500);
+    a.pass(0);
+    assert_eq!(a.level(b"k"), deepest - RATE / 2);
+}
+
+#[test]
+fn a_sync_that_does_not_come_is_not_waited_for_for_ever() {
+    let mut a = Node::joining(1, EVENTUAL, 64);
+    let said = Entry {
+        policy: a.policy().identity(),
+        id: a.id(b"k"),
+        count: EPOCH_MS << 20,
+        used: 50,
+        level: 20 << 16,
+    };
+    assert_eq!(a.hear(2, &said), Applied::Adopted);
+    a.pass(10_000);
+    assert_eq!(a.hear(3, &said), Applied::FirstContact(20));
+}
+
+#[test]
 fn a_policy_without_shares_goes_on_with_the_whole_limit() {
     let (mut a, _) = acquainted(Sharing { partition: Partition::Full, ..EVENTUAL });
     a.replica.peer_present(node_id(2), false, a.now);
