@@ -152,10 +152,14 @@ impl Node {
     }
 
     fn hear_one(&mut self, from: SocketAddr, datagram: &mut [u8], now: MonotonicNs) {
+        let epochs_lost = self.replica.stats().epochs_lost;
         let handled = self.link.handle_datagram(now, from, datagram, &mut self.replica);
         let refusal = match handled {
             Handled::Rejected(rejected) => self.refusals.news(rejected, from, now),
-            Handled::Accepted { .. } => None,
+            Handled::Accepted { from: peer, .. } => {
+                let is_lost = self.replica.stats().epochs_lost > epochs_lost;
+                is_lost.then(|| self.refusals.lost_epoch_news(peer, now)).flatten()
+            }
         };
         let duplicate = self.refusals.duplicate_news(self.link.duplicate_nodes(), from, now);
         refusal.into_iter().chain(duplicate).for_each(|words| warn!("{words}"));

@@ -70,6 +70,7 @@ fn a_node_that_restarts_is_told_of_all_and_its_peer_goes_on() {
     cluster.assert_converged();
     assert!(cluster.nodes[1].1.synced.contains(&1));
     assert_eq!(stats(&cluster, 1).counters.boots, 2);
+    assert_eq!(cluster.nodes[0].1.started.get(&2), Some(&2), "the store is told of each boot");
 }
 
 #[test]
