@@ -45,7 +45,7 @@ const COMPLAIN: Duration = Duration::from_secs(10);
 /// Why replication does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicationError {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error(
         "cannot listen for peers on {address}: {source}; set [cluster] listen to an address of this host"
     )]
@@ -80,7 +80,7 @@ impl ReplicationParts {
     /// Binds the socket.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When the address cannot be bound.
     pub fn new(
         cluster: &ClusterConfig,
         link: Link,

@@ -39,7 +39,7 @@ pub(super) struct Bound {
 /// A socket at `address` that nobody else shares.
 ///
 /// # Errors
-/// When the address cannot be had, or there are no descriptors left.
+/// When the address cannot be bound, or there are no descriptors left.
 pub(super) fn bind(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
