@@ -76,4 +76,13 @@ impl<N: Note> LineNotes<N> {
     pub(crate) fn set(&self, line: usize, note: N) {
         note.write(&self.notes[line]);
     }
+
+    /// Makes every note zero again. A note that is zero is not written, so that its page need not be taken.
+    pub(crate) fn clear(&self)
+    where
+        N: Default + PartialEq,
+    {
+        let zero = N::default();
+        (0..self.notes.len()).filter(|line| self.get(*line) != zero).for_each(|line| self.set(line, zero));
+    }
 }

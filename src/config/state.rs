@@ -10,9 +10,9 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 const SYSTEMD_VARIABLE: &str = "STATE_DIRECTORY";
 
 /// The warning where there are peers and no directory.
-pub(super) const CLOCK_ALONE: &str = "there are peers and no [state] directory: counters after a restart \
-    rest on the wall clock alone, and peers pass over them if it has gone back; write directory = \
-    \"/var/lib/openclaw-rating\" below [state]";
+pub(super) const CLOCK_ALONE: &str = "there are peers and no [state] directory: a restart begins \
+    with full buckets where no peer can be heard, and its counters rest on the wall clock alone; write \
+    directory = \"/var/lib/openclaw-rating\" below [state]";
 
 /// Where snapshots are kept, and how often one is written.
 #[derive(Clone, Debug, PartialEq, Eq)]

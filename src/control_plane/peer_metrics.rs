@@ -128,7 +128,7 @@ fn convergence(peers: &[PeerStats]) -> Family {
     family
 }
 
-fn merges(replica: &ReplicaStats) -> [Family; 3] {
+fn merges(replica: &ReplicaStats) -> [Family; 4] {
     let tokens =
         Family::counter("openclaw_remote_tokens_total", "Tokens that peers admitted, by what they did here.")
             .with(&[("effect", "charged")], replica.charged_tokens as f64)
@@ -143,5 +143,8 @@ fn merges(replica: &ReplicaStats) -> [Family; 3] {
             .with(&[("reason", "unknown_policy")], replica.unknown_policies as f64)
             .with(&[("reason", "unknown_node")], replica.unknown_nodes as f64)
             .with(&[("reason", "table_full")], replica.table_full as f64);
-    [tokens, buckets, refused]
+    let help = "Starts of peers that counted from below what they had told before.";
+    let epochs =
+        Family::counter("openclaw_remote_epochs_lost_total", help).with(&[], replica.epochs_lost as f64);
+    [tokens, buckets, refused, epochs]
 }

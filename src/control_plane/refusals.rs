@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::link::Rejected;
+use crate::replica::NodeId;
 use crate::time::MonotonicNs;
 
 /// Between two lines about one reason: who can reach the port must not fill the disk with log lines.
@@ -40,6 +41,17 @@ impl Refusals {
         })
     }
 
+    /// What to tell when a peer has started and counts from below what it told before.
+    pub(super) fn lost_epoch_news(&mut self, peer: NodeId, now: MonotonicNs) -> Option<String> {
+        self.is_due("lost_epoch", now).then(|| {
+            format!(
+                "peer {peer} has started and counts from below what it told before: its state directory is \
+                 lost, cannot be written, or is an old copy; what it told before is forgotten here, and what \
+                 it tells now is charged"
+            )
+        })
+    }
+
     fn is_due(&mut self, reason: &'static str, now: MonotonicNs) -> bool {
         match self.told.iter_mut().find(|(told, _)| *told == reason) {
             Some((_, at)) if now < at.after(EVERY) => return false,
@@ -66,6 +78,15 @@ mod tests {
         assert!(refusals.news(Rejected::Version { theirs: 3 }, from, at(65)).is_some());
         assert_eq!(refusals.news(Rejected::Replayed, from, at(65)), None);
         assert_eq!(refusals.news(Rejected::Unconfirmed, from, at(65)), None);
+    }
+
+    #[test]
+    fn a_peer_that_lost_its_epoch_is_told_of_by_its_number_and_once_a_minute() {
+        let at = |seconds: u64| MonotonicNs(seconds * 1_000_000_000);
+        let (mut refusals, peer) = (Refusals::default(), NodeId::new(7).unwrap());
+        assert!(refusals.lost_epoch_news(peer, at(1)).unwrap().starts_with("peer 7 "));
+        assert_eq!(refusals.lost_epoch_news(peer, at(60)), None);
+        assert!(refusals.lost_epoch_news(peer, at(61)).is_some());
     }
 
     #[test]

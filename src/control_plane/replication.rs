@@ -45,7 +45,7 @@ const COMPLAIN: Duration = Duration::from_secs(10);
 /// Why replication does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicationError {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error(
         "cannot listen for peers on {address}: {source}; set [cluster] listen to an address of this host"
     )]
@@ -80,7 +80,7 @@ impl ReplicationParts {
     /// Binds the socket.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When the address cannot be bound.
     pub fn new(
         cluster: &ClusterConfig,
         link: Link,
@@ -152,10 +152,14 @@ impl Node {
     }
 
     fn hear_one(&mut self, from: SocketAddr, datagram: &mut [u8], now: MonotonicNs) {
+        let epochs_lost = self.replica.stats().epochs_lost;
         let handled = self.link.handle_datagram(now, from, datagram, &mut self.replica);
         let refusal = match handled {
             Handled::Rejected(rejected) => self.refusals.news(rejected, from, now),
-            Handled::Accepted { .. } => None,
+            Handled::Accepted { from: peer, .. } => {
+                let is_lost = self.replica.stats().epochs_lost > epochs_lost;
+                is_lost.then(|| self.refusals.lost_epoch_news(peer, now)).flatten()
+            }
         };
         let duplicate = self.refusals.duplicate_news(self.link.duplicate_nodes(), from, now);
         refusal.into_iter().chain(duplicate).for_each(|words| warn!("{words}"));
@@ -372,7 +376,7 @@ impl Shared {
         self.unsent += not_sent.datagrams;
         if self.complained_at.is_none_or(|at| now >= at.after(COMPLAIN)) {
             self.complained_at = Some(now);
-            error!("cannot send to peer {to}: {}; {} datagrams so far", not_sent.why, self.unsent);
+            error!("cannot send to peer {to}: {}; datagrams not sent so far: {}", not_sent.why, self.unsent);
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Bound {
 /// A socket at `address` that nobody else shares.
 ///
 /// # Errors
-/// When the address cannot be had, or there are no descriptors left.
+/// When the address cannot be bound, or there are no descriptors left.
 pub(super) fn bind(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -134,7 +134,7 @@ impl PeerSocket {
         for datagram in train.datagrams() {
             if let Err(error) = self.waiting.send_to(datagram, train.to()).await {
                 let datagrams = not_sent.map_or(0, |NotSent { datagrams, .. }| datagrams) + 1;
-                not_sent = Some(NotSent { datagrams, why: io::Error::other(error.to_string()) });
+                not_sent = Some(NotSent { datagrams, why: error.into() });
             }
         }
         not_sent.map_or(Ok(()), Err)
@@ -299,8 +299,13 @@ mod tests {
             let sender = PeerSocket::adopt(bind(NOWHERE).unwrap());
             // A broadcast, which was not asked for.
             let to = SocketAddr::from(([255, 255, 255, 255], 9));
-            sender.send(&train(to, &[10, 10, 5])).await.map_err(|not_sent| not_sent.datagrams)
+            let not_sent = sender.send(&train(to, &[10, 10, 5])).await.unwrap_err();
+            (not_sent.datagrams, not_sent.why.raw_os_error())
         });
-        assert_eq!(executor.unwrap().join().unwrap(), Err(3));
+        assert_eq!(
+            executor.unwrap().join().unwrap(),
+            (3, Some(libc::EACCES)),
+            "and the kernel's reason is told"
+        );
     }
 }

@@ -23,7 +23,7 @@ const MAX_SMALL_BYTES: u64 = 4096;
 /// Why the state directory does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// A file of it cannot be had.
+    /// A file of it cannot be read or written.
     #[error("cannot {what} {path}: {source}")]
     Io {
         /// What was tried.

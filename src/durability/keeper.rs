@@ -63,7 +63,7 @@ impl Kept {
 /// What a [`Keeper`] is made of.
 #[derive(Debug)]
 pub struct KeeperParts {
-    /// Where to write, now or as soon as it can be had.
+    /// Where to write, now or as soon as it can be opened.
     pub store: Store,
     /// Between two snapshots.
     pub interval: Duration,

@@ -28,7 +28,7 @@ impl Found {
     /// Looks into `path`. `make_key` makes the key that names buckets where one is wanted and there is
     /// none yet.
     ///
-    /// Nothing that is wrong here keeps the server from its work: it is logged, and gone without.
+    /// Nothing that is wrong here keeps the server from starting: it is logged, and the server does without.
     #[must_use]
     pub fn open(path: &Path, make_key: Option<impl FnOnce() -> [u8; 16]>) -> Self {
         let (mut found, mut store) = (Self::default(), Store::new(path));

@@ -37,7 +37,7 @@ impl Store {
     /// Opens it, if it is not open. Who still has it is waited for, up to `patience`.
     ///
     /// # Errors
-    /// When it cannot be had; it can be tried again.
+    /// When it cannot be opened; it can be tried again.
     pub fn open(&mut self, patience: Duration) -> Result<&Directory, DirectoryError> {
         let directory = match self.directory.take() {
             Some(directory) => directory,

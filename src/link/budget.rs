@@ -62,6 +62,15 @@ mod tests {
         assert!(Budget::new(1, FLUSH, MonotonicNs(0)).available() >= MAX_DATAGRAM_BYTES as u64);
     }
 
+    #[test]
+    fn what_passed_the_cap_is_made_up_for_by_a_burst_at_most() {
+        let mut budget = Budget::new(1_000_000, FLUSH, MonotonicNs(0));
+        let burst = budget.available();
+        (0..10_000).for_each(|_| budget.spend(1000));
+        budget.fill(MonotonicNs(0).after(FLUSH * BURST_FLUSHES * 2));
+        assert!(budget.available().abs_diff(burst) <= 1);
+    }
+
     proptest! {
         #[test]
         fn no_more_is_spent_than_the_rate_and_a_burst(

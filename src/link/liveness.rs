@@ -195,6 +195,11 @@ mod tests {
         let last = 499 * 20;
         let [early, late, dead] = [last + 10, last + 40, last + 400].map(|at| liveness.phi(ms(at)));
         assert!(early < 0.5 && late > 3.0 && dead > 30.0 && dead <= MAX_PHI, "{early} {late} {dead}");
+        // What passed until it was heard again is no interval between two heartbeats.
+        assert!(liveness.fell_silent(ms(last + 5000)));
+        liveness.heard(true, ms(last + 6000));
+        let later = liveness.phi(ms(last + 6040));
+        assert!((later - late).abs() < 0.1, "{later} {late}");
     }
 
     #[test]

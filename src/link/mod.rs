@@ -129,6 +129,7 @@ pub struct Link {
     turn: usize,
     batch: Batch,
     rejected: Rejections,
+    duplicate_nodes: u64,
     last_now: MonotonicNs,
 }
 
@@ -157,6 +158,7 @@ impl Link {
             drained_at: now,
             batch: Batch::new(),
             rejected: Rejections::default(),
+            duplicate_nodes: 0,
             last_now: now,
         })
     }
@@ -179,7 +181,10 @@ impl Link {
             }
         };
         let peer = &mut self.peers[column];
-        match peer.receive(&envelope, datagram, &self.origin, &mut self.random, store, now) {
+        let signs = peer.duplicate_nodes();
+        let received = peer.receive(&envelope, datagram, &self.origin, &mut self.random, store, now);
+        self.duplicate_nodes += peer.duplicate_nodes() - signs;
+        match received {
             Ok(entries) => {
                 if !is_same_host(from, peer.address) {
                     peer.note_elsewhere();
@@ -276,8 +281,8 @@ impl Link {
 
     /// Signs of two nodes of one number, of all peers since the start.
     #[must_use]
-    pub fn duplicate_nodes(&self) -> u64 {
-        self.peers.iter().map(Peer::duplicate_nodes).sum()
+    pub const fn duplicate_nodes(&self) -> u64 {
+        self.duplicate_nodes
     }
 
     /// The peers, and how each of them and this node hear each other.

@@ -98,7 +98,7 @@ impl Outbox {
         self.urgent.plan(self.backlog.lines(), affordable, urgencies);
     }
 
-    /// Gathers at most `most` entries: changes and a sync in turn, or what the sweep comes by when there is
+    /// Gathers at most `most` entries: changes and a sync in turn, or the lines of the sweep when there is
     /// neither.
     pub(super) fn gather(&mut self, batch: &mut Batch, most: usize, store: &dyn Store, now: MonotonicNs) {
         for _ in 0..2 {

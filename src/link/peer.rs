@@ -121,6 +121,7 @@ impl Peer {
         let bytes = datagram.len();
         let opened = self.inbound.receive(envelope, datagram, &origin.schedule, random, now)?;
         if opened.is_new_boot {
+            store.peer_started(self.node);
             self.lose_all();
             self.heard_before = [0; ACK_FLUSHES];
             self.heard_there.met(now);

@@ -194,7 +194,14 @@ mod tests {
         backlog.insert(40, MonotonicNs(30));
         assert!(backlog.oldest() <= Some(MonotonicNs(20)));
         assert_eq!(backlog.take_next(), Some(60));
+        backlog.insert(50, MonotonicNs(40));
         assert_eq!(backlog.take_next(), Some(40));
+        backlog.insert(30, MonotonicNs(50));
+        assert_eq!(backlog.take_next(), Some(50));
+        backlog.insert(20, MonotonicNs(60));
+        assert_eq!(backlog.take_next(), Some(20), "a second round");
+        assert!(backlog.oldest() > Some(MonotonicNs(20)), "what was taken in the first is not the oldest");
+        assert_eq!(backlog.take_next(), Some(30));
         assert_eq!((backlog.oldest(), backlog.take_next()), (None, None));
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Counters {
     pub(super) charged: BTreeMap<(u8, u32), u64>,
     pub(super) order: Vec<u32>,
     pub(super) present: BTreeMap<u8, bool>,
+    /// Boots that were met.
+    pub(super) started: BTreeMap<u8, u64>,
     pub(super) synced: BTreeSet<u8>,
     pub(super) urgent: BTreeSet<u32>,
 }
@@ -91,6 +93,10 @@ impl Store for Counters {
             *heard += growth;
             *self.charged.entry((from.get(), line)).or_default() += growth;
         }
+    }
+
+    fn peer_started(&mut self, peer: NodeId) {
+        *self.started.entry(peer.get()).or_default() += 1;
     }
 
     fn peer_present(&mut self, peer: NodeId, present: bool, _now: MonotonicNs) {

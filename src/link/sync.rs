@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::pending::LineSet;
 use crate::time::MonotonicNs;
 
-/// The sweep comes by each line once in this time.
+/// The sweep tells of each line once in this time.
 const SWEEP_PERIOD: Duration = Duration::from_secs(600);
 /// After a pause the sweep makes up for at most so many lines, or for so many flushes.
 const MAX_SWEEP_LINES: u64 = 4096;

@@ -44,7 +44,7 @@ struct Hearing<'a> {
 impl Hearing<'_> {
     /// The `tat` that the line gets.
     fn next(&mut self, line: usize, heard: Heard, limits: &Limits) -> u64 {
-        let before = heard.known.then(|| self.heard.get(line));
+        let before = heard.known.then(|| self.heard.get(line)).filter(|count| *count > 0);
         self.highest = before.unwrap_or(0).max(self.entry.count);
         self.phantom = None;
         let news = rule::news(before, self.entry);
@@ -183,6 +183,7 @@ impl Replica {
     pub(super) fn merge(&mut self, sender: &Sender, entry: &Entry, line: Option<usize>) -> Applied {
         let Sender { column, now, .. } = *sender;
         let Some((rules, limits)) = self.directory.find(entry.policy) else { return Applied::UnknownPolicy };
+        self.stats.epochs_lost += u64::from(self.peers[column].note(entry));
         let mut hearing = Hearing {
             table: &self.table,
             entry,

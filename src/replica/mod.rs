@@ -129,6 +129,9 @@ pub trait Store {
     /// Merges what `from` says, at most [`MAX_ENTRIES_HEARD`] entries.
     fn hear(&mut self, from: NodeId, entries: &[Entry], arrival: Arrival, now: MonotonicNs);
 
+    /// Another boot of a peer is believed: what is heard of the peer from now on was said by it.
+    fn peer_started(&mut self, peer: NodeId);
+
     /// A peer has been silent for too long, or is heard again.
     fn peer_present(&mut self, peer: NodeId, present: bool, now: MonotonicNs);
 

@@ -80,6 +80,8 @@ pub struct ReplicaStats {
     pub unknown_nodes: u64,
     /// Entries for which there was no room.
     pub table_full: u64,
+    /// Boots of peers that count from below what earlier ones said.
+    pub epochs_lost: u64,
 }
 
 impl ReplicaStats {
@@ -92,10 +94,32 @@ impl ReplicaStats {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: NodeId,
-    /// The highest count heard, by line; it is of the line's owner if the line has noted the peer.
+    /// The highest count heard, by line; it is of the line's owner if the line has noted the peer. Zero is none.
     ///
     /// Apart from the lines: a check never reads them, and they cost 8 bytes a peer a line.
     pub(super) heard: LineNotes<u64>,
+    /// The highest count heard of any bucket, and what that was when the peer's present boot began.
+    highest: u64,
+    highest_before: u64,
+}
+
+impl Peer {
+    fn new(id: NodeId, lines: usize) -> Result<Self, ReplicaError> {
+        Ok(Self { id, heard: line_notes(lines)?, highest: 0, highest_before: 0 })
+    }
+
+    /// Takes note of a count, and tells whether it shows that the peer has lost its epoch: this boot began to count
+    /// below what an earlier one said. All that was heard is forgotten then. It would hide what the peer admits from
+    /// now on, until its counts are past it.
+    pub(super) fn note(&mut self, entry: &Entry) -> bool {
+        let has_lost_epoch = entry.count.saturating_sub(entry.used) < self.highest_before;
+        if has_lost_epoch {
+            (self.highest, self.highest_before) = (0, 0);
+            self.heard.clear();
+        }
+        self.highest = self.highest.max(entry.count);
+        has_lost_epoch
+    }
 }
 
 /// A [`Store`] over the table that data threads charge.
@@ -130,8 +154,7 @@ impl Replica {
     ) -> Result<Self, ReplicaError> {
         check(config, table.len_lines())?;
         let lines = table.len_lines();
-        let peers = config.peers.iter().map(|id| Ok(Peer { id: *id, heard: line_notes(lines)? }));
-        let peers = peers.collect::<Result<_, ReplicaError>>()?;
+        let peers = config.peers.iter().map(|id| Peer::new(*id, lines)).collect::<Result<_, _>>()?;
         let directory = Directory::new(policies);
         let observed = vec![Observed::default(); directory.positions()];
         Ok(Self {
@@ -165,7 +188,8 @@ impl Replica {
     pub fn counters(&self, line: u32) -> (u64, Vec<(NodeId, u64)>) {
         let Some(view) = self.table.view(line as usize) else { return (0, vec![]) };
         let known = self.peers.iter().enumerate().filter(|(column, _)| view.known & (1 << column) != 0);
-        (view.count, known.map(|(_, peer)| (peer.id, peer.heard.get(line as usize))).collect())
+        let heard = known.map(|(_, peer)| (peer.id, peer.heard.get(line as usize)));
+        (view.count, heard.filter(|(_, count)| *count > 0).collect())
     }
 
     /// Merges an entry, whose bucket may be in `line`.
@@ -335,6 +359,12 @@ impl Store for Replica {
             while let Some((entry, line)) = ahead.next(self) {
                 self.take(sender.as_ref(), entry, line);
             }
+        }
+    }
+
+    fn peer_started(&mut self, peer: NodeId) {
+        if let Some(column) = self.column(peer) {
+            self.peers[column].highest_before = self.peers[column].highest;
         }
     }
 

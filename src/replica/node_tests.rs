@@ -252,7 +252,33 @@ fn a_restart_does_not_refill() {
     b.replica.peer_synced(node_id(1), b.now);
     assert!(!b.charge(b"k", 1));
     // From then on growth is charged, and node 2 is heard as what it is, not as new.
+    a.replica.peer_started(node_id(2));
     assert_eq!(a.hear(2, &b.entry(b"k")), Applied::Charged(3));
+    assert_eq!(a.replica.stats().epochs_lost, 0);
+}
+
+#[test]
+fn a_peer_that_lost_its_epoch_is_heard_from_its_first_word_on() {
+    let (mut a, b) = acquainted(EVENTUAL);
+    let c = Node::joining_at(2, EVENTUAL, 64, EPOCH_MS - 500);
+    assert!(b.charge(b"other", 5) && c.charge(b"k", 10) && c.charge(b"other", 7));
+    assert_eq!(a.hear(2, &b.entry(b"other")), Applied::FirstContact(5));
+    a.replica.peer_started(node_id(2));
+    assert_eq!(a.hear(2, &c.entry(b"k")), Applied::FirstContact(10));
+    assert_eq!(a.level(b"k"), 12);
+    let line = a.replica.line(a.id(b"other")).unwrap();
+    assert_eq!(a.replica.counters(line).1, [], "what the former boot said hides nothing");
+    // Forgotten once: what the boot itself said counts from then on.
+    assert!(c.charge(b"k", 4));
+    assert_eq!(a.hear(2, &c.entry(b"k")), Applied::Charged(4));
+    assert_eq!(a.hear(2, &c.entry(b"other")), Applied::FirstContact(7));
+    assert_eq!(a.hear(2, &c.entry(b"k")), Applied::Known);
+    assert_eq!(a.replica.stats().epochs_lost, 1);
+    // It starts once more and has its epoch: counts above all that it ever said are growth.
+    let d = Node::joining_at(2, EVENTUAL, 64, EPOCH_MS - 400);
+    assert!(d.charge(b"k", 1));
+    a.replica.peer_started(node_id(2));
+    assert_eq!(a.hear(2, &d.entry(b"k")), Applied::Charged(1));
 }
 
 #[test]
@@ -420,6 +446,35 @@ fn nothing_is_given_back_to_a_bucket_that_was_full_again_meanwhile() {
     a.pass(500);
     a.pass(0);
     assert_eq!(a.level(b"k"), 90 - 50);
+}
+
+#[test]
+fn what_the_bound_on_debt_cut_off_is_not_given_back() {
+    let (mut a, b) = acquainted(EVENTUAL);
+    a.replica.peer_present(node_id(3), false, a.now);
+    let said = b.entry(b"k");
+    a.hear(2, &Entry { count: said.count + 5000, used: said.used + 5000, ..said });
+    let deepest = BURST + 2 * (BURST + RATE / 2);
+    assert_eq!(a.level(b"k"), deepest);
+    a.replica.peer_present(node_id(3), true, a.now);
+    a.pass(500);
+    a.pass(0);
+    assert_eq!(a.level(b"k"), deepest - RATE / 2);
+}
+
+#[test]
+fn a_sync_that_does_not_come_is_not_waited_for_for_ever() {
+    let mut a = Node::joining(1, EVENTUAL, 64);
+    let said = Entry {
+        policy: a.policy().identity(),
+        id: a.id(b"k"),
+        count: EPOCH_MS << 20,
+        used: 50,
+        level: 20 << 16,
+    };
+    assert_eq!(a.hear(2, &said), Applied::Adopted);
+    a.pass(10_000);
+    assert_eq!(a.hear(3, &said), Applied::FirstContact(20));
 }
 
 #[test]

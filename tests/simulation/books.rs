@@ -8,6 +8,9 @@
 /// as soon as the true level is zero. A node that starts knows nothing, until it takes over a level: from then
 /// on it knows as much as the sender of that level did, and what was used since. So at each admission the
 /// true level is at most the burst, what is in flight, and the slack.
+///
+/// A strict policy does without hearing: its true level is at most the burst, and the parts of nodes that started
+/// again.
 #[derive(Clone, Debug)]
 pub(crate) struct Books {
     rate: f64,
@@ -19,15 +22,30 @@ pub(crate) struct Books {
     /// What each node heard of each other since it started.
     heard: Vec<Vec<f64>>,
     slack: Vec<f64>,
+    is_strict: bool,
+    /// Parts of a strict policy that may have been filled again by a start.
+    refilled: f64,
     pub(crate) highest_excess: f64,
 }
 
 impl Books {
-    pub(crate) fn new(nodes: usize, rate: f64, burst: f64) -> Self {
+    pub(crate) fn new(nodes: usize, rate: f64, burst: f64, is_strict: bool) -> Self {
         let (unheard, heard) = (vec![vec![0.0; nodes]; nodes], vec![vec![0.0; nodes]; nodes]);
         let slack = vec![0.0; nodes];
-        let (level, at_s, admitted, highest_excess) = (0.0, 0.0, 0.0, 0.0);
-        Self { rate, burst, level, at_s, admitted, unheard, heard, slack, highest_excess }
+        let (level, at_s, admitted, refilled, highest_excess) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        Self {
+            rate,
+            burst,
+            level,
+            at_s,
+            admitted,
+            unheard,
+            heard,
+            slack,
+            is_strict,
+            refilled,
+            highest_excess,
+        }
     }
 
     /// The limit was raised somewhere: the bound is that of the most generous node.
@@ -41,6 +59,7 @@ impl Books {
         self.at_s = now_s;
         if self.level == 0.0 {
             self.slack.fill(0.0);
+            self.refilled = 0.0;
         }
     }
 
@@ -54,12 +73,12 @@ impl Books {
         for other in (0..self.slack.len()).filter(|other| *other != node) {
             self.unheard[other][node] += cost;
         }
-        let bound = self.burst + in_flight + self.slack[node] + 1.0;
-        if self.level > bound {
+        let unknown = if self.is_strict { self.refilled } else { in_flight + self.slack[node] };
+        if self.level > self.burst + unknown + 1.0 {
             return Err(format!(
                 "node {node} admitted {cost} to a level of {:.2}: burst {}, {in_flight} in flight, slack \
-                 {:.2}",
-                self.level, self.burst, self.slack[node]
+                 {:.2}, {:.2} filled again",
+                self.level, self.burst, self.slack[node], self.refilled
             ));
         }
         Ok(())
@@ -110,6 +129,7 @@ impl Books {
     /// A node begins with nothing.
     pub(crate) fn started(&mut self, node: usize, now_s: f64) {
         self.drain(now_s);
+        self.refilled += self.burst / self.slack.len() as f64;
         self.unheard[node].fill(0.0);
         self.heard[node].fill(0.0);
         self.slack[node] = self.level;

@@ -176,7 +176,14 @@ fn a_restart_under_load_refills_nothing() {
     for with_snapshot in [false, true] {
         let mut scenario = asking(cluster(2, 40, 0.0), &[300.0, 300.0]);
         for at_ms in [15_000, 30_000, 45_000] {
-            scenario.crashes.push(Crash { node: 0, at_ms, down_ms: 200, with_snapshot, wall_step_ms: -1 });
+            scenario.crashes.push(Crash {
+                node: 0,
+                at_ms,
+                down_ms: 200,
+                with_snapshot,
+                wall_step_ms: -1,
+                epoch_is_lost: false,
+            });
         }
         let ratio = ratio(scenario);
         assert!((ratio - 1.0).abs() <= 0.01, "snapshot {with_snapshot}: {ratio}");

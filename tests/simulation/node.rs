@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openclaw_rating::bucket::hash::{BucketId, KeyHasher};
 use openclaw_rating::bucket::policy::{LimitSpec, Limits, PolicySet, PolicySpec};
-use openclaw_rating::bucket::sharing::Sharing;
+use openclaw_rating::bucket::sharing::{Consistency, Sharing};
 use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::link::keys::Secret;
 use openclaw_rating::link::{Handled, Link, LinkConfig, MAX_DATAGRAM_BYTES, PeerAddress, PeerStats};
@@ -56,8 +56,9 @@ pub(crate) fn node_id(number: usize) -> NodeId {
     NodeId::new(number as u8 + 1).unwrap()
 }
 
-fn spec(name: &str, limit: LimitSpec, sharing: Sharing) -> PolicySpec {
-    PolicySpec { sharing, ..PolicySpec::new(name, limit) }
+/// A policy as one of `nodes` has it: a strict one in part.
+fn spec(name: &str, limit: LimitSpec, sharing: Sharing, nodes: usize) -> PolicySpec {
+    PolicySpec { sharing, ..PolicySpec::new(name, limit) }.part_of(nodes as u8).unwrap()
 }
 
 fn address(number: usize) -> SocketAddr {
@@ -90,7 +91,7 @@ impl Node {
         snapshot: &Snapshot,
     ) -> Self {
         let now = MonotonicNs(0);
-        let specs = [spec(POLICY, settings.limit, settings.sharing)];
+        let specs = [spec(POLICY, settings.limit, settings.sharing, settings.nodes)];
         let policies = Arc::new(PolicySet::new(&specs, now).unwrap());
         let table = BucketTable::new(TableConfig { lines: LINES, on_full: OnTableFull::Deny }).unwrap();
         let table = Arc::new(table.replicated(epoch_ms));
@@ -107,7 +108,8 @@ impl Node {
             let limits = policy.default_limits();
             assert!(table.restore(*id, limits, limits.clock().from_fixed(*level), now));
         }
-        let witness = Witness::new(replica, Arc::clone(&table), policies, DETECT);
+        let is_strict = settings.sharing.consistency == Consistency::Strict;
+        let witness = Witness::new(replica, Arc::clone(&table), policies, DETECT, is_strict);
         let link = link(&settings, id, &peers, life, now);
         Self { settings, life, started_ns: world_ns, table, witness, link, ids, epoch_ms }
     }
@@ -165,8 +167,9 @@ impl Node {
 
     /// The same policy with another limit from now on, or none at all.
     pub(crate) fn reload(&mut self, limit: Option<LimitSpec>, world_ns: u64) {
-        let other = spec("other", self.settings.limit, Sharing::default());
-        let specs = limit.map(|limit| spec(POLICY, limit, self.settings.sharing)).into_iter().chain([other]);
+        let Settings { sharing, nodes, .. } = self.settings;
+        let other = spec("other", self.settings.limit, Sharing::default(), nodes);
+        let specs = limit.map(|limit| spec(POLICY, limit, sharing, nodes)).into_iter().chain([other]);
         let specs: Vec<PolicySpec> = specs.collect();
         let policies = self.witness.policies.reload(&specs, self.now(world_ns)).unwrap();
         self.witness.set_policies(Arc::new(policies));

@@ -1,5 +1,7 @@
 //! A random scenario for each seed.
 
+use std::ops::RangeInclusive;
+
 use openclaw_rating::bucket::sharing::{Consistency, Partition, Share, Sharing};
 
 use crate::common::seeds::Random;
@@ -14,7 +16,8 @@ pub(crate) fn random(seed: u64) -> Scenario {
     let mut random = Random::new(seed);
     let nodes = random.between(2, 5) as usize;
     let rate = random.pick(&[10, 50, 200]);
-    let burst = random.between(1, rate * 2);
+    let sharing = sharing(&mut random);
+    let burst = random.between(least_burst(sharing, nodes), rate * 2);
     Scenario {
         seed,
         nodes,
@@ -22,11 +25,11 @@ pub(crate) fn random(seed: u64) -> Scenario {
         rate,
         burst,
         most_cost: random.pick(&[1, 1, 3]).min(burst),
-        sharing: sharing(&mut random),
+        sharing,
         faults: faults(&mut random),
         cuts: cuts(&mut random, nodes),
         crashes: crashes(&mut random, nodes),
-        reloads: reloads(&mut random, nodes, rate, burst),
+        reloads: reloads(&mut random, nodes, rate, least_burst(sharing, nodes)..=burst * 2),
         demand: demand(&mut random, nodes, rate),
         drift_ppm: (0..nodes).map(|_| random.between(0, 400) as i64 - 200).collect(),
         flush_ms: random.pick(&[20, 50, 100]),
@@ -42,8 +45,13 @@ fn sharing(random: &mut Random) -> Sharing {
     Sharing {
         partition: random.pick(&[Partition::Share, Partition::Share, Partition::Full]),
         share: random.pick(&[Share::Observed, Share::Equal]),
-        consistency: Consistency::Eventual,
+        consistency: if random.chance(0.1) { Consistency::Strict } else { Consistency::Eventual },
     }
+}
+
+/// A part of a strict policy has a burst too.
+fn least_burst(sharing: Sharing, nodes: usize) -> u64 {
+    if sharing.consistency == Consistency::Strict { nodes as u64 } else { 1 }
 }
 
 fn faults(random: &mut Random) -> Faults {
@@ -108,16 +116,17 @@ fn crashes(random: &mut Random, nodes: usize) -> Vec<Crash> {
         down_ms: time_ms(random, 50, 4000),
         with_snapshot: random.chance(0.5),
         wall_step_ms: random.between(0, 20_000_000) as i64 - 10_000_000,
+        epoch_is_lost: random.chance(0.3),
     };
     (0..random.pick(&[0, 0, 1, 2])).map(|_| crash(random)).collect()
 }
 
-fn reloads(random: &mut Random, nodes: usize, rate: u64, burst: u64) -> Vec<Reload> {
+fn reloads(random: &mut Random, nodes: usize, rate: u64, bursts: RangeInclusive<u64>) -> Vec<Reload> {
     if !random.chance(0.25) {
         return vec![];
     }
     // A rolling change: one node after the other, in some order, perhaps by way of not having it.
-    let new = (rate * random.pick(&[1, 2, 100]), random.between(1, burst * 2));
+    let new = (rate * random.pick(&[1, 2, 100]), random.between(*bursts.start(), *bursts.end()));
     let mut reloads = vec![];
     for node in 0..nodes {
         let at_ms = time_ms(random, 1000, LENGTH_MS - 2000);

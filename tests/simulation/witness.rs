@@ -29,8 +29,11 @@ pub(crate) struct Witness {
     table: Arc<BucketTable>,
     pub(crate) policies: Arc<PolicySet>,
     detect: Duration,
+    is_strict: bool,
     /// The highest count of each node and bucket.
     highest: HashMap<(NodeId, BucketId), u64>,
+    /// The highest count of each node before its present boot.
+    before_boot: HashMap<NodeId, u64>,
     absent: HashMap<NodeId, MonotonicNs>,
     returned: HashMap<NodeId, MonotonicNs>,
     synced: Vec<NodeId>,
@@ -43,9 +46,21 @@ impl Witness {
         table: Arc<BucketTable>,
         policies: Arc<PolicySet>,
         detect: Duration,
+        is_strict: bool,
     ) -> Self {
-        let (highest, absent, returned) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { replica, table, policies, detect, highest, absent, returned, synced: vec![], log: vec![] }
+        Self {
+            replica,
+            table,
+            policies,
+            detect,
+            is_strict,
+            highest: HashMap::new(),
+            before_boot: HashMap::new(),
+            absent: HashMap::new(),
+            returned: HashMap::new(),
+            synced: vec![],
+            log: vec![],
+        }
     }
 
     pub(crate) fn set_policies(&mut self, policies: Arc<PolicySet>) {
@@ -74,6 +89,7 @@ impl Witness {
     /// Growth is charged exactly once: what is charged is what the model says, and the level has it.
     fn check(&self, heard: &Heard, arrival: Arrival, [before, after, phantom]: [u64; 3], now: MonotonicNs) {
         let Heard { from, entry, applied, .. } = *heard;
+        assert!(!self.is_strict || after == before, "what others use moves no level of a strict policy");
         let highest = self.highest.get(&(from, entry.id)).copied();
         let expected = match highest {
             None => None,
@@ -88,12 +104,24 @@ impl Witness {
             Applied::UnknownPolicy | Applied::UnknownNode | Applied::TableFull => return,
         };
         assert_eq!(Some(growth), expected, "{heard:?} after {highest:?} at {now:?}");
+        if self.is_strict {
+            return;
+        }
         let covered = if self.is_returning(from, now) { covered(phantom, before, growth, &entry) } else { 0 };
         let least = (before + (growth << 16) - covered).saturating_sub(heard.forgotten << 16);
         assert!(after + (2 << 16) > least, "{heard:?}: {before} {after}, {covered} covered");
         let plain = arrival == Arrival::Delta && self.synced.contains(&from);
         let exact = plain && self.absent.is_empty() && heard.forgotten == 0;
         assert!(!exact || after <= least + (1 << 16), "{heard:?}: {before} {after}, {covered} covered");
+    }
+
+    /// A boot that begins to count below what an earlier one said is heard as if there had been none.
+    fn forget_lost_epoch(&mut self, from: NodeId, entry: &Entry) {
+        let before = self.before_boot.get(&from).copied().unwrap_or(0);
+        if entry.count - entry.used < before {
+            self.before_boot.remove(&from);
+            self.highest.retain(|(node, _), _| *node != from);
+        }
     }
 
     /// Merges an entry and checks what became of it.
@@ -104,13 +132,17 @@ impl Witness {
         let before = self.level(entry.id, now);
         let applied = self.replica.apply(delivery, entry, line);
         let after = self.level(entry.id, now);
+        let is_taken = !matches!(applied, Applied::UnknownPolicy | Applied::UnknownNode | Applied::TableFull);
+        if is_taken {
+            self.forget_lost_epoch(from, entry);
+        }
         let growth = if let Applied::Charged(growth) = applied { growth } else { 0 };
         let returns = self.is_returning(from, now);
         let covered = if returns { covered(phantom, before, growth, entry) as f64 / 65536.0 } else { 0.0 };
         let forgotten = self.replica.stats().forgotten_tokens - stats.forgotten_tokens;
         let heard = Heard { from, entry: *entry, applied, covered, forgotten };
         self.check(&heard, arrival, [before, after, phantom], now);
-        if !matches!(applied, Applied::UnknownPolicy | Applied::UnknownNode | Applied::TableFull) {
+        if is_taken {
             let highest = self.highest.entry((from, entry.id)).or_default();
             *highest = entry.count.max(*highest);
         }
@@ -149,6 +181,12 @@ impl Store for Witness {
         while let Some((entry, line)) = ahead.next(&self.replica) {
             self.apply(delivery, entry, line);
         }
+    }
+
+    fn peer_started(&mut self, peer: NodeId) {
+        let said = self.highest.iter().filter(|((node, _), _)| *node == peer).map(|(_, count)| *count);
+        self.before_boot.insert(peer, said.max().unwrap_or(0));
+        self.replica.peer_started(peer);
     }
 
     fn peer_present(&mut self, peer: NodeId, present: bool, now: MonotonicNs) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use openclaw_rating::bucket::gcra::Rate;
 use openclaw_rating::bucket::policy::LimitSpec;
-use openclaw_rating::bucket::sharing::Sharing;
+use openclaw_rating::bucket::sharing::{Consistency, Sharing};
 use openclaw_rating::link::Handled;
 use openclaw_rating::replica::Applied;
 
@@ -42,6 +42,8 @@ pub(crate) struct Crash {
     pub(crate) with_snapshot: bool,
     /// Where the wall clock, of which a new epoch is made, stands then.
     pub(crate) wall_step_ms: i64,
+    /// The epoch that was reached is lost: the wall clock alone makes the new one.
+    pub(crate) epoch_is_lost: bool,
 }
 
 /// A node gets another limit, or loses the policy.
@@ -112,13 +114,14 @@ impl World {
         // A bucket on the fastest clock is no bound of one on a slower clock, but the other way round.
         let fastest = 1.0 + scenario.drift_ppm.iter().max().map_or(0.0, |ppm| *ppm as f64 / 1e6);
         let (rate, burst) = (scenario.rate as f64, scenario.burst as f64);
+        let is_strict = scenario.sharing.consistency == Consistency::Strict;
         let mut world = Self {
             now_ns: 0,
             nodes: vec![],
             disks: vec![(1_000_000, vec![]); scenario.nodes],
             network,
             random,
-            books: vec![Books::new(scenario.nodes, rate * fastest, burst); scenario.keys],
+            books: vec![Books::new(scenario.nodes, rate * fastest, burst, is_strict); scenario.keys],
             central: vec![Central::new(rate, burst); scenario.keys],
             asked: vec![0.0; scenario.keys],
             due: vec![vec![0.0; scenario.keys]; scenario.nodes],
@@ -209,8 +212,8 @@ impl World {
                 && let Some(node) = self.nodes[crash.node].take()
             {
                 let reached = node.epoch_reached_ms(self.now_ns);
-                let wall = reached.saturating_add_signed(crash.wall_step_ms);
-                self.disks[crash.node].0 = reached.max(wall);
+                let wall = reached.saturating_add_signed(crash.wall_step_ms).max(1);
+                self.disks[crash.node].0 = if crash.epoch_is_lost { wall } else { reached.max(wall) };
                 self.books.iter_mut().for_each(|books| books.crashed(crash.node));
             }
             if self.now_ns == (crash.at_ms + crash.down_ms) * MS && self.nodes[crash.node].is_none() {
