@@ -176,6 +176,25 @@ fn a_write_that_had_no_effect_is_tried_a_few_times_and_handed_over() {
     for _ in 0..400 {
         if story.open.iter().any(|task| task.work.step() == Step::WriteRecord) {
             story.fail_step(Step::WriteRecord, Failure::NotDone);
+#[test]
+fn a_provider_that_shows_an_accepted_change_late_is_waited_for() {
+    let mut story = writing();
+    story.holds = Some(Step::WriteRecord);
+    let taken = |story: &mut Story| {
+        if story.open.iter().any(|task| task.work.step() == Step::WriteRecord) {
+            story.fail_step(Step::WriteRecord, Failure::Unknown);
+        }
+    };
+    for _ in 0..20 {
+        taken(&mut story);
+        story.pass_ms(250);
+    }
+    taken(&mut story);
+    story.record = record(&["192.0.2.2"]);
+    story.pass_ms(10_000);
+    assert!(story.phases().contains(&Phase::Recovered) && !story.phases().contains(&Phase::HandedOver));
+}
+
         }
         story.now = story.now.after_ms(250);
         story.assess(story.assessment.clone());

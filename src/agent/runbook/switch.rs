@@ -277,7 +277,9 @@ impl Runbook {
                 in_words(&change.before)
             ));
         }
-        self.read_again_before(head, run, attempt + 1, self.now)
+        // A provider may show a change that it took a moment later.
+        let until = self.again(Tries::Pausing { attempt, until: self.now }).deadline();
+        self.read_again_before(head, run, attempt + 1, until)
     }
 
     /// Whether the announced write is so long ago that others may have followed it.
