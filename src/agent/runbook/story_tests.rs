@@ -285,6 +285,29 @@ fn stopped_while_writing(order: Command) -> Story {
 fn what_a_person_stopped_stays_stopped_over_a_crash_at_any_line() {
     for (order, restores) in [(Command::Abort, 0), (Command::Rollback, 1)] {
         let whole = stopped_while_writing(order.clone());
+#[test]
+fn a_restart_pages_the_reason_and_tells_no_room_twice() {
+    let mut whole = Story::new(config());
+    whole.assess(eu_is_dead());
+    whole.pass_ms(2_000);
+    let restarted_after = |is_last: fn(&Entry) -> bool| {
+        let lines = whole.journal.iter().rposition(|line| is_last(&line.2)).unwrap() + 1;
+        let mut story = Story::new(config());
+        (story.journal, story.now) = (whole.journal[..lines].to_vec(), whole.now);
+        (story.record, story.performed) = (whole.record.clone(), vec![]);
+        story.restart();
+        story.settle();
+        story.feed(Event::Tick);
+        story
+    };
+    let paged = restarted_after(|entry| matches!(entry, Entry::Moved { to: Phase::Paged, .. }));
+    assert!(paged.pages()[0].summary.contains("eu does not answer"), "{:?}", paged.pages());
+    let untold = restarted_after(|entry| matches!(entry, Entry::Intent { step: Step::Notify, .. }));
+    assert_eq!(untold.count(Step::Notify), 1);
+    let told = restarted_after(|entry| matches!(entry, Entry::Outcome { step: Step::Notify, .. }));
+    assert_eq!((told.count(Step::Notify), told.count(Step::ResolvePage)), (0, 1));
+}
+
         let is_order =
             |line: &Line| matches!(&line.2, Entry::Command { command, .. } if command == order.name());
         let first = whole.journal.iter().position(is_order).unwrap() + 1;

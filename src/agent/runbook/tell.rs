@@ -87,8 +87,15 @@ impl Runbook {
     /// The incident has moved into `state`: people are told.
     pub(super) fn tell(&mut self, head: &mut Head, state: &State, why: &str) {
         let phase = state.phase();
+        if !matches!(phase, Phase::Watching | Phase::Suspect | Phase::Reported) {
+            self.wake(head, phase, why);
+            self.notify(head, phase, why, None);
+        }
+    }
+
+    /// What the pager and the values file are told of `phase`.
+    pub(super) fn wake(&mut self, head: &mut Head, phase: Phase, why: &str) {
         match phase {
-            Phase::Watching | Phase::Suspect | Phase::Reported => return,
             Phase::Paged => self.page(head, why),
             Phase::Recovered => self.tell_recovered(head, why),
             Phase::RolledBack if head.is_drill() => self.resolve_page(Some(head), &head.region.clone(), why),
@@ -105,7 +112,6 @@ impl Runbook {
             }
             _ => {}
         }
-        self.notify(head, phase, why, None);
     }
 
     fn tell_recovered(&mut self, head: &Head, why: &str) {
@@ -134,7 +140,7 @@ impl Runbook {
         self.notify(head, Phase::Switching, why, Some(change));
     }
 
-    fn notify(&mut self, head: &Head, phase: Phase, why: &str, would_change: Option<&Change>) {
+    pub(super) fn notify(&mut self, head: &Head, phase: Phase, why: &str, would_change: Option<&Change>) {
         let drill = if head.is_drill() { "[drill] " } else { "" };
         let is_last =
             matches!(phase, Phase::Watching | Phase::Recovered | Phase::RolledBack | Phase::HandedOver);
