@@ -13,6 +13,7 @@ use super::informer::Tell;
 use super::ledger::Ledger;
 use super::pilot::hand_over;
 use super::report::{ReportJob, write_report};
+use super::scribe::Writing;
 use super::standby::Standby;
 use crate::agent::gitops::Checkout;
 use crate::agent::history::{History, Prometheus, Series};
@@ -71,6 +72,7 @@ pub(super) struct Deeds {
     /// `None` where the pager is not asked.
     pub(super) asker: Option<Sender<Option<String>>>,
     pub(super) informer: Sender<Tell>,
+    pub(super) scribe: Sender<Writing>,
     pub(super) cut_short: Arc<AtomicBool>,
 }
 
@@ -150,7 +152,7 @@ impl Deeds {
                 let incident = task.incident.clone().unwrap_or_else(|| IncidentId(NO_INCIDENT.to_owned()));
                 let facts = context.map(|context| facts_of(headline, &context.lines));
                 let update = Update { incident, headline: headline.clone(), steps, is_last: *is_last };
-                hand_over(&self.informer, Tell::Update { task: task.id, update, facts })
+                hand_over(&self.informer, Tell { task: task.id, update, facts })
             }
             Work::CommitRegion { region } => self.commit(task, region),
             Work::WriteReport => self.report(task, context),
@@ -197,7 +199,7 @@ impl Deeds {
                 checkout.commit_while(&may_go_on, &expected.0, &region.0, &commit_message(&region));
             committed.map(|_| format!("the file says {}", region.0)).map_err(|error| error.to_string())
         };
-        hand_over(&self.informer, Tell::Errand { task: task.id, errand: Box::new(errand) })
+        hand_over(&self.scribe, Writing { task: task.id, write: Box::new(errand) })
     }
 
     fn report(&self, task: &Task, context: Option<Context>) -> Result<(), Ended> {
@@ -207,7 +209,7 @@ impl Deeds {
             context.ok_or_else(|| Ended::not_done("the journal cannot be read"))?;
         let (directory, prometheus) = (self.parts.reports.clone(), self.parts.prometheus.clone());
         let errand = move || write_report(ReportJob { directory, incident, lines, series, prometheus });
-        hand_over(&self.informer, Tell::Errand { task: task.id, errand: Box::new(errand) })
+        hand_over(&self.scribe, Writing { task: task.id, write: Box::new(errand) })
     }
 }
 

@@ -1,5 +1,5 @@
-//! The thread that tells: chat rooms, summaries, reports. It informs and decides nothing, so that a chat that
-//! hangs delays no switch.
+//! The thread that tells chat rooms. It informs and decides nothing, so that a chat that hangs delays no switch, and no
+//! report either: the `scribe` writes that.
 
 use std::time::{Duration, Instant};
 
@@ -13,31 +13,15 @@ use crate::agent::secret::SecretSource;
 /// Between two looks whether secrets can be read: a person mends one and wants to see it.
 const LOOK_AT_SECRETS_EVERY: Duration = Duration::from_secs(10);
 
-/// Something to tell.
-pub(super) enum Tell {
-    /// Where an incident stands.
-    Update {
-        /// What it belongs to.
-        task: TaskId,
-        /// What is told.
-        update: Update,
-        /// What a summary is made of, when there is to be one.
-        facts: Option<Facts>,
-    },
-    /// Something that takes time and that only people wait for, such as writing the report.
-    Errand {
-        /// What it belongs to.
-        task: TaskId,
-        /// What is done; the text is for a person.
-        errand: Box<dyn FnOnce() -> Result<String, String> + Send>,
-    },
-}
-
-impl std::fmt::Debug for Tell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Update { task, .. } | Self::Errand { task, .. }) = self;
-        f.debug_tuple("Tell").field(task).finish()
-    }
+/// Where an incident stands.
+#[derive(Debug)]
+pub(super) struct Tell {
+    /// What it belongs to.
+    pub(super) task: TaskId,
+    /// What is told.
+    pub(super) update: Update,
+    /// What a summary is made of, when there is to be one.
+    pub(super) facts: Option<Facts>,
 }
 
 /// Whom it tells.
@@ -69,8 +53,9 @@ impl Informer {
         loop {
             let is_heard = select! {
                 recv(tells) -> tell => {
-                    let Ok(tell) = tell else { return };
-                    told.send(self.carry_out(tell).into())
+                    let Ok(Tell { task, update, facts }) = tell else { return };
+                    let ended = self.tell(update, facts.as_ref());
+                    told.send(Finished { task, ended }.into())
                 }
                 recv(at(next_look)) -> _ => {
                     next_look = Instant::now() + LOOK_AT_SECRETS_EVERY;
@@ -86,14 +71,6 @@ impl Informer {
                 return;
             }
         }
-    }
-
-    fn carry_out(&mut self, tell: Tell) -> Finished {
-        let (task, ended) = match tell {
-            Tell::Update { task, update, facts } => (task, self.tell(update, facts.as_ref())),
-            Tell::Errand { task, errand } => (task, errand().map_or_else(Ended::not_done, Ended::done)),
-        };
-        Finished { task, ended }
     }
 
     fn unusable_secrets(&self) -> UnusableSecrets {
@@ -119,8 +96,12 @@ impl Informer {
         }
         // Those who were told are not told again for the sake of those who were not, nor because all of it took
         // longer than anybody waited: the runbook repeats no message of which it heard nothing.
-        let text = [vec![format!("told {}", told.join(", "))], remarks, failed].concat().join("; ");
-        if told.is_empty() { Ended::not_done(text) } else { Ended::done(text) }
+        let text = [remarks, failed].concat().join("; ");
+        match (told.join(", "), text.is_empty()) {
+            (names, _) if names.is_empty() => Ended::not_done(text),
+            (names, true) => Ended::done(format!("told {names}")),
+            (names, false) => Ended::done(format!("told {names}; {text}")),
+        }
     }
 }
 
