@@ -222,6 +222,9 @@ pub enum Entry {
         /// Whether a person named the target; else it was chosen, and may be chosen anew.
         #[serde(default, skip_serializing_if = "is_false")]
         asked: bool,
+        /// When the region was last seen healthy, while it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_healthy: Option<UnixMs>,
     },
     /// The incident moved on.
     Moved {

@@ -212,7 +212,7 @@ mod tests {
         let long = [
             Entry::Started { version: text.clone(), mode: text.clone() },
             Entry::Signal { signal: "x".to_owned(), raised: true, detail: text.clone() },
-            Entry::Planned { region, target, cause, approved_by: text.clone(), asked },
+            Entry::Planned { region, target, cause, approved_by: text.clone(), asked, last_healthy: None },
             Entry::Moved { from: Phase::Paged, to: Phase::Acknowledged, why: text.clone() },
             Entry::Command { command: "ack".to_owned(), who: text.clone() },
             Entry::Outcome { step, attempt, done, detail: text.clone() },

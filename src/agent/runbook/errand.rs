@@ -5,7 +5,7 @@ use super::event::{Ended, Failure};
 use super::incident::Arrived;
 use super::machine::Runbook;
 use super::tries::Tries;
-use crate::agent::types::{Step, UnixMs};
+use crate::agent::types::{IncidentId, Step, UnixMs};
 
 /// More errands than that are not kept; of the least urgent ones the oldest goes. There is room for all notices that
 /// may be raised at a time, and for what an incident tells.
@@ -54,7 +54,11 @@ impl Errand {
         matches!(self.tries, Tries::Pausing { until, .. } if until <= now && now < self.until)
     }
 
-    const fn wakes(&self) -> bool {
+    pub(super) fn is_about(&self, incident: &IncidentId) -> bool {
+        self.about.incident.as_ref() == Some(incident)
+    }
+
+    pub(super) const fn wakes(&self) -> bool {
         matches!(self.work, Work::Page(_) | Work::ResolvePage { .. })
     }
 

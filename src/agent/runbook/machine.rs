@@ -138,6 +138,10 @@ impl Runbook {
         self.refresh_record(&mut arrived);
         self.advance(&mut arrived);
         self.run_errands(&mut arrived);
+        if matches!(self.incident, Some(Incident { state: State::Ended(_), .. })) {
+            // Its report waits for an errand that may just have ended.
+            self.advance(&mut None);
+        }
         std::mem::take(&mut self.out)
     }
 
@@ -252,6 +256,7 @@ impl Runbook {
             cause: head.cause,
             approved_by,
             asked: target.is_some() && head.asked.as_ref() == target,
+            last_healthy: self.assessment.regions.get(&head.region).and_then(|view| view.last_healthy),
         };
         self.journal(Some(&head.id), entry);
     }

@@ -140,7 +140,9 @@ impl Outlook {
         let view = |(region, watch): (&Region, &Watch)| {
             let standing = self.standing(now, watch);
             let votes = self.votes(now, watch, &standing);
-            (region.clone(), RegionView { standing, votes, link_is_up: watch.link_is_up })
+            let good_at = watch.nodes.iter().filter_map(|node| node.good_at).max();
+            let last_healthy = good_at.filter(|_| standing != Standing::Healthy);
+            (region.clone(), RegionView { standing, votes, link_is_up: watch.link_is_up, last_healthy })
         };
         Assessment { regions: self.regions.iter().map(view).collect(), elected, unfit }
     }
@@ -215,8 +217,12 @@ mod tests {
             outlook.probed(UnixMs(at), &eu(), 0, bad());
             assert_eq!(standing(&outlook, at), "healthy", "{at}");
         }
+        let last_healthy =
+            |outlook: &Outlook| outlook.assess(UnixMs(1_000), true, None).regions[&eu()].last_healthy;
+        assert_eq!(last_healthy(&outlook), None);
         outlook.probed(UnixMs(1_000), &eu(), 0, bad());
         assert_eq!(standing(&outlook, 1_000), "unreachable");
+        assert_eq!(last_healthy(&outlook), Some(UnixMs(0)));
     }
 
     #[test]

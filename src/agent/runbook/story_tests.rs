@@ -29,6 +29,22 @@ fn a_dead_region_is_withdrawn_through_every_state() {
 }
 
 #[test]
+fn a_report_waits_for_its_page_to_be_resolved_and_for_no_longer_than_that_may_take() {
+    let mut story = Story::new(config());
+    story.assess(eu_is_dead());
+    story.holds = Some(Step::ResolvePage);
+    story.pass_ms(5_000);
+    assert_eq!((story.runbook.phase(), story.count(Step::WriteReport)), (Phase::Recovered, 0));
+    let mut unheard = Story { runbook: story.runbook.clone(), ..Story::new(config()) };
+    (unheard.now, unheard.assessment, unheard.holds) = (story.now, eu_is_dead(), Some(Step::ResolvePage));
+    unheard.pass_ms(25_000);
+    assert_eq!((unheard.runbook.phase(), unheard.count(Step::WriteReport)), (Phase::Watching, 1));
+    story.holds = None;
+    story.settle();
+    assert_eq!((story.runbook.phase(), story.count(Step::WriteReport)), (Phase::Watching, 1));
+}
+
+#[test]
 fn what_heals_before_the_page_wakes_nobody() {
     let mut story = Story::new(config());
     story.assess(eu_is_dead());
@@ -161,22 +177,6 @@ fn a_write_that_was_lost_long_ago_is_not_done_now() {
 }
 
 #[test]
-fn what_cannot_be_settled_is_handed_over() {
-    let mut story = writing();
-    story.fail_step(Step::WriteRecord, Failure::Unknown);
-    story.holds = Some(Step::ReadRecord);
-    story.pass_ms(500_000);
-    assert!(story.last_why().contains("nobody knows whether"), "{}", story.last_why());
-    assert_eq!(story.count(Step::WriteRecord), 1);
-}
-
-#[test]
-fn a_write_that_had_no_effect_is_tried_a_few_times_and_handed_over() {
-    let mut story = writing();
-    for _ in 0..400 {
-        if story.open.iter().any(|task| task.work.step() == Step::WriteRecord) {
-            story.fail_step(Step::WriteRecord, Failure::NotDone);
-#[test]
 fn a_provider_that_shows_an_accepted_change_late_is_waited_for() {
     let mut story = writing();
     story.holds = Some(Step::WriteRecord);
@@ -195,6 +195,22 @@ fn a_provider_that_shows_an_accepted_change_late_is_waited_for() {
     assert!(story.phases().contains(&Phase::Recovered) && !story.phases().contains(&Phase::HandedOver));
 }
 
+#[test]
+fn what_cannot_be_settled_is_handed_over() {
+    let mut story = writing();
+    story.fail_step(Step::WriteRecord, Failure::Unknown);
+    story.holds = Some(Step::ReadRecord);
+    story.pass_ms(500_000);
+    assert!(story.last_why().contains("nobody knows whether"), "{}", story.last_why());
+    assert_eq!(story.count(Step::WriteRecord), 1);
+}
+
+#[test]
+fn a_write_that_had_no_effect_is_tried_a_few_times_and_handed_over() {
+    let mut story = writing();
+    for _ in 0..400 {
+        if story.open.iter().any(|task| task.work.step() == Step::WriteRecord) {
+            story.fail_step(Step::WriteRecord, Failure::NotDone);
         }
         story.now = story.now.after_ms(250);
         story.assess(story.assessment.clone());
@@ -269,22 +285,6 @@ fn an_abort_waits_for_the_write_that_is_on_its_way() {
     }
 }
 
-/// Traffic is moved by hand from one healthy region to another, and `order` comes while the write is on its way.
-fn stopped_while_writing(order: Command) -> Story {
-    let mut story = Story::new(config());
-    story.holds = Some(Step::WriteRecord);
-    story.order(Command::Start { from: region("eu"), to: None, why: String::new() }).unwrap();
-    story.pass_ms(2_000);
-    story.order(order).unwrap();
-    story.holds = None;
-    story.pass_ms(20_000);
-    story
-}
-
-#[test]
-fn what_a_person_stopped_stays_stopped_over_a_crash_at_any_line() {
-    for (order, restores) in [(Command::Abort, 0), (Command::Rollback, 1)] {
-        let whole = stopped_while_writing(order.clone());
 #[test]
 fn a_restart_pages_the_reason_and_tells_no_room_twice() {
     let mut whole = Story::new(config());
@@ -308,6 +308,22 @@ fn a_restart_pages_the_reason_and_tells_no_room_twice() {
     assert_eq!((told.count(Step::Notify), told.count(Step::ResolvePage)), (0, 1));
 }
 
+/// Traffic is moved by hand from one healthy region to another, and `order` comes while the write is on its way.
+fn stopped_while_writing(order: Command) -> Story {
+    let mut story = Story::new(config());
+    story.holds = Some(Step::WriteRecord);
+    story.order(Command::Start { from: region("eu"), to: None, why: String::new() }).unwrap();
+    story.pass_ms(2_000);
+    story.order(order).unwrap();
+    story.holds = None;
+    story.pass_ms(20_000);
+    story
+}
+
+#[test]
+fn what_a_person_stopped_stays_stopped_over_a_crash_at_any_line() {
+    for (order, restores) in [(Command::Abort, 0), (Command::Rollback, 1)] {
+        let whole = stopped_while_writing(order.clone());
         let is_order =
             |line: &Line| matches!(&line.2, Entry::Command { command, .. } if command == order.name());
         let first = whole.journal.iter().position(is_order).unwrap() + 1;

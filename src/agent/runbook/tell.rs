@@ -1,10 +1,11 @@
 //! Whom an incident wakes and what it says, and its last state: Recovered, RolledBack, HandedOver.
 
 use super::action::{Page, Work, key_of};
-use super::errand::Urgency;
+use super::errand::{Errand, Urgency};
 use super::event::Ended;
 use super::incident::{Arrived, Change, Head, Incident, Next, Reporting, State};
 use super::machine::Runbook;
+use super::tries::Tries;
 use crate::agent::pager::Severity;
 use crate::agent::types::{Cause, Phase, Region};
 
@@ -156,6 +157,12 @@ impl Runbook {
     /// It is over: the report is written, or its time passes.
     pub(super) fn ended(&mut self, head: &mut Head, mut state: Reporting, arrived: &mut Arrived) -> Next {
         let timeout_ms = self.config.timing.errand_timeout_ms;
+        // The report says whether the page got through.
+        let is_telling = |errand: &Errand| errand.is_about(&head.id) && errand.wakes();
+        let waits = self.now.since_ms(head.since) < timeout_ms && self.errands.iter().any(is_telling);
+        if waits && matches!(state.tries, Tries::Pausing { .. }) {
+            return Next::Stay(State::Ended(state));
+        }
         let ended = self.attempt(Some(head), &mut state.tries, arrived, timeout_ms, || Work::WriteReport);
         match ended {
             Some(Ended::Done { detail }) => {
