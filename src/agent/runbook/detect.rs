@@ -161,16 +161,11 @@ impl Runbook {
         self.enter(head, Phase::Watching, state, why);
     }
 
-    /// The region and the second in which it began; the next one where that is taken.
+    /// The region and the second in which it began. Of several in one second each is later than the one before.
     fn new_id(&mut self, region: &Region) -> IncidentId {
-        let mut second = self.now.0 / 1000;
-        let id = loop {
-            let id = IncidentId(format!("{}-{second}", region.0));
-            if self.last_incident.as_ref() != Some(&id) && self.ledger.switch_of(&id).is_none() {
-                break id;
-            }
-            second += 1;
-        };
+        let last = self.last_incident.as_ref().and_then(second_of);
+        let second = (self.now.0 / 1000).max(last.map_or(0, |last| last.saturating_add(1)));
+        let id = IncidentId(format!("{}-{second}", region.0));
         self.last_incident = Some(id.clone());
         id
     }
@@ -384,6 +379,11 @@ pub(super) fn intended<'a>(head: &'a Head, approval: &'a Approval, scope: &'a Sc
         before: &scope.before,
         after: &scope.after,
     }
+}
+
+/// The second in an incident's name.
+fn second_of(id: &IncidentId) -> Option<u64> {
+    id.0.rsplit_once('-')?.1.parse().ok()
 }
 
 pub(super) fn not_ours(record: &crate::agent::types::RecordState) -> String {

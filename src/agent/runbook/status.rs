@@ -222,7 +222,7 @@ impl Runbook {
         let down = down.clone().find(|region| self.assessment.standing(region).is_down()).cloned();
         let about = self.incident.as_ref().map(|incident| incident.head.region.clone());
         let none = || OrderRefused::NoIncident { order: "plan".to_owned() };
-        let from = from.or(about).or(down).ok_or_else(none)?;
+        let from = from.or(about).or(down).or_else(|| self.likely_region()).ok_or_else(none)?;
         self.check_regions([Some(&from), to.as_ref()])?;
         let head = self.imagined(&from, to.as_ref());
         let approval = Approval::Hand("a person".to_owned());
@@ -246,6 +246,13 @@ impl Runbook {
         let after = after.or_else(|| Some(set_without(&self.assessment, &from, &to, &before?)));
         let wanted = record.as_ref().zip(after.as_ref()).map(|(record, after)| self.live.with(record, after));
         Ok(RunbookPlan { from, to, in_service: after.unwrap_or_default(), objections, record, wanted })
+    }
+
+    /// The region whose withdrawal is of most interest here while all are well: one that serves, and is another's.
+    fn likely_region(&self) -> Option<Region> {
+        let serves = self.in_service()?;
+        let other = serves.iter().find(|region| **region != self.config.own_region);
+        other.or_else(|| serves.first()).cloned()
     }
 
     /// The target that was asked for, or the first other region by order.

@@ -45,6 +45,26 @@ fn a_report_waits_for_its_page_to_be_resolved_and_for_no_longer_than_that_may_ta
 }
 
 #[test]
+fn incidents_that_begin_within_a_second_have_names_of_their_own() {
+    let mut story = Story::new(config());
+    for number in 0..12 {
+        let order = Command::Start { from: region("eu"), to: None, why: String::new() };
+        story.order(if number % 2 == 0 { Command::Drill } else { order }).unwrap();
+        story.order(Command::Abort).unwrap();
+        story.pass_ms(250);
+        if number == 6 {
+            story.restart();
+            story.pass_ms(1);
+        }
+        assert_eq!(story.runbook.phase(), Phase::Watching);
+    }
+    let begun = |line: &Line| matches!(line.2, Entry::Moved { from: Phase::Watching, .. });
+    let begun: Vec<_> = story.journal.iter().filter(|line| begun(line)).map(|line| &line.1).collect();
+    let names: std::collections::BTreeSet<_> = begun.iter().collect();
+    assert_eq!((begun.len(), names.len()), (12, 12));
+}
+
+#[test]
 fn what_heals_before_the_page_wakes_nobody() {
     let mut story = Story::new(config());
     story.assess(eu_is_dead());
@@ -497,6 +517,11 @@ fn orders_that_mean_nothing_are_refused_with_what_to_do() {
 fn a_plan_says_what_would_be_written_and_what_stands_against_it() {
     let story = Story::new(config());
     let plan = story.runbook.plan(story.now, Some(region("eu")), None).unwrap();
+    assert_eq!(
+        story.runbook.plan(story.now, None, None).unwrap(),
+        plan,
+        "all are well: of the one that serves"
+    );
     assert_eq!((plan.to, plan.in_service, plan.objections.len()), (region("us"), set(&["us"]), 0));
     assert_eq!(plan.wanted, Some(record(&["192.0.2.2"])));
     let plan = story.runbook.plan(story.now, Some(region("us")), None).unwrap();
