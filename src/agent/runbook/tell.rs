@@ -9,6 +9,9 @@ use super::tries::Tries;
 use crate::agent::pager::Severity;
 use crate::agent::types::{Cause, Phase, Region};
 
+/// How long a report waits to learn whether its page got through. The next incident waits with it.
+const PAGER_ANSWERS_MS: u64 = 5_000;
+
 impl Runbook {
     /// The page that waits for a person to acknowledge it, by its key, and the region that it is about. A
     /// drill's is answered by hand.
@@ -159,7 +162,7 @@ impl Runbook {
         let timeout_ms = self.config.timing.errand_timeout_ms;
         // The report says whether the page got through.
         let is_telling = |errand: &Errand| errand.is_about(&head.id) && errand.wakes();
-        let waits = self.now.since_ms(head.since) < timeout_ms && self.errands.iter().any(is_telling);
+        let waits = self.now.since_ms(head.since) < PAGER_ANSWERS_MS && self.errands.iter().any(is_telling);
         if waits && matches!(state.tries, Tries::Pausing { .. }) {
             return Next::Stay(State::Ended(state));
         }
