@@ -1,4 +1,4 @@
-//! From a task to the thread that does it, with all that it needs.
+//! Hands each task to the thread that does it, with all that it needs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::agent::runbook::{Ended, Page, Task, Work};
 use crate::agent::traffic::TrafficProvider;
 use crate::agent::types::{IncidentId, RecordState, Region, UnixMs};
 
-/// What is told outside of an incident belongs to this.
+/// The name under which messages outside of an incident are sent.
 const NO_INCIDENT: &str = "agent";
 
-/// Who can say what a task would call, without calling it.
+/// Says which calls a task would make, without making them.
 pub struct Planners {
     /// The public record's provider.
     pub live: Box<dyn TrafficProvider + Send>,
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Planners {
     }
 }
 
-/// What tasks need besides what they say.
+/// What tasks need besides their own data.
 #[derive(Debug)]
 pub struct DeedParts {
     /// Who can say what a task would call.
@@ -58,7 +58,7 @@ pub struct DeedParts {
     pub regions: Vec<Region>,
     /// Where reports go.
     pub reports: PathBuf,
-    /// Where reports look beyond the last two hours.
+    /// Where reports find what is older than the built-in two hours.
     pub prometheus: Option<Arc<Prometheus>>,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Deeds {
     pub(super) cut_short: Arc<AtomicBool>,
 }
 
-/// What is known of an incident when a task about it begins.
+/// What is known of an incident when a task about it starts.
 pub(super) struct Context {
     lines: Vec<Line>,
     series: Vec<Series>,
@@ -87,9 +87,9 @@ impl Deeds {
         self.cut_short.store(true, Ordering::Relaxed);
     }
 
-    /// Has the pager asked about the page with this key, and about no other.
+    /// Has the asker follow the page with this key, and no other.
     pub(super) fn follow(&self, key: Option<String>) {
-        // An asker that is behind by so much is told again when the phase changes.
+        // If its channel is full, the next change of phase tells it again.
         self.asker.iter().for_each(|asker| drop(asker.try_send(key.clone())));
     }
 
@@ -117,7 +117,7 @@ impl Deeds {
         planner.map(|planner| planner.plan(expected, wanted)).unwrap_or_default()
     }
 
-    /// What the journal and the history have of the incident, for those tasks that tell of it.
+    /// The incident's journal lines and measurements, for tasks that need them.
     pub(super) fn context(&self, task: &Task, ledger: &Ledger, history: &History) -> Option<Context> {
         let incident = task.incident.as_ref()?;
         let tells = matches!(&task.work, Work::WriteReport | Work::Notify { is_last: true, .. });
@@ -128,7 +128,7 @@ impl Deeds {
         })
     }
 
-    /// Hands it on; how it ended, when it cannot be.
+    /// Hands the task on; `Err` is its outcome when that is not possible.
     pub(super) fn begin(&self, task: &Task, context: Option<Context>, now: UnixMs) -> Result<(), Ended> {
         match &task.work {
             Work::Page(page) => {
@@ -183,7 +183,7 @@ impl Deeds {
         }
     }
 
-    /// The file must name one of our regions: another one is somebody else's.
+    /// Changes the file only when it names one of our regions: any other text is somebody else's work.
     fn commit(&self, task: &Task, region: &Region) -> Result<(), Ended> {
         let checkout = self.parts.checkout.clone();
         let checkout =
@@ -197,7 +197,7 @@ impl Deeds {
             let expected = regions.iter().find(|known| known.0 == found).unwrap_or(&region);
             let committed =
                 checkout.commit_while(&may_go_on, &expected.0, &region.0, &commit_message(&region));
-            committed.map(|_| format!("the file says {}", region.0)).map_err(|error| error.to_string())
+            committed.map(|_| format!("the file says {region}")).map_err(|error| error.to_string())
         };
         hand_over(&self.scribe, Writing { task: task.id, write: Box::new(errand) })
     }
@@ -214,7 +214,7 @@ impl Deeds {
 }
 
 fn commit_message(region: &Region) -> String {
-    format!("Serve from {} after a failover", region.0)
+    format!("Serve from {region} after a failover")
 }
 
 fn facts_of(headline: &str, lines: &[Line]) -> Facts {

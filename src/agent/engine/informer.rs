@@ -1,5 +1,4 @@
-//! The thread that tells chat rooms. It informs and decides nothing, so that a chat that hangs delays no switch, and no
-//! report either: the `scribe` writes that.
+//! The thread that posts to chat rooms. Nothing waits for it, so a room that hangs delays no switch and no report.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use crate::agent::notify::{Facts, Notifier, Summariser, Update};
 use crate::agent::runbook::{Ended, TaskId};
 use crate::agent::secret::SecretSource;
 
-/// Between two looks whether secrets can be read: a person mends one and wants to see it.
+/// How often secrets are tried: whoever mends one wants to see that soon.
 const LOOK_AT_SECRETS_EVERY: Duration = Duration::from_secs(10);
 
 /// Where an incident stands.
@@ -31,8 +30,8 @@ pub struct Informer {
     pub notifiers: Vec<Box<dyn Notifier + Send>>,
     /// Who writes a few sentences.
     pub summariser: Option<Summariser>,
-    /// All secrets of the agent. They are read when they are used, which may be at night: people must know before
-    /// that one of them cannot be.
+    /// All secrets of the agent. They are read only when needed, perhaps at night, so people must learn earlier
+    /// of one that cannot be read.
     pub secrets: Vec<SecretSource>,
 }
 
@@ -43,7 +42,7 @@ impl std::fmt::Debug for Informer {
 }
 
 impl Informer {
-    /// Tells what it is given until nobody gives it any more.
+    /// Posts what it is given until the channel closes.
     pub(super) fn run<M: From<Finished> + From<UnusableSecrets>>(
         mut self,
         tells: &Receiver<Tell>,
@@ -94,8 +93,8 @@ impl Informer {
                 Err(error) => failed.push(format!("{}: {error}", notifier.name())),
             }
         }
-        // Those who were told are not told again for the sake of those who were not, nor because all of it took
-        // longer than anybody waited: the runbook repeats no message of which it heard nothing.
+        // Done when one room has it: a repetition for the others would reach that room twice. For the same reason the
+        // runbook repeats no message whose outcome is unknown.
         let text = [remarks, failed].concat().join("; ");
         match (told.join(", "), text.is_empty()) {
             (names, _) if names.is_empty() => Ended::not_done(text),

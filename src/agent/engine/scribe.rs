@@ -1,4 +1,4 @@
-//! The thread that writes reports and commits. Both take time, and only people wait for them.
+//! The thread that writes reports and makes commits. Both may take long, and no switch waits for them.
 
 use crossbeam::channel::{Receiver, Sender};
 
@@ -19,7 +19,7 @@ impl std::fmt::Debug for Writing {
     }
 }
 
-/// Writes what it is given until nobody gives it any more.
+/// Does what it is given until the channel closes.
 pub(super) fn run<M: From<Finished>>(errands: &Receiver<Writing>, written: &Sender<M>) {
     for Writing { task, write } in errands {
         let ended = write().map_or_else(Ended::not_done, Ended::done);

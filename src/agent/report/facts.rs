@@ -190,7 +190,7 @@ impl Journey<'_> {
 
     fn headline(&self, is_drill: bool) -> String {
         let plan = self.plan();
-        let target = plan.and_then(|(_, target, _)| target).map(|target| format!(" to {}", target.0));
+        let target = plan.and_then(|(_, target, _)| target).map(|target| format!(" to {target}"));
         let moved = format!("traffic was moved{}", target.unwrap_or_default());
         let ending = match self.final_move() {
             Some((Phase::Recovered, ..)) if self.done(Step::WriteRecord).is_some() => {
@@ -218,7 +218,7 @@ impl Journey<'_> {
             (None, Some((_, _, Cause::Signal))) => "Region down".to_owned(),
             (None, _) => "Incident".to_owned(),
         };
-        plan.map_or_else(|| cause.clone(), |(region, ..)| format!("{cause} ({})", region.0))
+        plan.map_or_else(|| cause.clone(), |(region, ..)| format!("{cause} ({region})"))
     }
 
     /// The last plan holds.

@@ -1,6 +1,6 @@
-//! From single looks to a standing: hysteresis for each who is looked at, and votes.
+//! Turns single looks into a standing: hysteresis for each node, and votes.
 //!
-//! A node's own probes have hysteresis here; a witness has its own, and is taken at its word while fresh.
+//! Own probes get their hysteresis here. A witness has its own, so its answer counts as it is while it is fresh.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ struct Watch {
     link_is_up: bool,
 }
 
-/// All looks of one agent at all regions, its own and those of its witnesses.
+/// Everything that one agent and its witnesses saw of all regions.
 #[derive(Clone, Debug)]
 pub struct Outlook {
     limits: Hysteresis,
@@ -147,7 +147,7 @@ impl Outlook {
         Assessment { regions: self.regions.iter().map(view).collect(), elected, unfit }
     }
 
-    /// One node that is up makes the region healthy; what is not known makes it unknown before it is down.
+    /// One node that is up makes the region healthy. Otherwise one that is unknown makes it unknown rather than down.
     fn standing(&self, now: UnixMs, watch: &Watch) -> Standing {
         let seen: Vec<_> = watch.nodes.iter().map(|node| node.fresh(now, self.limits)).collect();
         if seen.iter().flatten().any(|(is_up, _)| *is_up) {

@@ -1,7 +1,7 @@
-//! From the lines of a journal to the runbook that wrote them.
+//! Rebuilds the runbook from the lines of its journal.
 //!
-//! A write that was announced and has no outcome is settled by reading the record, never repeated blindly;
-//! a page has its key, so telling it again is harmless.
+//! A write that was announced and has no outcome is settled by reading the record, never repeated blindly. A
+//! page has its key, so sending it again is harmless.
 
 use super::config::RunbookConfig;
 use super::incident::{
@@ -113,7 +113,7 @@ impl Replay {
             Entry::Outcome { step, attempt, done, .. } => {
                 self.see_outcome(at, incident.as_ref(), step, attempt, done);
             }
-            // What an earlier life of the agent had on its way ends no more.
+            // Messages from before the restart will have no outcome.
             Entry::Started { .. } => {
                 self.open.iter_mut().for_each(|open| open.rooms.on_their_way = 0);
             }
@@ -198,7 +198,7 @@ impl Replay {
     }
 
     fn see_move(&mut self, at: UnixMs, incident: Option<&IncidentId>, to: Phase, why: String) {
-        // There is one incident at a time: when another moves, the end of the open one was not written.
+        // There is one incident at a time: if another moves, the end of the open one is missing.
         if self.open.as_ref().is_some_and(|open| Some(&open.id) != incident) {
             self.see_end();
         }
@@ -339,7 +339,7 @@ impl Rooms {
 }
 
 impl Runbook {
-    /// What may not have got through before the restart is told again. A page has its key; a message would come twice.
+    /// Sends again what may not have got through. A page may be repeated, since it has its key; a message may not.
     fn retell(&mut self, head: &mut Head, state: &State, open: &Open) {
         match state.phase() {
             Phase::Suspect => {}
@@ -377,7 +377,7 @@ fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
     });
     let ended = |ending| State::Ended(Reporting { ending, until: now.after_ms(timing.report_ms), tries });
     let change = open.write.as_ref().and_then(|write| change_of(runbook, open.plan.cause, write));
-    // What was lost of a run that had begun is for a person.
+    // If lines of a run are missing, a person has to look.
     let lost = || Some(ended(Ending::HandedOver));
     match open.phase {
         Phase::Watching | Phase::Reported => None,

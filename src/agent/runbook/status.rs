@@ -113,7 +113,7 @@ impl Runbook {
 
     fn what_is_next_of(&self, head: &Head, state: &State, now: UnixMs) -> String {
         let left_s = state.until().since_ms(now).div_ceil(1000);
-        let region = &head.region.0;
+        let region = &head.region;
         match state {
             State::Suspect { .. } => format!("a person is paged in {left_s} s unless {region} comes back"),
             State::Paged { act_at, .. } if self.config.mode == AgentMode::Automatic => format!(
@@ -133,7 +133,7 @@ impl Runbook {
             State::Declined { .. } => {
                 format!("it ends when {region} is healthy; in {left_s} s it is handed over")
             }
-            State::Preflight { run, .. } => format!("the record is changed once {} has passed", run.target.0),
+            State::Preflight { run, .. } => format!("the record is changed once {} has passed", run.target),
             State::Switching { stage: Stage::Reading { .. }, .. } => {
                 "the record is written once it is read".to_owned()
             }
@@ -158,9 +158,8 @@ impl Runbook {
         match regions.find(still_down) {
             None => "it watches; nothing is wrong that it could act on".to_owned(),
             Some(region) => format!(
-                "{0} is down and is left as it is until it was healthy once; `failover start --from {0} \
-                 --why TEXT` moves traffic",
-                region.0
+                "{region} is down and is left as it is until it was healthy once; `failover start --from \
+                 {region} --why TEXT` moves traffic",
             ),
         }
     }
@@ -173,7 +172,7 @@ impl Runbook {
             None => {
                 list.push(suggest("plan --from REGION", "shows what withdrawing a region would do"));
                 if let Some(owed) = &self.owed {
-                    list.push(suggest("rollback", &format!("brings {} back into service", owed.region.0)));
+                    list.push(suggest("rollback", &format!("brings {} back into service", owed.region)));
                 }
                 if self.config.can_drill {
                     list.push(suggest("drill", "runs the runbook against the shadow record"));
@@ -189,7 +188,7 @@ impl Runbook {
             Some((head, State::Declined { .. })) => {
                 list.push(suggest("ack", "goes on after all"));
                 list.push(suggest(
-                    &format!("start --from {} --why TEXT", head.region.0),
+                    &format!("start --from {} --why TEXT", head.region),
                     "goes on, whatever cooldown and cap say",
                 ));
             }

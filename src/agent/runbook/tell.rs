@@ -1,4 +1,4 @@
-//! Whom an incident wakes and what it says, and its last state: Recovered, RolledBack, HandedOver.
+//! Pages and messages of an incident, and its last states: Recovered, RolledBack, HandedOver.
 
 use super::action::{Page, Work, key_of};
 use super::errand::{Errand, Urgency};
@@ -28,11 +28,11 @@ impl Runbook {
     }
 
     fn key(&self, what: &str, region: &Region) -> String {
-        key_of(&format!("openclaw-rating:{}:{what}:{}", self.config.cluster, region.0))
+        key_of(&format!("openclaw-rating:{}:{what}:{region}", self.config.cluster))
     }
 
-    /// Health that comes back resolves a failover's page on every node; what a person must see to has a key
-    /// that only a person resolves.
+    /// A failover's page is resolved by any node that sees the region healthy again. What needs a person has a
+    /// key of its own, which only a person resolves.
     fn key_of_page(&self, head: &Head) -> String {
         let what = match head.cause {
             Cause::Signal | Cause::Person => "failover",
@@ -42,7 +42,7 @@ impl Runbook {
         self.key(what, &head.region)
     }
 
-    /// An incident that most agree on wakes people.
+    /// Critical only when most voters agree.
     pub(super) fn severity(&self, head: &Head) -> Severity {
         match head.cause {
             Cause::Drill | Cause::Failback => Severity::Info,
@@ -83,7 +83,7 @@ impl Runbook {
 
     pub(super) fn resolve_page(&mut self, head: Option<&Head>, region: &Region, why: &str) {
         let dedup_key = head.map_or_else(|| self.failover_key(region), |head| self.key_of_page(head));
-        let summary = format!("{}: {why}", region.0);
+        let summary = format!("{region}: {why}");
         let about = head.map(Head::about).unwrap_or_default();
         self.send_as(Urgency::Failover, about, Work::ResolvePage { dedup_key, summary });
     }
@@ -105,7 +105,7 @@ impl Runbook {
             Phase::RolledBack if head.is_drill() => self.resolve_page(Some(head), &head.region.clone(), why),
             Phase::RolledBack | Phase::HandedOver => {
                 let key = self.key("handover", &head.region);
-                // Traffic is served where it is when a failback has not written.
+                // A failback that wrote nothing left traffic where it is served.
                 let is_untouched = self.ledger.switch_of(&head.id).is_none();
                 let severity = match head.cause {
                     Cause::Drill => Severity::Info,
@@ -149,7 +149,7 @@ impl Runbook {
         let is_last =
             matches!(phase, Phase::Watching | Phase::Recovered | Phase::RolledBack | Phase::HandedOver);
         let work = Work::Notify {
-            headline: format!("{drill}{} ({}): {}", head.region.0, head.id.0, phase.in_words()),
+            headline: format!("{drill}{} ({}): {}", head.region, head.id, phase.in_words()),
             lines: vec![why.to_owned()],
             is_last,
             would_change: would_change.map(|change| (change.expected.clone(), change.wanted.clone())),
