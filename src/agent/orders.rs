@@ -180,7 +180,7 @@ pub enum OrderRefused {
         why: String,
     },
     /// Another incident is under way.
-    #[error("incident {} is under way; end it by `failover abort`, or wait for it", .incident.0)]
+    #[error("incident {incident} is under way; end it by `failover abort`, or wait for it")]
     Underway {
         /// The other.
         incident: IncidentId,

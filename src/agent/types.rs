@@ -1,5 +1,7 @@
 //! Plain data that the parts of the agent exchange.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A region's name.
@@ -9,6 +11,18 @@ pub struct Region(pub String);
 /// One incident, from its first signal to its report.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct IncidentId(pub String);
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// What a traffic provider holds under one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,6 +236,9 @@ pub enum Entry {
         /// Whether a person named the target; else it was chosen, and may be chosen anew.
         #[serde(default, skip_serializing_if = "is_false")]
         asked: bool,
+        /// When the region was last seen healthy, while it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_healthy: Option<UnixMs>,
     },
     /// The incident moved on.
     Moved {

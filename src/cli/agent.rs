@@ -11,7 +11,7 @@ pub(super) fn explain(agent: &AgentConfig) -> Vec<(&'static str, String)> {
     let dry_run = if agent.dry_run { ", dry run: writes nothing" } else { "" };
     let mode = agent.mode.name();
     let mut lines =
-        vec![("agent", format!("{mode}, region {} of {}{dry_run}", agent.own_region.0, names.join(", ")))];
+        vec![("agent", format!("{mode}, region {} of {}{dry_run}", agent.own_region, names.join(", ")))];
     let failback = match agent.pace.failback {
         Failback::Manual => "by hand".to_owned(),
         Failback::After(after) => format!("after {after:?} without a fault"),

@@ -7,6 +7,7 @@ mod common;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use common::fake::{Fake, Fault, text};
 use common::program::promtool_finds_nothing;
 use common::story::{EU, PAGE_KEY, Story, US, audit_is_good, reports};
 use common::support::until;
@@ -41,6 +42,23 @@ fn a_dead_region_is_paged_acknowledged_moved_validated_resolved_and_reported() {
     audit_is_good(us.directory());
     let page = us.until("/metrics", |page| page.contains("step=\"write_record\""));
     promtool_finds_nothing(&page);
+}
+
+#[test]
+fn a_chat_room_that_never_answers_keeps_no_report_waiting() {
+    let Some(story) = Story::begin() else { return };
+    let room = Fake::start(|_| text(200, ""));
+    room.inject(vec![Fault::Silent; 100]);
+    let agent = format!("mode = \"manual\"\n[agent.webhook]\nurl = \"{}\"\n", room.url("/"));
+    let [eu, us] = story.start_both(&agent);
+    eu.signal(Signal::KILL);
+    story.pager.until("trigger");
+    story.pager.acknowledge(PAGE_KEY);
+    story.pager.until("resolve");
+    let resolved = Instant::now();
+    until("the report", || reports(us.directory()).iter().any(|name| name.ends_with(".md")));
+    // Several messages of some seconds each wait for the room.
+    assert!(resolved.elapsed() < Duration::from_secs(5), "{:?}", resolved.elapsed());
 }
 
 #[test]

@@ -15,17 +15,17 @@ use crate::agent::types::{RecordState, Region, Step, UnixMs};
 
 /// What PagerDuty calls it when a person takes a page on.
 const ACKNOWLEDGED: &str = "incident.acknowledged";
-/// A page's key has room for as much of an alert's name and fingerprint.
+/// How much of an alert's name and fingerprint goes into a page's key, which has little room.
 const MAX_NAME: usize = 64;
 const MAX_FINGERPRINT: usize = 32;
-/// A page and a line of the journal say no more of an alert.
+/// How much of an alert's text goes into a page and the journal.
 const MAX_SAID: usize = 1000;
 
 impl Pilot {
     pub(super) fn obey(&mut self, request: OrderRequest) {
         let OrderRequest { order, who, reply } = request;
         let answer = self.answer(order, &who);
-        // Who asked may have stopped waiting.
+        // The caller may have stopped waiting.
         let _ = reply.try_send(answer);
     }
 
@@ -51,7 +51,7 @@ impl Pilot {
         Ok(OrderAnswer::Accepted { what: self.with_its_durability(accepted.what) })
     }
 
-    /// Who ordered must know when a restart would forget it.
+    /// Warns the person who ordered when a restart would forget the order.
     fn with_its_durability(&self, what: String) -> String {
         if self.ledger.failing().is_none() {
             return what;
@@ -90,7 +90,7 @@ impl Pilot {
         Ok(OrderAnswer::Accepted { what })
     }
 
-    /// An alert pages as a signal of the agent's own; it moves no traffic.
+    /// An alert pages like one of the agent's own signals; it moves no traffic.
     fn take_alerts(&mut self, alerts: Vec<Alert>) -> OrderAnswer {
         let mut dropped = Vec::new();
         for alert in &alerts {
@@ -180,7 +180,7 @@ impl Pilot {
 
     fn planned(&self, to: &Region, record: &RecordState, wanted: &RecordState) -> Vec<PlannedStep> {
         let step = |step, calls: Vec<String>| PlannedStep { step, calls };
-        let look = format!("look at /health, tokens and replication of {}", to.0);
+        let look = format!("look at /health, tokens and replication of {to}");
         let servers = format!(
             "ask the zone's servers for {} until they show {}",
             wanted.name,

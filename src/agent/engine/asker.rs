@@ -1,5 +1,5 @@
-//! The thread that asks whether a page was answered. It is not the one that pages, so that no question to a pager
-//! that hangs delays a page.
+//! The thread that asks whether a page was answered. It is apart from the one that pages, so that a pager that hangs on
+//! a question does not delay a page.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use super::caller::Heard;
 use crate::agent::https::Client;
 use crate::agent::pager::{PagerDuty, RestAccess};
 
-/// Between two questions whether a page was answered.
+/// How long to wait before asking again.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// A thread that follows no page looks so often whether it is to end.
+/// How often an idle thread checks whether it should end.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// Asks PagerDuty's REST API.
@@ -25,7 +25,7 @@ pub(super) struct Asker {
 struct Following {
     key: String,
     next: Instant,
-    /// The trouble that was told last, so that it is told once.
+    /// The last trouble reported, so that it is reported once.
     told: Option<String>,
 }
 
@@ -36,7 +36,7 @@ impl Asker {
         Some(Self { client: pager.client.clone(), rest })
     }
 
-    /// Follows the page with the key that it was told last, or none, until nobody tells it any more.
+    /// Follows the page whose key came last, until the channel closes.
     pub(super) fn run<M: From<Heard>>(self, keys: &Receiver<Option<String>>, heard: &Sender<M>) {
         let mut following: Option<Following> = None;
         loop {

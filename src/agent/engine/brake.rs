@@ -1,34 +1,34 @@
-//! What keeps a task that waited for too long, or was stopped meanwhile, from beginning.
+//! Keeps a task from starting when it waited too long or was stopped meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::agent::runbook::{Task, TaskId};
 
-/// A task that is handed on, and when it is too late to begin it.
+/// A task for another thread, and the time after which it must not start.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     pub(super) task: Task,
     begin_by: Instant,
 }
 
-/// Changes up to this task do not begin any more. Tasks are numbered in the order in which they are handed out.
+/// Changes up to this task no longer start. Tasks are numbered in the order in which they are handed out.
 #[derive(Debug, Default)]
 pub(super) struct Brake(AtomicU64);
 
 impl Job {
-    /// Handed out now. Its time limit is that of the runbook, which gives it up a little later.
+    /// Handed out now, with the runbook's time limit; the runbook gives up a little later.
     pub(super) fn of(task: Task) -> Self {
         let begin_by = Instant::now() + Duration::from_millis(task.timeout_ms);
         Self { task, begin_by }
     }
 
-    /// Whether it may begin now; the reason when it may not.
+    /// `Err` says why it may not start now.
     pub(super) fn may_begin(&self, brake: &Brake) -> Result<(), String> {
         if Instant::now() >= self.begin_by {
             return Err("it was not begun, since its time was over before its turn came".to_owned());
         }
-        // A look changes nothing, and what comes next waits for it.
+        // A look changes nothing, and the next step waits for it.
         if (self.task.is_drill || self.task.work.changes_the_world()) && brake.stops(self.task.id) {
             return Err("it was not begun, since it was stopped before its turn came".to_owned());
         }

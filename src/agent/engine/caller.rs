@@ -1,4 +1,4 @@
-//! The thread that wakes people. It is its own, so that nothing else delays a page.
+//! The thread that pages people. It does nothing else, so that nothing delays a page.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use super::message::Finished;
 use crate::agent::pager::{Delivery, Event, Flushed, PageState, PagerDuty, PagerError};
 use crate::agent::runbook::{Ended, TaskId};
 
-/// Between two attempts to send what waits on disk.
+/// How often to try to send what waits on disk.
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
-/// The thread looks at its clock so often.
+/// How often the thread wakes when nothing is to be sent.
 const TICK: Duration = Duration::from_millis(500);
 
 /// What the caller is told.
@@ -20,28 +20,28 @@ pub(super) enum Call {
     Send(TaskId, Box<Event>),
 }
 
-/// What the caller tells.
+/// What the caller reports.
 #[derive(Clone, Debug)]
 pub(super) enum Heard {
     /// How an event ended.
     Sent(Finished),
-    /// What has become of the page with this key.
+    /// The state of the page with this key.
     State(String, PageState),
-    /// Something that a person should see in the log and on the status page.
+    /// A problem to show in the log and on the status page.
     Trouble(String),
-    /// How many events wait on disk and have reached nobody, and why.
+    /// How many events wait on disk, unsent, and why.
     Waiting(usize, String),
 }
 
-/// Wakes people by PagerDuty, or by nothing.
+/// Pages people by PagerDuty, where it is configured.
 #[derive(Debug)]
 pub struct Caller {
-    /// `None` where nobody is paged.
+    /// `None` without a pager.
     pub pager: Option<PagerDuty>,
 }
 
 impl Caller {
-    /// Does what it is told until nobody tells it any more.
+    /// Sends what it is given until the channel closes.
     pub(super) fn run<M: From<Heard>>(mut self, calls: &Receiver<Call>, heard: &Sender<M>) {
         let mut next_flush = Instant::now();
         let mut waiting = 0;
@@ -69,7 +69,7 @@ impl Caller {
         }
     }
 
-    /// Tells how many events wait, once for each change.
+    /// Reports how many events wait, when that changes.
     fn tell_waiting<M: From<Heard>>(&self, told: &mut usize, why: String, heard: &Sender<M>) {
         let waiting = self.pager.as_ref().map_or(0, |pager| pager.spool.len());
         if std::mem::replace(told, waiting) != waiting {
@@ -77,14 +77,14 @@ impl Caller {
         }
     }
 
-    /// How it ended, and why it waits where it does.
+    /// The outcome, and why the event waits on disk if it does.
     fn send(&mut self, event: &Event) -> (Ended, String) {
         let Some(pager) = &mut self.pager else {
             return (Ended::done("nobody is paged: there is no [agent.pagerduty]"), String::new());
         };
         match pager.send(event) {
             Ok(Delivery::Accepted) => (Ended::done("PagerDuty has it"), String::new()),
-            // It is on disk and goes out as soon as PagerDuty can be reached: nothing is to be repeated.
+            // It goes out from the disk as soon as PagerDuty can be reached, so the runbook need not repeat it.
             Ok(Delivery::Spooled(why)) => (Ended::done(format!("it waits on disk: {why}")), why),
             Err(error @ PagerError::Lost { .. }) => (Ended::not_done(error.to_string()), String::new()),
             Err(error) => (Ended::refused(error.to_string()), String::new()),

@@ -1,4 +1,4 @@
-//! What a target must show before traffic goes there. Pure: sights and figures come in.
+//! What a target must show before traffic goes there. Pure: takes what was seen and measured.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(super) struct Check {
     pub detail: String,
 }
 
-/// All that was looked at, in words: good when all of it is.
+/// All checks in words; `Err` with those that failed when any did.
 pub(super) fn sum_up(checks: &[Check]) -> Result<String, String> {
     let lines = |wanted: bool| {
         let of = checks.iter().filter(move |check| check.is_good == wanted);
@@ -60,8 +60,8 @@ pub(super) fn check_tokens(vitals: &Vitals, bars: &TargetBars) -> Check {
     Check { name, is_good: percent >= least, detail }
 }
 
-/// Whether the target has heard what others admitted. A peer that cannot be heard is explained: what it may
-/// still admit is charged as its share.
+/// Whether the target knows what its peers admitted. A peer that is not heard is no failure: what it may still admit is
+/// charged as its share.
 #[must_use]
 pub(super) fn check_replication(peers: &[PeerVital], bars: &TargetBars) -> Check {
     let name = "replication";
@@ -88,8 +88,8 @@ pub(super) fn check_replication(peers: &[PeerVital], bars: &TargetBars) -> Check
     Check { name, is_good, detail: seen.join(", ") }
 }
 
-/// Whether a node of a target in another region has heard what this one admitted, and tells what it admits. One
-/// that is not heard may know nothing of it.
+/// Whether a node of another region knows what this one admitted, and the other way round. A node that is not heard may
+/// know nothing.
 #[must_use]
 pub(super) fn check_peers_of(node: u8, heard: &[PeerVital], bars: &TargetBars) -> Check {
     let present: Vec<PeerVital> =

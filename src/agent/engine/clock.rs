@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::agent::types::UnixMs;
 use crate::time::whole_ms;
 
-/// Never goes back, not even behind what an earlier life of the agent wrote down.
+/// Never goes back, not even behind times that the agent journalled before a restart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AgentClock {
     base: UnixMs,
@@ -43,7 +43,7 @@ impl AgentClock {
 }
 
 impl Moment {
-    /// What others call `wall_ms` by the clock of the world, in the agent's own time.
+    /// The wall-clock time `wall_ms` of another host, in the agent's own time.
     pub(super) fn agent_time_of(&self, wall_ms: i64) -> UnixMs {
         let ahead_ms = i128::from(self.agent.0) - i128::from(self.wall.0);
         UnixMs(u64::try_from((i128::from(wall_ms) + ahead_ms).max(0)).unwrap_or(u64::MAX))

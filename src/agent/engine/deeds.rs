@@ -1,4 +1,4 @@
-//! From a task to the thread that does it, with all that it needs.
+//! Hands each task to the thread that does it, with all that it needs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::informer::Tell;
 use super::ledger::Ledger;
 use super::pilot::hand_over;
 use super::report::{ReportJob, write_report};
+use super::scribe::Writing;
 use super::standby::Standby;
 use crate::agent::gitops::Checkout;
 use crate::agent::history::{History, Prometheus, Series};
@@ -23,10 +24,10 @@ use crate::agent::runbook::{Ended, Page, Task, Work};
 use crate::agent::traffic::TrafficProvider;
 use crate::agent::types::{IncidentId, RecordState, Region, UnixMs};
 
-/// What is told outside of an incident belongs to this.
+/// The name under which messages outside of an incident are sent.
 const NO_INCIDENT: &str = "agent";
 
-/// Who can say what a task would call, without calling it.
+/// Says which calls a task would make, without making them.
 pub struct Planners {
     /// The public record's provider.
     pub live: Box<dyn TrafficProvider + Send>,
@@ -42,7 +43,7 @@ impl std::fmt::Debug for Planners {
     }
 }
 
-/// What tasks need besides what they say.
+/// What tasks need besides their own data.
 #[derive(Debug)]
 pub struct DeedParts {
     /// Who can say what a task would call.
@@ -57,7 +58,7 @@ pub struct DeedParts {
     pub regions: Vec<Region>,
     /// Where reports go.
     pub reports: PathBuf,
-    /// Where reports look beyond the last two hours.
+    /// Where reports find what is older than the built-in two hours.
     pub prometheus: Option<Arc<Prometheus>>,
 }
 
@@ -71,10 +72,11 @@ pub(super) struct Deeds {
     /// `None` where the pager is not asked.
     pub(super) asker: Option<Sender<Option<String>>>,
     pub(super) informer: Sender<Tell>,
+    pub(super) scribe: Sender<Writing>,
     pub(super) cut_short: Arc<AtomicBool>,
 }
 
-/// What is known of an incident when a task about it begins.
+/// What is known of an incident when a task about it starts.
 pub(super) struct Context {
     lines: Vec<Line>,
     series: Vec<Series>,
@@ -85,9 +87,9 @@ impl Deeds {
         self.cut_short.store(true, Ordering::Relaxed);
     }
 
-    /// Has the pager asked about the page with this key, and about no other.
+    /// Has the asker follow the page with this key, and no other.
     pub(super) fn follow(&self, key: Option<String>) {
-        // An asker that is behind by so much is told again when the phase changes.
+        // If its channel is full, the next change of phase tells it again.
         self.asker.iter().for_each(|asker| drop(asker.try_send(key.clone())));
     }
 
@@ -115,7 +117,7 @@ impl Deeds {
         planner.map(|planner| planner.plan(expected, wanted)).unwrap_or_default()
     }
 
-    /// What the journal and the history have of the incident, for those tasks that tell of it.
+    /// The incident's journal lines and measurements, for tasks that need them.
     pub(super) fn context(&self, task: &Task, ledger: &Ledger, history: &History) -> Option<Context> {
         let incident = task.incident.as_ref()?;
         let tells = matches!(&task.work, Work::WriteReport | Work::Notify { is_last: true, .. });
@@ -126,7 +128,7 @@ impl Deeds {
         })
     }
 
-    /// Hands it on; how it ended, when it cannot be.
+    /// Hands the task on; `Err` is its outcome when that is not possible.
     pub(super) fn begin(&self, task: &Task, context: Option<Context>, now: UnixMs) -> Result<(), Ended> {
         match &task.work {
             Work::Page(page) => {
@@ -150,7 +152,7 @@ impl Deeds {
                 let incident = task.incident.clone().unwrap_or_else(|| IncidentId(NO_INCIDENT.to_owned()));
                 let facts = context.map(|context| facts_of(headline, &context.lines));
                 let update = Update { incident, headline: headline.clone(), steps, is_last: *is_last };
-                hand_over(&self.informer, Tell::Update { task: task.id, update, facts })
+                hand_over(&self.informer, Tell { task: task.id, update, facts })
             }
             Work::CommitRegion { region } => self.commit(task, region),
             Work::WriteReport => self.report(task, context),
@@ -181,7 +183,7 @@ impl Deeds {
         }
     }
 
-    /// The file must name one of our regions: another one is somebody else's.
+    /// Changes the file only when it names one of our regions: any other text is somebody else's work.
     fn commit(&self, task: &Task, region: &Region) -> Result<(), Ended> {
         let checkout = self.parts.checkout.clone();
         let checkout =
@@ -195,9 +197,9 @@ impl Deeds {
             let expected = regions.iter().find(|known| known.0 == found).unwrap_or(&region);
             let committed =
                 checkout.commit_while(&may_go_on, &expected.0, &region.0, &commit_message(&region));
-            committed.map(|_| format!("the file says {}", region.0)).map_err(|error| error.to_string())
+            committed.map(|_| format!("the file says {region}")).map_err(|error| error.to_string())
         };
-        hand_over(&self.informer, Tell::Errand { task: task.id, errand: Box::new(errand) })
+        hand_over(&self.scribe, Writing { task: task.id, write: Box::new(errand) })
     }
 
     fn report(&self, task: &Task, context: Option<Context>) -> Result<(), Ended> {
@@ -207,12 +209,12 @@ impl Deeds {
             context.ok_or_else(|| Ended::not_done("the journal cannot be read"))?;
         let (directory, prometheus) = (self.parts.reports.clone(), self.parts.prometheus.clone());
         let errand = move || write_report(ReportJob { directory, incident, lines, series, prometheus });
-        hand_over(&self.informer, Tell::Errand { task: task.id, errand: Box::new(errand) })
+        hand_over(&self.scribe, Writing { task: task.id, write: Box::new(errand) })
     }
 }
 
 fn commit_message(region: &Region) -> String {
-    format!("Serve from {} after a failover", region.0)
+    format!("Serve from {region} after a failover")
 }
 
 fn facts_of(headline: &str, lines: &[Line]) -> Facts {

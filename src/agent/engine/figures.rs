@@ -41,11 +41,11 @@ const STEPS: [Step; 12] = [
     Step::CommitRegion,
     Step::WriteReport,
 ];
-/// The step of an idle look at the record, outside of any incident: one that fails is no failover that fails.
+/// Reads of the record outside of an incident are counted apart: one that fails is not a failed failover.
 const WATCH_RECORD: &str = "watch_record";
 const DONE: &str = "done";
 const FAILED: &str = "failed";
-/// A change does not show yet. Every switch goes through this, so it is not counted as a failure.
+/// A change does not show yet. This is normal in every switch, so it is not counted as a failure.
 const PENDING: &str = "pending";
 
 /// How many tasks ended, by step and outcome.
@@ -55,7 +55,7 @@ pub(super) struct Counts {
 }
 
 impl Default for Counts {
-    /// All of them are shown from the start: Prometheus sees no increase in a counter that begins with 1.
+    /// All are shown from the start, as 0: Prometheus sees no increase in a counter that first appears with 1.
     fn default() -> Self {
         let steps = STEPS.iter().map(|step| step.name()).chain([WATCH_RECORD]);
         let outcomes = steps.flat_map(|step| [(step, DONE), (step, FAILED)]);

@@ -1,4 +1,4 @@
-//! The thread that changes the world, one thing at a time, by calls that wait.
+//! The thread that reads and changes the record, one call at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl std::fmt::Debug for Hands {
 }
 
 impl Hands {
-    /// Does what is asked until nobody asks any more.
+    /// Does the jobs until the channel closes.
     pub(super) fn run<M: From<Finished>>(
         mut self,
         around: &Surroundings,
@@ -125,8 +125,8 @@ impl Hands {
         }
     }
 
-    /// The target by itself: its nodes' health, and what this node knows of the rest. One of another region knows
-    /// of that by the link: its own tokens say nothing.
+    /// Looks at the target's health, tokens and replication. For a target in another region this node's own tokens say
+    /// nothing, so only the link is looked at.
     fn preflight(&self, target: &Region, around: &Surroundings) -> Result<Ended, Ended> {
         let probes = self.health.get(target).map(Vec::as_slice).unwrap_or_default();
         let sights = look_until_good(probes);
@@ -144,7 +144,7 @@ impl Hands {
     fn validate(&mut self, task: &Task, wanted: &RecordState, before: &RecordState) -> Result<Ended, Ended> {
         let (bars, cut_short) = (self.bars, Arc::clone(&self.cut_short));
         let trial = &self.record(task)?.trial;
-        // Only addresses can be compared with where a name leads; a proxy hides even those.
+        // Pool ids are not what a name resolves to, and a proxy hides the addresses.
         let is_hidden = wanted.kind == POOLS || wanted.proxied == Some(true);
         let to = Destination {
             wanted: if is_hidden { Vec::new() } else { serving(wanted) },

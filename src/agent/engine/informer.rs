@@ -1,5 +1,4 @@
-//! The thread that tells: chat rooms, summaries, reports. It informs and decides nothing, so that a chat that
-//! hangs delays no switch.
+//! The thread that posts to chat rooms. Nothing waits for it, so a room that hangs delays no switch and no report.
 
 use std::time::{Duration, Instant};
 
@@ -10,34 +9,18 @@ use crate::agent::notify::{Facts, Notifier, Summariser, Update};
 use crate::agent::runbook::{Ended, TaskId};
 use crate::agent::secret::SecretSource;
 
-/// Between two looks whether secrets can be read: a person mends one and wants to see it.
+/// How often secrets are tried: whoever mends one wants to see that soon.
 const LOOK_AT_SECRETS_EVERY: Duration = Duration::from_secs(10);
 
-/// Something to tell.
-pub(super) enum Tell {
-    /// Where an incident stands.
-    Update {
-        /// What it belongs to.
-        task: TaskId,
-        /// What is told.
-        update: Update,
-        /// What a summary is made of, when there is to be one.
-        facts: Option<Facts>,
-    },
-    /// Something that takes time and that only people wait for, such as writing the report.
-    Errand {
-        /// What it belongs to.
-        task: TaskId,
-        /// What is done; the text is for a person.
-        errand: Box<dyn FnOnce() -> Result<String, String> + Send>,
-    },
-}
-
-impl std::fmt::Debug for Tell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Update { task, .. } | Self::Errand { task, .. }) = self;
-        f.debug_tuple("Tell").field(task).finish()
-    }
+/// Where an incident stands.
+#[derive(Debug)]
+pub(super) struct Tell {
+    /// What it belongs to.
+    pub(super) task: TaskId,
+    /// What is told.
+    pub(super) update: Update,
+    /// What a summary is made of, when there is to be one.
+    pub(super) facts: Option<Facts>,
 }
 
 /// Whom it tells.
@@ -47,8 +30,8 @@ pub struct Informer {
     pub notifiers: Vec<Box<dyn Notifier + Send>>,
     /// Who writes a few sentences.
     pub summariser: Option<Summariser>,
-    /// All secrets of the agent. They are read when they are used, which may be at night: people must know before
-    /// that one of them cannot be.
+    /// All secrets of the agent. They are read only when needed, perhaps at night, so people must learn earlier
+    /// of one that cannot be read.
     pub secrets: Vec<SecretSource>,
 }
 
@@ -59,7 +42,7 @@ impl std::fmt::Debug for Informer {
 }
 
 impl Informer {
-    /// Tells what it is given until nobody gives it any more.
+    /// Posts what it is given until the channel closes.
     pub(super) fn run<M: From<Finished> + From<UnusableSecrets>>(
         mut self,
         tells: &Receiver<Tell>,
@@ -69,8 +52,9 @@ impl Informer {
         loop {
             let is_heard = select! {
                 recv(tells) -> tell => {
-                    let Ok(tell) = tell else { return };
-                    told.send(self.carry_out(tell).into())
+                    let Ok(Tell { task, update, facts }) = tell else { return };
+                    let ended = self.tell(update, facts.as_ref());
+                    told.send(Finished { task, ended }.into())
                 }
                 recv(at(next_look)) -> _ => {
                     next_look = Instant::now() + LOOK_AT_SECRETS_EVERY;
@@ -86,14 +70,6 @@ impl Informer {
                 return;
             }
         }
-    }
-
-    fn carry_out(&mut self, tell: Tell) -> Finished {
-        let (task, ended) = match tell {
-            Tell::Update { task, update, facts } => (task, self.tell(update, facts.as_ref())),
-            Tell::Errand { task, errand } => (task, errand().map_or_else(Ended::not_done, Ended::done)),
-        };
-        Finished { task, ended }
     }
 
     fn unusable_secrets(&self) -> UnusableSecrets {
@@ -117,10 +93,14 @@ impl Informer {
                 Err(error) => failed.push(format!("{}: {error}", notifier.name())),
             }
         }
-        // Those who were told are not told again for the sake of those who were not, nor because all of it took
-        // longer than anybody waited: the runbook repeats no message of which it heard nothing.
-        let text = [vec![format!("told {}", told.join(", "))], remarks, failed].concat().join("; ");
-        if told.is_empty() { Ended::not_done(text) } else { Ended::done(text) }
+        // Done when one room has it: a repetition for the others would reach that room twice. For the same reason the
+        // runbook repeats no message whose outcome is unknown.
+        let text = [remarks, failed].concat().join("; ");
+        match (told.join(", "), text.is_empty()) {
+            (names, _) if names.is_empty() => Ended::not_done(text),
+            (names, true) => Ended::done(format!("told {names}")),
+            (names, false) => Ended::done(format!("told {names}; {text}")),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The journal as the agent keeps it: what cannot be written down now is not done now, and is tried again.
+//! The agent's journal, and what happens while it cannot be written: nothing is done, and writing is tried again.
 
 use std::path::PathBuf;
 
@@ -7,14 +7,14 @@ use tracing::{error, warn};
 use crate::agent::journal::{Journal, JournalError, Line, Options, ReadError};
 use crate::agent::types::{Entry, IncidentId, UnixMs};
 
-/// Between two attempts while the journal cannot be written.
+/// How often writing is tried while it fails.
 const RETRY_MS: u64 = 3000;
 
-/// So much is left of each text of a line that is too long, and so many of its calls or values: together they fit.
+/// A line that is too long keeps this much of each text, and this many calls or values, so that it fits.
 const MAX_TEXT_CHARS: usize = 1000;
 const MAX_TEXTS: usize = 32;
 
-/// A line as the runbook resumes from it.
+/// A line in the form that the runbook resumes from.
 pub(super) type Past = (UnixMs, Option<IncidentId>, Entry);
 
 /// The journal, or why there is none now.
@@ -71,7 +71,7 @@ impl Ledger {
         self.errors
     }
 
-    /// How far it is, for a person.
+    /// Its state in words.
     pub(super) fn words(&self) -> String {
         match &self.failing {
             Some(why) => why.clone(),
@@ -79,14 +79,13 @@ impl Ledger {
         }
     }
 
-    /// Whether the entry is on the disk now. Of one that is too long the texts are cut: what was decided is in it
-    /// all the same.
+    /// Whether the entry is on the disk now. If it is too long its texts are cut; the decision in it stays whole.
     pub(super) fn append(&mut self, now: UnixMs, incident: Option<&IncidentId>, entry: &Entry) -> bool {
         let Some(journal) = &mut self.journal else { return false };
         let mut appended = journal.append(now, incident, entry);
         if matches!(appended, Err(JournalError::TooLong)) {
             let Some(short) = shortened(entry) else {
-                // What it announces is not done then, and the disk has no part in it.
+                // Its change is not made then; the disk is not to blame.
                 error!("{}", JournalError::TooLong);
                 return false;
             };
@@ -141,8 +140,8 @@ impl Ledger {
     }
 }
 
-/// The same with all texts cut. `None` for a change that is announced: a record that is cut is another record, and
-/// a restart would take it for what was written.
+/// The same with all texts cut. `None` for an announced change: a record that is cut is another record, and a restart
+/// would take it for the one that was written.
 fn shortened(entry: &Entry) -> Option<Entry> {
     let cut = |text: &String| text.chars().take(MAX_TEXT_CHARS).collect::<String>();
     let mut short = entry.clone();
@@ -152,7 +151,7 @@ fn shortened(entry: &Entry) -> Option<Entry> {
             calls.truncate(MAX_TEXTS);
             calls.iter_mut().for_each(|call| *call = cut(call));
         }
-        // No set of regions has so many values, cut or whole.
+        // No region's record has so many values, so this one is not ours either way.
         Entry::Record { state } => {
             state.values.truncate(MAX_TEXTS);
             state.values.iter_mut().for_each(|value| *value = cut(value));
@@ -212,7 +211,7 @@ mod tests {
         let long = [
             Entry::Started { version: text.clone(), mode: text.clone() },
             Entry::Signal { signal: "x".to_owned(), raised: true, detail: text.clone() },
-            Entry::Planned { region, target, cause, approved_by: text.clone(), asked },
+            Entry::Planned { region, target, cause, approved_by: text.clone(), asked, last_healthy: None },
             Entry::Moved { from: Phase::Paged, to: Phase::Acknowledged, why: text.clone() },
             Entry::Command { command: "ack".to_owned(), who: text.clone() },
             Entry::Outcome { step, attempt, done, detail: text.clone() },

@@ -1,4 +1,4 @@
-//! One look at all nodes of a region, at the same time: a node that is silent keeps none that answers from being seen.
+//! Looks at all nodes of a region at the same time, so that a silent node does not delay one that answers.
 
 use std::thread::Builder;
 
@@ -6,8 +6,8 @@ use crossbeam::channel::unbounded;
 
 use crate::agent::signals::{Probe, Sight};
 
-/// Looks by all `probes` at once, until one is answered by 200 or all have ended. What is still looking then ends by
-/// its own time limit, and nobody waits for it.
+/// Runs all `probes` at once until one gets a 200 or all have ended. The others end by their own time limits;
+/// nobody waits for them.
 pub(super) fn look_until_good(probes: &[Probe]) -> Vec<(String, Sight)> {
     let (tell, told) = unbounded();
     for probe in probes {

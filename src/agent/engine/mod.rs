@@ -2,8 +2,8 @@
 //!
 //! [`Agent`] is a handful of threads. The `pilot` hears everything and decides by the runbook; it makes no call
 //! that waits. The `hands` change the record, one thing at a time; `standby` asks for more of it; the `caller` wakes
-//! people, the `asker` hears who answered; the `informer` tells them; probers look. They meet in bounded channels
-//! only, and each call of theirs has a time limit.
+//! people, the `asker` hears who answered; the `informer` tells them; the `scribe` writes reports and commits; probers
+//! look. They meet in bounded channels only, and each call of theirs has a time limit.
 //! What is about to be done is in the journal (`ledger`) before it is handed on.
 
 mod answers;
@@ -22,6 +22,7 @@ mod message;
 mod pages;
 mod pilot;
 mod report;
+mod scribe;
 mod seen;
 mod standby;
 mod trial;
@@ -150,6 +151,7 @@ impl Agent {
         let (task, tasks) = bounded(TASKS_QUEUED);
         let (call, calls) = bounded(TASKS_QUEUED);
         let (tell, tells) = bounded(TASKS_QUEUED);
+        let (errand, errands) = bounded(TASKS_QUEUED);
         let (stop, cut_short) = (Arc::new(AtomicBool::new(false)), Arc::clone(&hands.cut_short));
         let mut agent = Self {
             stop: Arc::clone(&stop),
@@ -173,6 +175,8 @@ impl Agent {
         agent.spawn("agent-caller", move || caller.run(&calls, &heard))?;
         let finished = message.clone();
         agent.spawn("agent-informer", move || informer.run(&tells, &finished))?;
+        let finished = message.clone();
+        agent.spawn("agent-scribe", move || scribe::run(&errands, &finished))?;
         let deeds = Deeds {
             parts: deeds,
             hands: task,
@@ -181,6 +185,7 @@ impl Agent {
             caller: call,
             asker,
             informer: tell,
+            scribe: errand,
             cut_short,
         };
         let watch = Watch::new(watch);

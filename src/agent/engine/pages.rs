@@ -1,4 +1,4 @@
-//! When incidents paged, so that an acknowledgement answers the page that it is about.
+//! When each incident paged, so that an old acknowledgement does not count for a new page.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::ledger::Past;
 use crate::agent::runbook::{Runbook, Task, Work};
 use crate::agent::types::{Entry, IncidentId, Step, UnixMs};
 
-/// An acknowledgement counts when it came after the page, the clocks of two hosts a little apart.
+/// An acknowledgement must be later than its page; clocks of two hosts may differ by this much.
 pub(super) const CLOCK_SKEW_MS: u64 = 30_000;
 
 /// The first page of an incident.
@@ -16,12 +16,12 @@ pub(super) struct Paged {
     at: UnixMs,
 }
 
-/// The last incident that paged under each key: incidents of one region share theirs.
+/// The last incident that paged under each key: all incidents of a region share one key.
 #[derive(Debug, Default)]
 pub(super) struct Pages(BTreeMap<String, Paged>);
 
 impl Pages {
-    /// A page goes out. One that is told again, or louder, has begun when it was first told.
+    /// A page goes out. When it is repeated, the time of the first one counts.
     pub(super) fn note(&mut self, task: &Task, at: UnixMs) {
         let (Work::Page(page), Some(incident)) = (&task.work, &task.incident) else { return };
         let is_known = self.0.get(&page.dedup_key).is_some_and(|paged| paged.incident == *incident);
@@ -30,7 +30,7 @@ impl Pages {
         }
     }
 
-    /// Takes up the page of an earlier life of the agent, when `runbook` still waits for its answer.
+    /// Takes over the page from before a restart, when `runbook` still waits for its answer.
     pub(super) fn take_up(&mut self, runbook: &Runbook, paged: Option<Paged>) {
         let paged = paged.filter(|paged| Some(&paged.incident) == runbook.incident());
         self.0.extend(runbook.waiting_page().zip(paged).map(|((key, _), paged)| (key, paged)));

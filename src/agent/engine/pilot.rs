@@ -1,5 +1,5 @@
-//! The agent's own thread: it hears, lets the runbook decide, writes that down, and hands it on. It makes no
-//! call that waits, so that an abort is heard at once.
+//! The agent's main thread: it takes messages, lets the runbook decide, journals the decision and hands tasks
+//! on. It makes no call that waits, so that an abort is heard at once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,18 +26,18 @@ use crate::agent::signals::{OwnSignal, SignalChange};
 use crate::agent::types::{Entry, IncidentId, Step, UnixMs};
 use crate::metrics::Published;
 
-/// The runbook is told that time passes so often.
+/// How often the runbook is told that time has passed.
 const TICK: Duration = Duration::from_millis(250);
-/// Messages taken in before time is looked at again.
+/// Messages taken before deadlines are checked again.
 const BURST: usize = 64;
 /// A task that is under way.
 pub(super) struct Underway {
     pub(super) task: Task,
-    /// After this nobody waits for it any more.
+    /// When it is given up.
     pub(super) until: UnixMs,
 }
 
-/// Hears, decides and hands on. Made whole by who starts it.
+/// The main thread's parts.
 pub(super) struct Pilot {
     pub(super) config: RunbookConfig,
     pub(super) watch: Watch,
@@ -53,7 +53,7 @@ pub(super) struct Pilot {
     pub(super) flight: Flight,
 }
 
-/// What a pilot comes to know; nothing at first.
+/// What changes while the pilot runs.
 #[derive(Default)]
 pub(super) struct Flight {
     underway: BTreeMap<TaskId, Underway>,
@@ -70,16 +70,16 @@ pub(super) struct Flight {
 }
 
 impl Pilot {
-    /// Flies until told to stop.
+    /// Runs until told to stop.
     pub(super) fn run(mut self) {
         let now = self.clock.now();
         self.write_started(now);
         self.take_up_signals();
-        // Whether it can be written is known before the first order is answered.
+        // The first order must already know whether the journal can be written.
         self.tell_journal(now);
         let mut next_tick = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
-            // One that has passed was told already; what is due again comes with the next tick.
+            // A deadline in the past was told already; the next tick brings it again.
             let now = self.clock.now();
             let due = self.runbook.next_deadline().filter(|at| *at > now).map(|at| at.since_ms(now));
             let wait = next_tick.saturating_duration_since(Instant::now());
@@ -88,7 +88,7 @@ impl Pilot {
                 recv(self.messages) -> message => message.into_iter().for_each(|message| self.hear(message)),
                 recv(self.orders) -> order => match order {
                     Ok(order) => self.obey(order),
-                    // Nobody can order any more.
+                    // The admin listener is gone.
                     Err(_) => self.orders = never(),
                 },
                 default(wait) => {}
@@ -105,7 +105,7 @@ impl Pilot {
         }
     }
 
-    /// Own signals that are raised by the journal go on being raised.
+    /// Signals that the journal has as raised stay raised.
     fn take_up_signals(&mut self) {
         for (name, subject) in self.runbook.notices() {
             self.watch.take_up(name, subject);
@@ -119,7 +119,7 @@ impl Pilot {
         self.ledger.append(now, None, &Entry::Started { version, mode });
     }
 
-    /// Lets deadlines fire and assessments be told.
+    /// Tells the runbook of new assessments and of deadlines that have come.
     fn pass_time(&mut self) {
         let now = self.clock.now();
         if let Some(assessment) = self.watch.assess(now) {
@@ -143,12 +143,12 @@ impl Pilot {
         self.publish(now);
     }
 
-    /// The runbook's decision on `event`, carried out.
+    /// Lets the runbook decide on `event` and carries that out.
     pub(super) fn tell(&mut self, event: Event) {
         let was_drill = self.runbook.is_drill();
         let actions = self.runbook.handle(self.clock.now(), event);
         if was_drill && !self.runbook.is_drill() {
-            // Whatever is left of it must not keep a real incident waiting.
+            // What is left of the drill must not delay a real incident.
             self.cut_short();
             self.stop_what_has_not_begun();
         }
@@ -174,12 +174,12 @@ impl Pilot {
         self.tell_journal(now);
     }
 
-    /// Writes down what is about to be done and hands it on; how it ended, when it was not begun.
+    /// Journals the intent and hands the task on; returns the outcome if it could not start.
     fn begin(&mut self, task: Task) -> Option<Ended> {
         let now = self.clock.now();
         let step = task.work.step();
         let is_idle_look = task.is_idle_look();
-        // What wakes and tells people goes out though it cannot be written down.
+        // Pages and messages go out even when they cannot be journalled.
         let goes_anyway = matches!(step, Step::Page | Step::ResolvePage | Step::Notify) || is_idle_look;
         if !is_idle_look {
             let intent = task.intent(self.deeds.calls(&task));
@@ -205,7 +205,7 @@ impl Pilot {
         }
     }
 
-    /// Writes down how a task ended; what follows from it.
+    /// Journals how a task ended; returns what the runbook wants next.
     fn end(&mut self, task: Task, ended: Ended) -> Vec<Action> {
         let now = self.clock.now();
         let step = task.work.step();
@@ -239,7 +239,7 @@ impl Pilot {
                 }
             }
             Message::Finished(Finished { task, ended }) => {
-                // One that was given up has ended already.
+                // A task that was given up has ended already.
                 if let Some(Underway { task, .. }) = self.flight.underway.remove(&task) {
                     let actions = self.end(task, ended);
                     self.carry_out(actions);
@@ -247,7 +247,7 @@ impl Pilot {
             }
             Message::Heard(Heard::State(key, PageState::Acknowledged(person))) => {
                 let at_ms = person.at.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond);
-                // One that cannot be journalled now is heard again with the next question.
+                // If it cannot be journalled now, the next question brings it again.
                 let _ = self.hear_acknowledged(&key, person.by, at_ms.ok());
             }
             Message::Secrets(UnusableSecrets(problems)) => {
@@ -274,11 +274,11 @@ impl Pilot {
         }
     }
 
-    /// A person took the page with `key` on, at `at_ms` by the clock of the world. One that took on an earlier page
-    /// of the same trouble did not mean this one.
+    /// A person acknowledged the page with `key` at `at_ms` of wall-clock time. It does not count when it was
+    /// meant for an earlier page with the same key.
     ///
     /// # Errors
-    /// When it would count and cannot be journalled.
+    /// When it counts but cannot be journalled.
     pub(super) fn hear_acknowledged(
         &mut self,
         key: &str,
@@ -300,7 +300,7 @@ impl Pilot {
         Ok(true)
     }
 
-    /// Has the pager asked about the page of an incident that waits for a person, and about no other.
+    /// Has the asker follow the page of an incident that waits for a person, and no other.
     fn follow_page(&mut self) {
         let wanted = self.runbook.waiting_page().map(|(key, _)| key);
         if wanted != self.flight.following {
@@ -333,9 +333,9 @@ impl Pilot {
         }
     }
 
-    /// Goes on with a past that could not be read until now.
+    /// Takes in a journal that could not be read until now.
     fn catch_up(&mut self, now: UnixMs, past: Vec<Past>) {
-        // A journal that is dated ahead goes on from there.
+        // If the journal's last time is ahead of this clock, time goes on from there.
         self.clock = AgentClock::start(now.max(past.last().map_or(UnixMs(0), |(at, ..)| *at)));
         let caught_up = self.clock.now();
         let ahead_ms = caught_up.since_ms(now);
@@ -343,7 +343,7 @@ impl Pilot {
         self.runbook = self.runbook.catch_up(caught_up, past);
         self.pages.pass(ahead_ms);
         self.pages.take_up(&self.runbook, paged);
-        // The runbook knows of no other tasks any more.
+        // The new runbook knows of no other tasks.
         self.flight.underway.retain(|_, underway| underway.task.work.informs());
         for underway in self.flight.underway.values_mut() {
             underway.until = underway.until.after_ms(ahead_ms);
@@ -352,7 +352,7 @@ impl Pilot {
         self.write_started(caught_up);
     }
 
-    /// Ends tasks of which nothing was heard in time.
+    /// Gives up tasks whose time is over.
     fn give_up_late(&mut self, now: UnixMs) {
         let late: Vec<TaskId> = self
             .flight
@@ -364,13 +364,13 @@ impl Pilot {
         for id in late {
             let Some(Underway { task, .. }) = self.flight.underway.remove(&id) else { continue };
             let why = format!("nothing was heard of it within {} s", (task.timeout_ms + GRACE_MS) / 1000);
-            // Whoever does it may still come to its end.
+            // Its thread may still complete it.
             let actions = self.end(task, Ended::unknown(why));
             self.carry_out(actions);
         }
     }
 
-    /// Says once that the clock of this host was set since the start: times in the journal differ from others'.
+    /// Warns once when the host's clock was set after the start: times in the journal then differ from those elsewhere.
     fn look_at_clocks(&mut self) {
         let apart_ms = self.clock.moment().apart_ms();
         if !self.flight.told_apart && apart_ms > CLOCK_SKEW_MS {
@@ -387,7 +387,7 @@ impl Pilot {
         self.deeds.cut_short();
     }
 
-    /// Changes that were handed out and have not begun do not begin any more.
+    /// Changes that were handed out and have not started will not start.
     pub(super) fn stop_what_has_not_begun(&self) {
         if let Some((newest, _)) = self.flight.underway.last_key_value() {
             self.deeds.brake.stop_up_to(*newest);
@@ -403,7 +403,7 @@ fn notice_of(change: SignalChange) -> Notice {
         OwnSignal::TokensCritical | OwnSignal::Slow | OwnSignal::DiskFull => Severity::Error,
         OwnSignal::TokensLow => Severity::Warning,
     };
-    // What is left of a limit is the same for all nodes; the rest is this node's alone.
+    // All nodes share the tokens; the other signals are about this node.
     let scope = match signal {
         OwnSignal::TokensLow | OwnSignal::TokensCritical => Scope::Region,
         OwnSignal::StalledCore | OwnSignal::Errors | OwnSignal::Slow | OwnSignal::DiskFull => Scope::Node,
@@ -412,7 +412,7 @@ fn notice_of(change: SignalChange) -> Notice {
     Notice { name: signal.name().to_owned(), scope, subject, raised: is_raised, severity, detail, scales }
 }
 
-/// Says in the log what the journal says.
+/// Repeats in the log what goes into the journal.
 fn log(incident: Option<&IncidentId>, entry: &Entry) {
     let incident = incident.map_or("agent", |incident| incident.0.as_str());
     match entry {
@@ -426,7 +426,7 @@ fn log(incident: Option<&IncidentId>, entry: &Entry) {
     }
 }
 
-/// Nothing waits for a channel that is full: who should read it is behind, and says so by its silence.
+/// Never waits: a full channel means that its reader is behind, and the task fails.
 pub(super) fn hand_over<T>(channel: &Sender<T>, thing: T) -> Result<(), Ended> {
     let behind =
         || Ended::Failed { failure: Failure::NotDone, why: "too much is waiting to be done".to_owned() };

@@ -23,7 +23,7 @@ pub(super) fn window_of(incident: &IncidentId, lines: &[Line]) -> Option<(UnixMs
     Facts::new(incident, lines).as_ref().map(report::window)
 }
 
-/// Writes it; where it is, in words. What Prometheus has stands in for what the own history has not.
+/// Writes it and says where. Prometheus fills in what the built-in history lacks.
 pub(super) fn write_report(job: ReportJob) -> Result<String, String> {
     let ReportJob { directory, incident, lines, mut series, prometheus } = job;
     let mut remark = String::new();

@@ -1,4 +1,4 @@
-//! What was seen last of everything that is probed, and what it means for the runbook. Pure.
+//! The last look at everything that is probed, and what it means for the runbook. Pure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub(super) struct Seen {
     latest: BTreeMap<Watched, (Instant, Sight)>,
 }
 
-/// The part of `/health` that is of use here.
+/// The part of a `/health` answer that is used here.
 #[derive(Deserialize)]
 struct Health {
     #[serde(default)]
@@ -23,7 +23,7 @@ struct Health {
 }
 
 impl Seen {
-    /// Takes note of a look, unless one that began later was noted already; whether it did.
+    /// Keeps a look unless a later one is known; returns whether it was kept.
     pub(super) fn note(&mut self, observation: &Observation) -> bool {
         let Observation { watched, begun, sight } = observation.clone();
         let is_late = self.latest.get(&watched).is_some_and(|(newest, _)| *newest > begun);
@@ -33,8 +33,7 @@ impl Seen {
         !is_late
     }
 
-    /// The look at a region that says most, and how long ago it began: one that was answered with 200 before
-    /// any other.
+    /// The most telling look at a region, and its age: a 200 of any node comes before all others.
     #[must_use]
     pub(super) fn telling(&self, region: &Region, now: Instant) -> Option<(&Sight, Duration)> {
         let is_node = |watched: &Watched| matches!(watched, Watched::Health(of, _) if of == region);

@@ -1,5 +1,4 @@
-//! The thread that asks for more of the standby. A workload may take minutes to be scaled, and no step of a switch
-//! waits behind that.
+//! The thread that scales the standby. That may take minutes, and no step of a switch waits for it.
 
 use crossbeam::channel::{Receiver, Sender};
 
@@ -8,7 +7,7 @@ use super::message::Finished;
 use crate::agent::runbook::{Ended, Failure};
 use crate::agent::scale::{ScaleError, Scaled, Scaler};
 
-/// What more there is, and how much of it is asked for.
+/// Who scales the standby, and to how many.
 pub struct Standby {
     /// Who is asked.
     pub scaler: Box<dyn Scaler + Send>,
@@ -23,7 +22,7 @@ impl std::fmt::Debug for Standby {
 }
 
 impl Standby {
-    /// Asks as often as it is told to, until nobody tells it any more.
+    /// Scales for each job until the channel closes.
     pub(super) fn run<M: From<Finished>>(
         mut self,
         brake: &Brake,

@@ -1,4 +1,4 @@
-//! The public name tried as a client would: resolved, asked for `/health`, then loaded a little.
+//! Tries the public name as a client would: resolves it, asks for `/health`, then sends some load.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;
@@ -8,9 +8,9 @@ use super::checks::{Check, LoadSeen, TargetBars, check_load};
 use crate::agent::signals::{Probe, Resolver, Sight};
 use crate::load::{self, Plan, Settings, Target};
 
-/// Between two looks at a name that still shows the past.
+/// How often a name that still gives the old addresses is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// After its TTL a name may show the past for so long, by clocks and caches that are behind.
+/// How much longer than its TTL an old answer may live, since clocks and caches differ.
 const BEYOND_TTL: Duration = Duration::from_secs(5);
 /// How long one request of the synthetic load may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ pub struct Trial {
     pub rate_per_s: u32,
     /// For this long.
     pub duration: Duration,
-    /// How long it waits at most for resolvers that show the past.
+    /// The longest wait for resolvers that still give the old addresses.
     pub patience: Duration,
 }
 

@@ -15,9 +15,9 @@ use crate::agent::types::{Region, UnixMs};
 use crate::health::{Health, Reason, Warning};
 use crate::metrics::Published;
 
-/// An assessment is told at least this often.
+/// The runbook gets an assessment at least this often.
 const AT_LEAST_MS: u64 = 1000;
-/// Between two looks at this server's own figures: the control plane takes them once a second.
+/// How often this server's own figures are looked at: the control plane publishes them once a second.
 const FIGURES_MS: u64 = 1000;
 
 /// Another node, as the agent needs to know it.
@@ -116,7 +116,7 @@ impl Watch {
         }
     }
 
-    /// The assessment of this moment, when it is another one than was told last, or that is long ago.
+    /// The present assessment, if it differs from the last one told, or that one is old.
     pub(super) fn assess(&mut self, now: UnixMs) -> Option<Assessment> {
         let heard = self.parts.published.peers.load();
         let is_heard = |node: u8| heard.iter().any(|peer| peer.node == node && peer.is_present);
@@ -151,7 +151,7 @@ impl Watch {
         (!reasons.is_empty()).then(|| format!("this node is not fit: {}", reasons.join(", ")))
     }
 
-    /// A signal that an earlier life of the agent raised: it is lowered as one of this life would be.
+    /// A signal raised before a restart: it is lowered like one raised since.
     pub(super) fn take_up(&mut self, name: &str, subject: &str) {
         self.signals.take_up(name, subject);
     }

@@ -134,46 +134,49 @@ impl Checkout {
         let path = self.path()?;
         let before = self.read(&path)?;
         let found = get_value(&before, &self.key).map_err(|cause| self.values(cause))?;
-        if self.is_dirty()? {
-            return self.finish_own_edit(may_go_on, &before, wanted, message);
-        }
-        if found == wanted {
+        let is_begun = self.is_dirty()?;
+        if is_begun {
+            self.refuse_edit_of_others(&before, wanted)?;
+        } else if found == wanted {
             // An earlier run may have committed without getting to push.
             self.push_while(may_go_on)?;
             return Ok(Committed::AlreadyThere);
-        }
-        if found != expected {
+        } else if found != expected {
             let (expected, file) = (expected.to_owned(), self.file.clone());
             return Err(GitError::Conflict { file, expected, found });
         }
-        let after = set_value(&before, &self.key, wanted).map_err(|cause| self.values(cause))?;
         may_go_on().map_err(|why| GitError::Stopped { step: "nothing was committed", why })?;
-        self.write(&path, &after)?;
-        let next = "The file was put back. Run it by hand in the checkout and mend what it says";
-        if let Err(error) = self.git(self.commit_command(message), next) {
-            self.write(&path, &before)?;
-            return Err(error);
+        if is_begun {
+            let next = "The region is set in the file, and not committed. Commit it by hand";
+            self.git(self.commit_command(message), next)?;
+        } else {
+            self.edit_and_commit(&path, &before, wanted, message)?;
         }
         self.push_while(may_go_on)?;
         Ok(Committed::Changed)
     }
 
-    /// Commits what a run that was ended between its edit and its commit has left; nothing else that is in the file.
-    fn finish_own_edit(
+    /// The file is as it was when it cannot be committed.
+    fn edit_and_commit(
         &self,
-        may_go_on: &dyn Fn() -> Result<(), String>,
-        text: &str,
+        path: &Path,
+        before: &str,
         wanted: &str,
         message: &str,
-    ) -> Result<Committed, GitError> {
-        if !self.is_own_edit(text, wanted) {
-            return Err(GitError::Dirty { file: self.file.clone() });
+    ) -> Result<(), GitError> {
+        let after = set_value(before, &self.key, wanted).map_err(|cause| self.values(cause))?;
+        self.write(path, &after)?;
+        let next = "The file was put back. Run it by hand in the checkout and mend what it says";
+        if let Err(error) = self.git(self.commit_command(message), next) {
+            self.write(path, before)?;
+            return Err(error);
         }
-        may_go_on().map_err(|why| GitError::Stopped { step: "nothing was committed", why })?;
-        let next = "The region is set in the file, and not committed. Commit it by hand";
-        self.git(self.commit_command(message), next)?;
-        self.push_while(may_go_on)?;
-        Ok(Committed::Changed)
+        Ok(())
+    }
+
+    /// A run that was ended between its edit and its commit is gone on with; all else in the file is somebody's work.
+    fn refuse_edit_of_others(&self, text: &str, wanted: &str) -> Result<(), GitError> {
+        if self.is_own_edit(text, wanted) { Ok(()) } else { Err(GitError::Dirty { file: self.file.clone() }) }
     }
 
     /// The region that the file names now.

@@ -129,7 +129,8 @@ impl CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { service, call, failure } = self;
-        write!(f, "{} does not do {call}: {failure}. {}", service.name, advice(service, failure))
+        let advice = advice(service, failure, call.starts_with("GET "));
+        write!(f, "{} does not do {call}: {failure}. {advice}", service.name)
     }
 }
 
@@ -141,7 +142,7 @@ impl fmt::Debug for CallError {
 
 impl std::error::Error for CallError {}
 
-fn advice(service: &Service, failure: &Failure) -> String {
+fn advice(service: &Service, failure: &Failure, is_read: bool) -> String {
     let Service { name, credential, .. } = service;
     match failure {
         Failure::NotSent(_) => "Nothing was changed. Check network, DNS, proxy and firewall of this host \
@@ -150,9 +151,7 @@ fn advice(service: &Service, failure: &Failure) -> String {
         Failure::Untrusted(_) => "Nothing was changed. Check the clock of this host, the base URL and \
              `ca_file`; a proxy that opens TLS needs its CA there"
             .to_owned(),
-        Failure::TimedOut | Failure::Broken(_) => {
-            format!("It may have taken effect: look before you repeat it by hand. {}", where_to_look(service))
-        }
+        Failure::TimedOut | Failure::Broken(_) => in_trouble(service, is_read),
         Failure::TooLarge(_) | Failure::NotUnderstood(_) => {
             format!("Check that the base URL is that of {name} and that no proxy answers in its place")
         }
@@ -165,12 +164,7 @@ fn advice(service: &Service, failure: &Failure) -> String {
             (409 | 412, _) => "Somebody else changed it at the same time: look at it and decide".to_owned(),
             (429, Some(wait)) => format!("Too many calls: it may be tried again in {} s", wait.as_secs()),
             (429, None) => "Too many calls: wait a minute, and see who else uses this credential".to_owned(),
-            (408 | 500..=599, _) => {
-                format!(
-                    "It may have taken effect: look before you repeat it by hand. {}",
-                    where_to_look(service)
-                )
-            }
+            (408 | 500..=599, _) => in_trouble(service, is_read),
             _ => "It was refused as it is, so repeating it is useless: check the [agent] section against \
                  what it says"
                 .to_owned(),
@@ -178,11 +172,12 @@ fn advice(service: &Service, failure: &Failure) -> String {
     }
 }
 
-fn where_to_look(service: &Service) -> String {
+fn in_trouble(service: &Service, is_read: bool) -> String {
     let Service { name, status_page, .. } = service;
+    let effect = if is_read { "" } else { "It may have taken effect: look before you repeat it by hand. " };
     match status_page {
-        Some(page) => format!("If it lasts, {name} may be in trouble: {page}"),
-        None => format!("If it lasts, look at {name} itself"),
+        Some(page) => format!("{effect}If it lasts, {name} may be in trouble: {page}"),
+        None => format!("{effect}If it lasts, look at {name} itself"),
     }
 }
 
@@ -198,7 +193,15 @@ mod tests {
     };
 
     fn text(failure: Failure) -> String {
-        CallError::new(&SERVICE, "GET https://a/b", failure).to_string()
+        CallError::new(&SERVICE, "PUT https://a/b", failure).to_string()
+    }
+
+    #[test]
+    fn a_read_is_not_said_to_have_taken_effect() {
+        for failure in [Failure::TimedOut, Failure::Broken("reset".to_owned())] {
+            let text = CallError::new(&SERVICE, "GET https://a/b", failure).to_string();
+            assert!(!text.contains("taken effect") && text.contains("https://status"), "{text}");
+        }
     }
 
     #[test]
@@ -222,7 +225,7 @@ mod tests {
             (status(500, None), "https://status"),
         ] {
             let text = text(failure);
-            assert!(text.starts_with("Zone Keeper does not do GET https://a/b: "), "{text}");
+            assert!(text.starts_with("Zone Keeper does not do PUT https://a/b: "), "{text}");
             assert!(text.contains(next), "{text} lacks {next}");
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -263,8 +263,9 @@ impl Journal {
             self.current = Some(current);
         }
         let Some(current) = &mut self.current else { return Ok(()) };
-        let written =
-            current.file.write_all_at(bytes, current.length).and_then(|()| current.file.sync_data());
+        let written = is_there(&current.file)
+            .and_then(|()| current.file.write_all_at(bytes, current.length))
+            .and_then(|()| current.file.sync_data());
         written.map_err(|source| disk("write to", &current.path, source))?;
         if !current.is_named {
             let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
@@ -331,6 +332,17 @@ fn begin_file(directory: &Path, number: u64) -> Result<(Numbered, Current), Jour
     let file = opened.map_err(|source| disk("make", &numbered.path, source))?;
     let current = Current { path: numbered.path.clone(), file, length: 0, is_named: false };
     Ok((numbered, current))
+}
+
+/// What goes into a file that has no name any more is gone after a restart.
+fn is_there(file: &File) -> io::Result<()> {
+    if file.metadata()?.nlink() > 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        "it was removed while in use: restart the server to begin another",
+    ))
 }
 
 fn drop_old_pieces(directory: &Path) {

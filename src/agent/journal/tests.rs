@@ -112,6 +112,18 @@ proptest! {
 }
 
 #[test]
+fn a_journal_that_is_removed_while_it_is_in_use_takes_no_more_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path());
+    journal.append(UnixMs(1), None, &signal("a")).unwrap();
+    fs::remove_file(first_file(directory.path())).unwrap();
+    for _ in 0..2 {
+        let error = journal.append(UnixMs(2), None, &signal("b")).unwrap_err();
+        assert!(error.to_string().contains("removed while in use"), "{error}");
+    }
+}
+
+#[test]
 fn a_changed_byte_is_noticed_wherever_it_is() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path(), 3, Options::default());

@@ -102,9 +102,13 @@ fn words_of_entry(entry: &Entry) -> String {
                 Some(target) => format!(", {} takes over", printable(&target.0)),
                 None => ", nobody takes over yet".to_owned(),
             };
-            let approved = if approved_by.is_empty() { "not approved yet" } else { "approved by" };
+            let approved = match approved_by.as_str() {
+                "" => "not approved yet".to_owned(),
+                "policy" => "approved by policy".to_owned(),
+                by_a_person => printable(by_a_person),
+            };
             let plan = format!("plan after {}: {verb} {}{target}", cause_name(*cause), printable(&region.0));
-            format!("{plan}; {approved} {}", printable(approved_by)).trim_end().to_owned()
+            format!("{plan}; {approved}")
         }
         Entry::Dropped { through, .. } => format!("the lines up to #{through} are dropped, to make room"),
         Entry::Record { state } => format!("the public record is {}", record_words(state)),
@@ -200,11 +204,12 @@ mod tests {
         let plan = |target: Option<&str>, cause, approved_by: &str| {
             let target = target.map(|name| Region(name.to_owned()));
             let (region, approved_by) = (Region("eu".to_owned()), approved_by.to_owned());
-            words_of_entry(&Entry::Planned { region, target, cause, approved_by, asked: false })
+            let (asked, last_healthy) = (false, None);
+            words_of_entry(&Entry::Planned { region, target, cause, approved_by, asked, last_healthy })
         };
         assert_eq!(
-            plan(Some("us"), Cause::Signal, "ann: go"),
-            "plan after a signal: withdraw eu, us takes over; approved by ann: go"
+            plan(Some("us"), Cause::Signal, "acknowledged by ann"),
+            "plan after a signal: withdraw eu, us takes over; acknowledged by ann"
         );
         assert_eq!(
             plan(None, Cause::Failback, ""),

@@ -7,7 +7,7 @@ use crate::agent::https::{BaseUrl, Client, Method, Repeat, Request, Service};
 use crate::agent::secret::SecretSource;
 
 static WEBHOOK: Service = Service {
-    name: "The webhook",
+    name: "the webhook",
     credential: "check the token that goes with the webhook",
     status_page: None,
     throttle_marks: &[],

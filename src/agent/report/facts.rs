@@ -190,7 +190,7 @@ impl Journey<'_> {
 
     fn headline(&self, is_drill: bool) -> String {
         let plan = self.plan();
-        let target = plan.and_then(|(_, target, _)| target).map(|target| format!(" to {}", target.0));
+        let target = plan.and_then(|(_, target, _)| target).map(|target| format!(" to {target}"));
         let moved = format!("traffic was moved{}", target.unwrap_or_default());
         let ending = match self.final_move() {
             Some((Phase::Recovered, ..)) if self.done(Step::WriteRecord).is_some() => {
@@ -215,9 +215,10 @@ impl Journey<'_> {
             (_, Some((_, _, Cause::Failback))) => "Return".to_owned(),
             (Some((signal, _)), _) => sentence(&signal.replace('_', " ")),
             (None, Some((_, _, Cause::Person))) => "Switch by hand".to_owned(),
+            (None, Some((_, _, Cause::Signal))) => "Region down".to_owned(),
             (None, _) => "Incident".to_owned(),
         };
-        plan.map_or_else(|| cause.clone(), |(region, ..)| format!("{cause} ({})", region.0))
+        plan.map_or_else(|| cause.clone(), |(region, ..)| format!("{cause} ({region})"))
     }
 
     /// The last plan holds.
@@ -248,6 +249,8 @@ impl Journey<'_> {
             self.raised().iter().map(|(name, detail)| with(&name.replace('_', " "), detail)).collect();
         if !signals.is_empty() {
             sentences.push(format!("What was seen: {}.", signals.join("; ")));
+        } else if let Some(why) = self.why(Phase::Paged).or_else(|| self.why(Phase::Suspect)) {
+            sentences.push(format!("What was seen: {}.", why.trim_end_matches('.')));
         }
         for (phase, words) in [
             (Phase::Acknowledged, "A person acknowledged it"),
@@ -283,6 +286,13 @@ impl Journey<'_> {
     }
 
     fn durations(&self, began: UnixMs, ended: Option<UnixMs>) -> Vec<Duration> {
+        let last_healthy = self.last_healthy();
+        let failed = last_healthy.unwrap_or(began);
+        let (to_suspicion, to_end) = if last_healthy.is_some() {
+            ("last healthy answer to suspicion", "last healthy answer to the end")
+        } else {
+            ("first signal to suspicion", "first signal to the end")
+        };
         let detected = self.detected();
         let paged = self.done(Step::Page);
         let agreed = self.moved_to(&[Phase::Acknowledged, Phase::AutoApproved, Phase::Declined]);
@@ -295,13 +305,20 @@ impl Journey<'_> {
             Duration { name, meaning, ms }
         };
         vec![
-            row("Detection", "first signal to suspicion", Some(began), detected),
+            row("Detection", to_suspicion, Some(failed), detected),
             row("Page", "suspicion to a page that got through", detected, paged),
             row("Acknowledgement", "page to a person's or the policy's word", paged, agreed),
             row("Switch", "first write to the change being visible", switching, switched),
             row("Validate", "first try to the verdict", validating, validated),
-            row("Total", "first signal to the end", Some(began), ended),
+            row("Total", to_end, Some(failed), ended),
         ]
+    }
+
+    fn last_healthy(&self) -> Option<UnixMs> {
+        self.lines.iter().find_map(|line| match line.logged.known() {
+            Some(Entry::Planned { last_healthy, .. }) => *last_healthy,
+            _ => None,
+        })
     }
 
     fn detected(&self) -> Option<UnixMs> {

@@ -36,7 +36,7 @@ fn moved(from: Phase, to: Phase, why: &str) -> Entry {
 
 fn plan(cause: Cause) -> Entry {
     let (region, target) = (Region("eu".to_owned()), Some(Region("us".to_owned())));
-    Entry::Planned { region, target, cause, approved_by: String::new(), asked: false }
+    Entry::Planned { region, target, cause, approved_by: String::new(), asked: false, last_healthy: None }
 }
 
 fn intent(step: Step, expected: Option<RecordState>, wanted: Option<RecordState>) -> Entry {
@@ -154,6 +154,22 @@ fn durations_and_checklist_are_those_of_the_journal() {
     assert_eq!(facts.record_after, Some(record("198.51.100.1")));
     assert_eq!(facts.headline, "Region unreachable (eu): traffic was moved to us and is served again");
     assert_eq!(facts.due_at, Some(UnixMs(BEGAN + 46_100 + 48 * 3_600_000)));
+}
+
+#[test]
+fn a_region_that_goes_down_is_detected_from_its_last_healthy_answer_on() {
+    let (region, last_healthy) = (Region("eu".to_owned()), Some(UnixMs(BEGAN - 1_200)));
+    let (cause, approved_by, asked) = (Cause::Signal, String::new(), false);
+    let facts = lines(vec![
+        (0, Entry::Planned { region, target: None, cause, approved_by, asked, last_healthy }),
+        (0, moved(Phase::Watching, Phase::Suspect, "does not answer")),
+        (300, moved(Phase::Suspect, Phase::Paged, "eu does not answer")),
+    ]);
+    let facts = Facts::new(&id(), &facts).unwrap();
+    assert_eq!(facts.durations[0].ms, Some(1_200));
+    assert_eq!(facts.durations[0].meaning, "last healthy answer to suspicion");
+    assert_eq!(facts.headline, "Region down (eu): it goes on (paged)");
+    assert_eq!(facts.summary[0], "What was seen: eu does not answer.");
 }
 
 #[test]

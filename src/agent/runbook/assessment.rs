@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::agent::types::Region;
+use crate::agent::types::{Region, UnixMs};
 use crate::health::Reason;
 
 /// What a node answers that was told to go.
@@ -28,6 +28,8 @@ pub struct RegionView {
     pub votes: Votes,
     /// Whether heartbeats of any of its nodes arrive over the replication link.
     pub link_is_up: bool,
+    /// When own probes last saw it healthy, while they do not.
+    pub last_healthy: Option<UnixMs>,
 }
 
 /// What is made of own probes of a region.

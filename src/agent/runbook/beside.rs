@@ -1,5 +1,5 @@
-//! Regions that go down while an incident about another one is under way. There is one incident at a time; nobody
-//! sleeps through the second region for it, and one that moves nothing makes room.
+//! Regions that go down during an incident about another one. There is one incident at a time, but people are paged for
+//! every region, and an incident that cannot act gives way.
 
 use super::action::{About, Page, Work};
 use super::errand::Urgency;
@@ -10,8 +10,8 @@ use crate::agent::pager::Severity;
 use crate::agent::types::{Cause, Entry, PAGED_PREFIX, Region};
 
 impl Runbook {
-    /// The region whose incident is to begin in place of the one of `head`, and why: a drill gives way at once, one
-    /// that was declined to any other region, and one that cannot act to a region for which the agent can.
+    /// The region whose incident replaces this one, and why. A drill gives way at once, a declined incident to
+    /// any other region, and one that cannot act to a region for which the agent can.
     pub(super) fn takes_its_place(&self, head: &Head, state: &State) -> Option<(Region, String)> {
         if head.is_drill() {
             let region = self.trouble_beside(head).next()?;
@@ -20,7 +20,7 @@ impl Runbook {
         }
         let mut stay_down = self.trouble_beside(head).filter(|region| self.is_confirmed(region));
         let region = match state {
-            // What was declined must be in the journal when it is left.
+            // The decline must be in the journal before the incident is left.
             State::Declined { .. } if self.journal_fails.is_none() => stay_down.next()?,
             State::Paged { .. } | State::AutoApproved { .. } => {
                 let is_stuck = !self.objections(head, &self.usual_approval()).is_empty();
@@ -28,10 +28,8 @@ impl Runbook {
             }
             _ => return None,
         };
-        let why = format!(
-            "{0} is down as well: the agent leaves {1}, and goes on with {0}",
-            region.0, head.region.0
-        );
+        let left = &head.region;
+        let why = format!("{region} is down as well: the agent leaves {left}, and goes on with {region}");
         Some((region.clone(), why))
     }
 
@@ -45,16 +43,16 @@ impl Runbook {
         })
     }
 
-    /// Whether it has been down for as long as a suspicion waits before it pages.
+    /// Whether it has been down long enough to page.
     fn is_confirmed(&self, region: &Region) -> bool {
         let confirm_ms = self.config.timing.confirm_ms;
         self.down.get(region).is_some_and(|since| self.now.since_ms(*since) >= confirm_ms)
     }
 
-    /// What people should know of other regions beside what happens next.
+    /// Other regions that are down, for the status.
     pub(super) fn words_beside(&self, head: &Head) -> String {
         let waits = self.trouble_beside(head).filter(|region| self.is_confirmed(region));
-        waits.map(|region| format!("; {} is down as well and waits for that", region.0)).collect()
+        waits.map(|region| format!("; {region} is down as well and waits for that")).collect()
     }
 
     /// The approval that an incident begins to act by.
@@ -70,10 +68,10 @@ impl Runbook {
         self.objections(&head, &self.usual_approval()).is_empty()
     }
 
-    /// Wakes people for every other region that stays down, once, and once more when it is worse than it seemed.
+    /// Pages for every other region that stays down: once, and once more if most voters come to agree.
     pub(super) fn page_beside(&mut self) {
         let Some(Incident { head, state }) = &self.incident else { return };
-        let about = format!("while {} is {}", head.id.0, state.phase().in_words());
+        let about = format!("while {} is {}", head.id, state.phase().in_words());
         let is_due = |(region, severity): &(Region, Severity)| {
             let told = self.paged_beside.get(region);
             told.is_none() || (*severity == Severity::Critical && told != Some(severity))
@@ -82,7 +80,7 @@ impl Runbook {
         let loud = stay_down.map(|region| (region.clone(), self.severity_of_signal(region)));
         let due: Vec<(Region, Severity)> = loud.filter(is_due).collect();
         for (region, severity) in due {
-            let why = format!("{} is down as well, {about}: {}", region.0, self.assessment.words(&region));
+            let why = format!("{region} is down as well, {about}: {}", self.assessment.words(&region));
             self.paged.insert(region.clone());
             self.paged_beside.insert(region.clone(), severity);
             self.journal_paged_beside(&region, why.clone());
@@ -99,7 +97,7 @@ impl Runbook {
     }
 
     pub(super) fn journal_paged_beside(&mut self, region: &Region, detail: String) {
-        let signal = format!("{PAGED_PREFIX}{}", region.0);
+        let signal = format!("{PAGED_PREFIX}{region}");
         self.journal(None, Entry::Signal { signal, raised: true, detail });
     }
 }

@@ -1,4 +1,4 @@
-//! A journal that is opened late: what was done without its past goes on with it.
+//! A journal that can only be opened later: what happened until then is merged with it.
 
 use super::errand::Errand;
 use super::incident::{Incident, Reporting, State};
@@ -6,13 +6,13 @@ use super::machine::Runbook;
 use crate::agent::orders::Command;
 use crate::agent::types::{Entry, IncidentId, Region, UnixMs};
 
-/// Who held back, as the journal names them: the line that named the person could not be written.
+/// Stands for the person who held back: the line with the name could not be written.
 const SOMEBODY: &str = "somebody, while there was no journal";
 
 impl Runbook {
-    /// The runbook of the journal's `lines`, which could not be read when `self` began. Until now it only paged,
-    /// and took orders that hold back: both stay. `now` may be later than what `self` was told, by the time that
-    /// the journal is ahead.
+    /// The runbook of the journal's `lines`, which could not be read when `self` began, with what `self` did
+    /// since: pages, and orders that hold back. `now` is later than the time of `self` if the journal is dated
+    /// ahead.
     #[must_use]
     pub fn catch_up(
         &self,
@@ -21,10 +21,10 @@ impl Runbook {
     ) -> Self {
         let mut whole = Self::resume(self.config.clone(), now, lines);
         let ahead_ms = now.since_ms(self.now);
-        // An answer to an old task must not be one to a new task.
+        // New tasks need new numbers: answers to old ones may still come.
         whole.next_task = whole.next_task.max(self.next_task);
         whole.frozen = self.frozen.clone().or(whole.frozen);
-        // It is told as mended next, and what a restart must know is written then.
+        // The event that the journal is back comes next and writes what a restart must know.
         whole.journal_fails.clone_from(&self.journal_fails);
         whole.leaving = self.leaving;
         whole.paged.extend(self.paged.iter().cloned());
@@ -45,8 +45,7 @@ impl Runbook {
         self.errands.extend(new);
     }
 
-    /// The incident that `other` has: it goes on, unless the journal knows of one. What a person said of it
-    /// counts in any case.
+    /// Goes on with the incident of `other` unless the journal has one. What a person said counts in both cases.
     fn take_incident(&mut self, other: &Self, ahead_ms: u64) {
         let Some(Incident { head, state }) = &other.incident else { return };
         let is_known = self.incident.is_some() || self.is_left_alone(&head.region);
@@ -83,7 +82,7 @@ impl Runbook {
 }
 
 impl State {
-    /// The same when all times of it are so much later.
+    /// The same with all its times moved on.
     fn later(self, ms: u64) -> Self {
         match self {
             Self::Suspect { page_at } => Self::Suspect { page_at: page_at.after_ms(ms) },
@@ -94,7 +93,7 @@ impl State {
             Self::Ended(Reporting { ending, until, tries }) => {
                 Self::Ended(Reporting { ending, until: until.after_ms(ms), tries: tries.later(ms) })
             }
-            // The others are not come to without a journal.
+            // Without a journal no other state is reached.
             other => other,
         }
     }

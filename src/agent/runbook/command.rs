@@ -16,7 +16,7 @@ pub struct Accepted {
 }
 
 impl Command {
-    /// Orders that only hold back are taken even when they cannot be journalled.
+    /// Orders that only hold back are taken even if they cannot be journalled.
     const fn holds_back(&self) -> bool {
         matches!(self, Self::Decline | Self::Abort | Self::Freeze { .. })
     }
@@ -148,10 +148,7 @@ impl Runbook {
             }
             None => self.open_by_hand(from.clone(), Cause::Person, to, approval, why),
         }
-        Ok(format!(
-            "started: {} is withdrawn as soon as the region that takes over has passed preflight",
-            from.0
-        ))
+        Ok(format!("started: {from} is withdrawn as soon as the region that takes over has passed preflight"))
     }
 
     /// Begins an incident that a person has approved.
@@ -186,7 +183,7 @@ impl Runbook {
         Ok(())
     }
 
-    /// What stands against a start is said at once; the record alone may still be read.
+    /// Refuses a start at once where something stands against it; only the record may still be unread.
     fn check_start(
         &self,
         from: &Region,
@@ -204,7 +201,7 @@ impl Runbook {
         if objections.is_empty() { Ok(()) } else { Err(OrderRefused::Unsafe { why: objections.join("; ") }) }
     }
 
-    /// An incident that is only thought of.
+    /// A made-up incident, to ask the rules about.
     pub(super) fn imagined(&self, from: &Region, to: Option<&Region>) -> Head {
         Head {
             id: crate::agent::types::IncidentId(String::new()),
@@ -276,7 +273,7 @@ impl Runbook {
         Ok("the record is put back".to_owned())
     }
 
-    /// After the end of a run, putting back is a failback by hand.
+    /// Once a run is over, `rollback` is a failback by hand.
     fn rollback_of_last(&mut self, who: &str) -> Result<String, OrderRefused> {
         let owed = self.owed.clone().ok_or_else(|| Self::none_to("rollback"))?;
         if let Some(why) = self.frozen.clone() {
@@ -294,7 +291,7 @@ impl Runbook {
         if let Some(incident) = &mut self.incident {
             incident.head.undoes = Some(owed.clone());
         }
-        Ok(format!("started: {} serves again as soon as it has passed preflight", owed.region.0))
+        Ok(format!("started: {} serves again as soon as it has passed preflight", owed.region))
     }
 
     fn freeze(&mut self, why: String) -> String {
@@ -334,6 +331,6 @@ impl Runbook {
         }
         self.open_by_hand(region.clone(), Cause::Drill, None, approval, "");
         debug_assert_eq!(self.phase(), Phase::Acknowledged);
-        Ok(format!("the drill begins: the shadow record is moved away from {}, and back", region.0))
+        Ok(format!("the drill begins: the shadow record is moved away from {region}, and back"))
     }
 }

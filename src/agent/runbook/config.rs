@@ -6,15 +6,15 @@ use crate::agent::types::Region;
 /// How the runbook is set up. Whole and checked: `check-config` refuses what would make no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunbookConfig {
-    /// The name of what is served, the same on all nodes: pages of all agents are told apart by it.
+    /// The name of the service, the same on all nodes. It tells its pages from those of other services.
     pub cluster: String,
-    /// The name of this node: what is its own trouble is told under it.
+    /// This node's name, for pages about the node itself.
     pub node: String,
     /// The region of this node. One that is not among `regions` never acts.
     pub own_region: Region,
     /// The regions in order of preference, with what the record holds for each.
     pub regions: Vec<RegionRecord>,
-    /// How far the agent goes by itself.
+    /// What the agent does without a person.
     pub mode: AgentMode,
     /// Whether nothing is written to the world: a run ends where it would write, and shows what.
     pub dry_run: bool,
@@ -134,8 +134,8 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// A record that is found as it was before a write without an answer is believed to be unwritten for as long
-    /// after the announcement. Later, somebody may as well have put it back.
+    /// If a write got no answer and the record still shows the old values, it counts as unwritten for this long
+    /// after the announcement. Later than that, somebody may have put it back.
     pub(super) const fn doubt_ms(&self) -> u64 {
         self.write_timeout_ms.saturating_add(self.read_timeout_ms).saturating_add(4_000)
     }

@@ -51,11 +51,11 @@ impl Runbook {
         let detail = self.assessment.words(region);
         let about = self.incident.as_ref().filter(|incident| incident.head.region == *region);
         let id = about.map(|incident| incident.head.id.clone());
-        let signal = format!("{DOWN_PREFIX}{}", region.0);
+        let signal = format!("{DOWN_PREFIX}{region}");
         self.journal(id.as_ref(), Entry::Signal { signal, raised, detail });
     }
 
-    /// An incident of its own may begin again, and a page that was left open is over.
+    /// Lets a new incident begin for this region, and resolves a page that was left open.
     fn is_healthy_again(&mut self, region: &Region) {
         self.spent.remove(region);
         self.stopped.remove(region);
@@ -85,7 +85,7 @@ impl Runbook {
         }
     }
 
-    /// A region that is down and has had no incident for it.
+    /// A region that is down and has had no incident since.
     fn new_trouble(&self) -> Option<Region> {
         let regions = self.config.regions.iter().map(|record| &record.region);
         let is_new =
@@ -93,8 +93,8 @@ impl Runbook {
         regions.clone().find(is_new).cloned()
     }
 
-    /// Whether no incident begins because this region is down: it has had one, or it is this agent's own and has
-    /// been told to go. Who told it knows, its agent may be gone before it could act, and others watch it too.
+    /// Whether no incident begins although this region is down: it has had one, or it is this agent's own and
+    /// was drained. Whoever drained it knows, and agents elsewhere watch it too.
     pub(super) fn is_left_alone(&self, region: &Region) -> bool {
         (self.leaving && *region == self.config.own_region) || self.spent.contains(region)
     }
@@ -114,7 +114,7 @@ impl Runbook {
             return;
         }
         let (region, owed) = (owed.region.clone(), owed.clone());
-        let why = format!("{} has been healthy for {} s: traffic goes back", region.0, after_ms / 1000);
+        let why = format!("{region} has been healthy for {} s: traffic goes back", after_ms / 1000);
         self.owed = None;
         let state = self.paged_state();
         self.open(region, Cause::Failback, state, why, String::new());
@@ -161,16 +161,11 @@ impl Runbook {
         self.enter(head, Phase::Watching, state, why);
     }
 
-    /// The region and the second in which it began; the next one where that is taken.
+    /// The region and the second in which it began. Of several in one second each is later than the one before.
     fn new_id(&mut self, region: &Region) -> IncidentId {
-        let mut second = self.now.0 / 1000;
-        let id = loop {
-            let id = IncidentId(format!("{}-{second}", region.0));
-            if self.last_incident.as_ref() != Some(&id) && self.ledger.switch_of(&id).is_none() {
-                break id;
-            }
-            second += 1;
-        };
+        let last = self.last_incident.as_ref().and_then(second_of);
+        let second = (self.now.0 / 1000).max(last.map_or(0, |last| last.saturating_add(1)));
+        let id = IncidentId(format!("{region}-{second}"));
         self.last_incident = Some(id.clone());
         id
     }
@@ -183,7 +178,7 @@ impl Runbook {
             return Next::Stay(State::Suspect { page_at });
         }
         let why = self.assessment.words(&head.region);
-        Next::To(self.paged_state(), format!("{} {why}", head.region.0))
+        Next::To(self.paged_state(), format!("{} {why}", head.region))
     }
 
     pub(super) fn wait_paged(&mut self, head: &mut Head, until: UnixMs, act_at: UnixMs) -> Next {
@@ -206,7 +201,7 @@ impl Runbook {
         Next::Stay(State::Paged { until, act_at })
     }
 
-    /// Once most see what was seen from here alone, the page says so.
+    /// Raises the page's severity once most voters agree.
     fn page_louder(&mut self, head: &mut Head) {
         let is_louder = self.severity(head) == Severity::Critical && head.paged == Some(Severity::Warning);
         if is_louder {
@@ -246,15 +241,13 @@ impl Runbook {
             return Next::Close(why);
         }
         if self.now >= until {
-            return self.hand_over(&format!(
-                "a person declined to move traffic, and {} is still down",
-                head.region.0
-            ));
+            return self
+                .hand_over(&format!("a person declined to move traffic, and {} is still down", head.region));
         }
         Next::Stay(State::Declined { until })
     }
 
-    /// A run that gave way, or was approved anew, wrote after all.
+    /// The write of a run that gave way, or was approved anew, took effect after all.
     fn goes_on_late(&mut self, head: &mut Head, approval: &Approval) -> Option<Next> {
         let change = self.shows_late(head)?;
         let target = change.after.difference(&change.before).chain(&change.after).next()?.clone();
@@ -267,19 +260,19 @@ impl Runbook {
     fn begin_run(&mut self, head: &Head, approval: Approval, until: UnixMs) -> Next {
         let Ok(scope) = self.scope(head) else { return self.hand_over("nobody can take over") };
         self.journal_plan(head, Some(&scope.target), approval.text());
-        let why = format!("{}: {} is looked at", approval.text(), scope.target.0);
+        let why = format!("{}: {} is looked at", approval.text(), scope.target);
         let until = until.min(self.now.after_ms(self.config.timing.run_ms));
         let run = Run { target: scope.target, approval, until };
         Next::To(State::Preflight { run, tries: Tries::first(self.now) }, why)
     }
 
-    /// A region before the run's target in line is healthy again: its agent acts, or nobody can.
+    /// Ends the run when its target is no longer the next in line.
     pub(super) fn gives_way(&self, head: &Head, run: &Run) -> Option<Next> {
         let target = self.scope(head).map(|scope| scope.target).ok()?;
         if target == run.target {
             return None;
         }
-        let why = format!("{} takes over, and not {}", target.0, run.target.0);
+        let why = format!("{target} takes over, and not {}", run.target);
         let until = run.until;
         Some(match run.approval.clone() {
             Approval::Policy => Next::To(State::AutoApproved { until }, why),
@@ -290,12 +283,12 @@ impl Runbook {
     /// Whether the reason is gone.
     pub(super) fn has_healed(&self, head: &Head) -> Option<String> {
         let is_over = head.cause == Cause::Signal && self.assessment.is_healthy(&head.region);
-        is_over.then(|| format!("{} is healthy again; nothing was changed", head.region.0))
+        is_over.then(|| format!("{} is healthy again; nothing was changed", head.region))
     }
 
-    /// Whether there is nothing to do (any more), before anything was written.
+    /// Why there is nothing left to do, before anything was written.
     pub(super) fn comes_to_nothing(&self, head: &Head) -> Option<String> {
-        let name = &head.region.0;
+        let name = &head.region;
         let record = self.record.as_ref().filter(|(at, _)| *at >= head.opened_at);
         match head.cause {
             Cause::Drill => None,
@@ -351,7 +344,7 @@ impl Runbook {
     fn with_objections(&self, why: &str, head: &Head, approval: &Approval) -> String {
         let objections = self.objections(head, approval);
         if objections.is_empty() {
-            return format!("{why}; `failover start --from {}` moves traffic", head.region.0);
+            return format!("{why}; `failover start --from {}` moves traffic", head.region);
         }
         format!("{why}; against acting stands: {}", objections.join("; "))
     }
@@ -367,8 +360,8 @@ impl Runbook {
     }
 }
 
-/// The regions that serve once `region` does again: those of before, except others that were withdrawn with it
-/// and have no preflight in this run.
+/// The regions that serve once `region` is back: those of before, without others that were withdrawn with it,
+/// which had no preflight in this run.
 pub(super) fn set_with(region: &Region, change: &Change) -> RegionSet {
     let stays = |other: &&Region| *other == region || change.after.contains(*other);
     change.before.iter().filter(stays).cloned().collect()
@@ -384,6 +377,11 @@ pub(super) fn intended<'a>(head: &'a Head, approval: &'a Approval, scope: &'a Sc
         before: &scope.before,
         after: &scope.after,
     }
+}
+
+/// The second in an incident's name.
+fn second_of(id: &IncidentId) -> Option<u64> {
+    id.0.rsplit_once('-')?.1.parse().ok()
 }
 
 pub(super) fn not_ours(record: &crate::agent::types::RecordState) -> String {

@@ -1,31 +1,31 @@
-//! What only informs, or asks for more of the standby: done beside the incident, which does not wait for it.
+//! Pages, messages, commits and scaling: done beside the incident, which does not wait for them.
 
 use super::action::{About, Page, Work};
 use super::event::{Ended, Failure};
 use super::incident::Arrived;
 use super::machine::Runbook;
 use super::tries::Tries;
-use crate::agent::types::{Step, UnixMs};
+use crate::agent::types::{IncidentId, Step, UnixMs};
 
-/// More errands than that are not kept; of the least urgent ones the oldest goes. There is room for all notices that
-/// may be raised at a time, and for what an incident tells.
+/// When there are more, the oldest of the least urgent ones is dropped. All notices that may be raised at a
+/// time fit, and what an incident sends.
 const MAX_ERRANDS: usize = 512;
-/// More alerts from outside are not on their way to the pager at a time: a page of the agent's own waits for no more.
+/// How many alerts from outside are sent at a time, so that the agent's own pages wait for no more than these.
 const MAX_ALERTS_ON_THEIR_WAY: usize = 8;
-/// A page is tried for as long; the pager has a spool of its own.
+/// How long a page is tried; the pager keeps it on disk besides.
 const PAGE_FOR_MS: u64 = 30 * 60_000;
 const TELL_FOR_MS: u64 = 60_000;
 
-/// What goes first where not all can.
+/// What is kept when not everything can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
-    /// It tells, or asks for something that can wait.
+    /// A message, a commit, or scaling.
     Tells,
-    /// It pages an alert from outside.
+    /// A page for an alert from outside.
     Alert,
-    /// It pages what this node sees of itself.
+    /// A page for this node's own trouble.
     Own,
-    /// It pages what an incident is about.
+    /// A page for an incident.
     Failover,
 }
 
@@ -40,12 +40,12 @@ pub(super) struct Errand {
 }
 
 impl Errand {
-    /// When something happens to it by time alone.
+    /// When it needs a tick.
     pub(super) fn deadline(&self) -> UnixMs {
         self.tries.deadline()
     }
 
-    /// The same when all times of it are so much later.
+    /// The same with all its times moved on.
     pub(super) fn later(&self, ms: u64) -> Self {
         Self { tries: self.tries.later(ms), until: self.until.after_ms(ms), ..self.clone() }
     }
@@ -54,7 +54,11 @@ impl Errand {
         matches!(self.tries, Tries::Pausing { until, .. } if until <= now && now < self.until)
     }
 
-    const fn wakes(&self) -> bool {
+    pub(super) fn is_about(&self, incident: &IncidentId) -> bool {
+        self.about.incident.as_ref() == Some(incident)
+    }
+
+    pub(super) const fn wakes(&self) -> bool {
         matches!(self.work, Work::Page(_) | Work::ResolvePage { .. })
     }
 
@@ -84,7 +88,7 @@ impl Runbook {
         self.errands.retain(|other| !errand.replaces(other));
         self.errands.push(errand);
         if self.errands.len() > MAX_ERRANDS {
-            // Of equals the first is the oldest.
+            // Among equals, `min_by_key` gives the first, which is the oldest.
             let least = self.errands.iter().enumerate().min_by_key(|(_, errand)| errand.urgency);
             let at = least.map_or(0, |(at, _)| at);
             let dropped = self.errands.remove(at);
@@ -114,7 +118,7 @@ impl Runbook {
         }
     }
 
-    /// What is left of it.
+    /// The errand, if it is not over.
     fn run_errand(&mut self, mut errand: Errand, arrived: &mut Arrived) -> Option<Errand> {
         match errand.tries {
             Tries::Pausing { until, .. } if self.now < until => Some(errand),
@@ -138,8 +142,7 @@ impl Runbook {
                     None => return Some(errand),
                 };
                 self.last_error = Some(format!("{:?}: {why}", errand.work.step()));
-                // A page has its key, and a commit finds itself made; more of the standby is asked for once, and
-                // rooms that were told late are not told again.
+                // A page has its key, and a commit that was made is found. Scaling and messages would happen twice.
                 let is_repeated = match failure {
                     Failure::NotDone | Failure::Throttled { .. } => true,
                     Failure::Unknown => !matches!(errand.work.step(), Step::Scale | Step::Notify),

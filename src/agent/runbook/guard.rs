@@ -1,5 +1,4 @@
-//! The rules of safety, each a function that is read on its own. Nothing is approved, and nothing written,
-//! against one of them.
+//! The rules of safety, one a function. Nothing is approved or written against any of them.
 
 use super::assessment::{Assessment, Standing};
 use super::config::RunbookConfig;
@@ -9,7 +8,7 @@ use super::record_set::{RegionSet, in_words};
 use crate::agent::orders::AgentMode;
 use crate::agent::types::{Cause, IncidentId, RecordState, Region, UnixMs};
 
-/// What the rules are held against.
+/// What the rules look at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts<'a> {
     pub(super) now: UnixMs,
@@ -122,7 +121,7 @@ fn mode_lets_act(facts: &Facts<'_>) -> Verdict {
     Ok(())
 }
 
-/// MUST: a dry run writes nothing; a run that wrote may have been before it.
+/// MUST: a dry run writes nothing, not even to take back what was written before it was set.
 fn is_no_dry_run(facts: &Facts<'_>) -> Verdict {
     if facts.config.dry_run {
         return Err("it is a dry run: take dry_run out of [agent], or set the record by hand".into());
@@ -143,7 +142,7 @@ fn journal_is_written(facts: &Facts<'_>) -> Verdict {
     facts.journal_fails.map_or(Ok(()), fails)
 }
 
-/// Nobody acts on what was so a while ago.
+/// Nobody acts on old looks.
 fn assessment_is_fresh(facts: &Facts<'_>) -> Verdict {
     let age_ms = facts.now.since_ms(facts.assessed_at);
     if facts.assessed_at.0 > 0 && age_ms <= facts.config.timing.assessment_fresh_ms {
@@ -166,7 +165,7 @@ fn is_elected(facts: &Facts<'_>) -> Verdict {
     if facts.assessment.elected {
         return Ok(());
     }
-    let own = &facts.config.own_region.0;
+    let own = &facts.config.own_region;
     Err(format!("another node acts for {own}: the live one with the lowest identity"))
 }
 
@@ -177,10 +176,7 @@ fn acts_for_the_target(facts: &Facts<'_>, intended: &Intended<'_>) -> Verdict {
     if intended.cause == Cause::Failback || own == target {
         return Ok(());
     }
-    Err(format!(
-        "{} is to take over, and its agent acts, not that of {}: act on a node of {0}",
-        target.0, own.0
-    ))
+    Err(format!("{target} is to take over, and its agent acts, not that of {own}: act on a node of {target}"))
 }
 
 /// MUST: a region that cannot be seen is only taken over when the majority of {own probe, witnesses} cannot
@@ -195,9 +191,8 @@ fn region_is_down_by_majority(facts: &Facts<'_>, intended: &Intended<'_>) -> Ver
         Cause::Person if *standing == Standing::Healthy => Ok(()),
         Cause::Signal | Cause::Person if facts.assessment.is_down_by_majority(region) => Ok(()),
         _ => Err(format!(
-            "most of those who look do not say that {} is down ({}): this host may itself be cut off, so \
-             look from elsewhere and see to the witnesses",
-            region.0,
+            "most of those who look do not say that {region} is down ({}): this host may itself be cut off, \
+             so look from elsewhere and see to the witnesses",
             words()
         )),
     }
@@ -212,7 +207,7 @@ fn silence_is_not_of_the_probe_alone(facts: &Facts<'_>, intended: &Intended<'_>)
         return Err(format!(
             "probes of {} fail while its heartbeats arrive over the replication link: look at its public \
              side, and `failover ack` to go on",
-            intended.region.0
+            intended.region
         ));
     }
     Ok(())
@@ -225,7 +220,7 @@ fn target_is_healthy(facts: &Facts<'_>, intended: &Intended<'_>) -> Verdict {
     {
         return Ok(());
     }
-    Err(format!("{} cannot take over: it is {}", target.0, facts.assessment.standing(target).name()))
+    Err(format!("{target} cannot take over: it is {}", facts.assessment.standing(target).name()))
 }
 
 /// MUST: every region that serves after the change is seen healthy.
@@ -242,7 +237,7 @@ fn all_that_serve_are_healthy(facts: &Facts<'_>, intended: &Intended<'_>) -> Ver
     ))
 }
 
-/// MUST: whoever comes into service is the target, whose preflight it is.
+/// MUST: only the target, which passed preflight, comes into service.
 fn nobody_serves_who_is_not_looked_at(_: &Facts<'_>, intended: &Intended<'_>) -> Verdict {
     let comes = intended.after.difference(intended.before);
     let others: RegionSet = comes.filter(|region| *region != intended.target).cloned().collect();
@@ -281,7 +276,7 @@ fn changes_what_it_is_about(_: &Facts<'_>, intended: &Intended<'_>) -> Verdict {
     Err(format!(
         "the record leads to {} already; there is nothing to change for {}",
         in_words(intended.before),
-        intended.region.0
+        intended.region
     ))
 }
 
@@ -321,7 +316,7 @@ fn target_has_just_passed(facts: &Facts<'_>, intended: &Intended<'_>, pass: &Pas
     if pass.target == *intended.target && is_fresh(facts, pass) {
         return Ok(());
     }
-    Err(format!("{} has not just passed preflight", intended.target.0))
+    Err(format!("{} has not just passed preflight", intended.target))
 }
 
 /// Whether a passed preflight still counts.
@@ -351,8 +346,9 @@ fn what_comes_back_is_healthy(facts: &Facts<'_>, change: &Change, cause: Cause) 
     Err(format!("the old record leads to {}, which is not healthy either", in_words(back)))
 }
 
-/// Who takes over: the region that was asked for, or the first healthy one by configured order, those that
-/// serve already before the others. Only one that most say is down is passed over: its agent might act too.
+/// Who takes over: the region that was asked for, or the first healthy one in configured order, those in
+/// service first. Only a region that most voters call down is passed over; the agent of any other might act
+/// too.
 pub(super) fn choose_target(
     facts: &Facts<'_>,
     withdrawn: &Region,
@@ -372,17 +368,16 @@ pub(super) fn choose_target(
         }
         if !facts.assessment.is_down_by_majority(region) {
             return Err(format!(
-                "{} would be the next in line; it is {} from here, and most do not say that it is down",
-                region.0,
+                "{region} would be the next in line; it is {} from here, and most do not say that it is down",
                 facts.assessment.standing(region).name()
             ));
         }
     }
-    Err(format!("no other region than {} is healthy: bring one back", withdrawn.0))
+    Err(format!("no other region than {withdrawn} is healthy: bring one back"))
 }
 
-/// The regions that serve once `withdrawn` does not: those that are left; when the target is not among them,
-/// it and the healthy ones of those.
+/// The regions that serve without `withdrawn`: the others in service; if the target is not among them, the
+/// target and those of them that are healthy.
 pub(super) fn set_without(
     assessment: &Assessment,
     withdrawn: &Region,

@@ -8,7 +8,7 @@ use super::tries::Tries;
 use crate::agent::pager::Severity;
 use crate::agent::types::{Cause, IncidentId, Phase, RecordState, Region, UnixMs};
 
-/// A write that had no effect is announced no more often, neither there nor back.
+/// How often a write that had no effect is tried, there or back.
 pub(super) const MAX_WRITES: u32 = 4;
 
 /// An incident.
@@ -215,7 +215,7 @@ pub(super) enum Next {
     Close(String),
 }
 
-/// The end of a task that nobody has taken yet.
+/// A task's outcome that no part of the machine has taken yet.
 pub(super) type Arrived = Option<(super::action::TaskId, Ended)>;
 
 impl Next {
@@ -314,7 +314,7 @@ impl State {
         }
     }
 
-    /// When something happens by time alone.
+    /// When it needs a tick.
     pub(super) fn deadline(&self) -> UnixMs {
         let soonest = match self {
             Self::Paged { until, act_at } => *until.min(act_at),

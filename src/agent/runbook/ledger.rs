@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use crate::agent::traffic::differences;
 use crate::agent::types::{DAY_MS, IncidentId, RecordState, UnixMs};
 
-/// More switches than that are not told apart; the cap of a day is far below.
+/// How many switches are remembered; the daily cap is far below.
 const MAX_SWITCHES: usize = 1024;
 
-/// One switch: counted when it is announced, since nobody knows whether a call that was lost was carried out.
+/// One switch, counted when it is announced, since a call whose answer is lost may have been carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Switch {
     pub(super) at: UnixMs,
@@ -25,7 +25,7 @@ pub(super) struct Ledger {
     changed_at: Option<UnixMs>,
     /// Putting back was last announced then.
     restored_at: Option<UnixMs>,
-    /// What was last announced: found later, it is no work of somebody else.
+    /// What was last announced: a record that shows it is not somebody else's work.
     announced: Option<RecordState>,
 }
 
@@ -58,7 +58,7 @@ impl Ledger {
         self.restored_at = Some(at);
     }
 
-    /// The record changed otherwise.
+    /// Somebody else changed the record.
     pub(super) fn note_change(&mut self, at: UnixMs) {
         self.changed_at = self.changed_at.max(Some(at));
     }
@@ -73,7 +73,7 @@ impl Ledger {
         self.switches.iter().find(|switch| switch.incident == *incident)
     }
 
-    /// Whether `found` is what this agent last announced: no work of somebody else.
+    /// Whether `found` is what this agent last announced.
     pub(super) fn explains(&self, found: &RecordState) -> bool {
         self.announced.as_ref().is_some_and(|announced| is_same(announced, found))
     }

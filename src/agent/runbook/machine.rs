@@ -1,4 +1,4 @@
-//! The machine itself: an event goes to whom it concerns, then the incident moves as far as it can.
+//! The machine itself: it takes an event, then moves the incident as far as it can.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,8 @@ use crate::agent::types::{Cause, Entry, IncidentId, Phase, RecordState, Region, 
 /// An incident passes through fewer states than this at once.
 const MAX_MOVES: usize = 16;
 
-/// A provider of the record that wants to be left alone for longer is asked again after this: a failover does not hang
-/// on a number that may be wrong, and whether a change shows is looked at more than once.
+/// The longest `Retry-After` that is obeyed. A wrong number must not stop a failover, and a change has to be looked at
+/// before its time is over.
 const MAX_THROTTLED_MS: u64 = 60_000;
 
 /// The state machine.
@@ -30,7 +30,7 @@ pub struct Runbook {
     pub(super) live: Layout,
     pub(super) shadow: Layout,
     pub(super) salt: u64,
-    /// The latest time that was told.
+    /// The latest time so far.
     pub(super) now: UnixMs,
     pub(super) assessment: Assessment,
     pub(super) assessed_at: UnixMs,
@@ -53,7 +53,7 @@ pub struct Runbook {
     pub(super) leaving: bool,
     /// Regions whose page is still open.
     pub(super) paged: BTreeSet<Region>,
-    /// Those among them that were paged beside the incident of another region, and how loudly.
+    /// Those that were paged during another region's incident, with the severity.
     pub(super) paged_beside: BTreeMap<Region, Severity>,
     /// What a failback would undo.
     pub(super) owed: Option<Owed>,
@@ -71,8 +71,8 @@ pub struct Runbook {
 pub(super) struct Owed {
     pub(super) region: Region,
     pub(super) change: Change,
-    /// Whether the agent takes it back by itself: a signal made the switch, and no attempt was handed over. What a
-    /// person moved away, a person moves back.
+    /// Whether the agent may take it back by itself: a signal made the switch, and no attempt to go back was
+    /// handed over. What a person moved, only a person moves back.
     pub(super) is_automatic: bool,
     pub(super) healthy_since: Option<UnixMs>,
 }
@@ -113,7 +113,7 @@ impl Runbook {
         }
     }
 
-    /// Takes an event; what is to be done because of it. Time that goes back counts as standing still.
+    /// Takes an event; returns what to do. Time that goes back counts as standing still.
     pub fn handle(&mut self, now: UnixMs, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         let mut arrived = None;
@@ -138,6 +138,10 @@ impl Runbook {
         self.refresh_record(&mut arrived);
         self.advance(&mut arrived);
         self.run_errands(&mut arrived);
+        if matches!(self.incident, Some(Incident { state: State::Ended(_), .. })) {
+            // Its report waits for an errand that may just have ended.
+            self.advance(&mut None);
+        }
         std::mem::take(&mut self.out)
     }
 
@@ -148,7 +152,7 @@ impl Runbook {
         let errands = self.errands.iter().map(Errand::deadline);
         let pages = self.down.values().map(|since| since.after_ms(self.config.timing.confirm_ms));
         let all = errands.chain(incident).chain(pages).chain([self.refresh.deadline(), self.throttled_until]);
-        // What is due and has not happened waits for something else than time.
+        // What is overdue waits for something other than time.
         all.filter(|deadline| *deadline > self.now).min()
     }
 
@@ -210,7 +214,7 @@ impl Runbook {
         }
         self.journal(Some(&head.id), Entry::Moved { from, to, why: why.clone() });
         self.tell(&mut head, &state, &why);
-        // A page does not stand in line behind what the state does.
+        // The page goes out before the state's own tasks.
         self.run_errands(&mut None);
         self.incident = Some(Incident { head, state });
     }
@@ -219,7 +223,7 @@ impl Runbook {
     pub(super) fn close(&mut self, head: &Head, from: Phase, why: String) {
         self.journal(Some(&head.id), Entry::Moved { from, to: Phase::Watching, why: why.clone() });
         let is_about_health = matches!(head.cause, Cause::Signal | Cause::Person);
-        // One that is only not seen may be well, and its next trouble is news.
+        // A region that is only out of sight may be well, so its next failure is news.
         if is_about_health && self.down.contains_key(&head.region) {
             self.spent.insert(head.region.clone());
             if from == Phase::Reported && self.journal_fails.is_some() {
@@ -230,7 +234,7 @@ impl Runbook {
         self.tell_closed(head, from, &why);
     }
 
-    /// A failback that ended and wrote nothing can be tried again, by a person only once it was handed over.
+    /// A failback that wrote nothing can be tried again; after a handover, only by a person.
     pub(super) fn owe_again(&mut self, id: &IncidentId, undoes: Option<Owed>, is_handed_over: bool) {
         let Some(owed) = undoes.filter(|_| self.ledger.switch_of(id).is_none()) else { return };
         let holds = |(_, found): &(UnixMs, RecordState)| is_same(&owed.change.wanted, found);
@@ -244,7 +248,7 @@ impl Runbook {
         self.out.push(Action::Journal { incident: incident.cloned(), entry });
     }
 
-    /// What the incident is about, so that it is found again.
+    /// Journals what the incident is about, for a restart.
     pub(super) fn journal_plan(&mut self, head: &Head, target: Option<&Region>, approved_by: String) {
         let entry = Entry::Planned {
             region: head.region.clone(),
@@ -252,11 +256,12 @@ impl Runbook {
             cause: head.cause,
             approved_by,
             asked: target.is_some() && head.asked.as_ref() == target,
+            last_healthy: self.assessment.regions.get(&head.region).and_then(|view| view.last_healthy),
         };
         self.journal(Some(&head.id), entry);
     }
 
-    /// Begins the task when it is due; its end, once it has one.
+    /// Starts the task when it is due; returns its outcome once it has one.
     pub(super) fn attempt(
         &mut self,
         head: Option<&Head>,
@@ -270,7 +275,7 @@ impl Runbook {
             return None;
         }
         let work = work();
-        // A write comes right after a read, and so waits with it.
+        // A write directly follows a read, so it needs no check of its own.
         if self.now >= self.throttled_until || !work.asks_the_provider() {
             let about = head.map(Head::about).unwrap_or_default();
             *tries = self.perform(about, attempt, timeout_ms, work);
@@ -278,7 +283,7 @@ impl Runbook {
         None
     }
 
-    /// The attempts at one call are over soon; a provider that throttles counts all calls of this agent.
+    /// A provider that throttles counts all calls of this agent, so all of them wait.
     fn heed_throttle(&mut self, ended: &Ended) {
         if let Ended::Failed { failure: Failure::Throttled { wait_ms }, .. } = ended {
             let until = self.now.after_ms(MAX_THROTTLED_MS.min(*wait_ms));
@@ -286,7 +291,7 @@ impl Runbook {
         }
     }
 
-    /// The end of the task that was handed out, once it has one.
+    /// The outcome of the task that was handed out, once it has one.
     pub(super) fn take_end(&self, tries: Tries, arrived: &mut Arrived) -> Option<Ended> {
         let Tries::Running { task, deadline, .. } = tries else { return None };
         if let Some((_, ended)) = arrived.take_if(|(of, _)| *of == task) {
@@ -331,7 +336,7 @@ impl Runbook {
         self.record.as_ref().and_then(|(_, record)| self.live.set_of(record))
     }
 
-    /// Reads the live record now and then: who takes over depends on it, and changes of others count.
+    /// Reads the live record from time to time: who takes over depends on it, and changes by others start the cooldown.
     fn refresh_record(&mut self, arrived: &mut Arrived) {
         let (timing, mut tries) = (self.config.timing, self.refresh);
         if matches!(tries, Tries::Pausing { .. })
@@ -360,7 +365,7 @@ impl Runbook {
         self.last_error = Some(format!("the record cannot be read: {why}"));
     }
 
-    /// The live record was read. A change that is not ours counts like a switch.
+    /// The live record was read. A change by somebody else starts the cooldown.
     pub(super) fn saw_record(&mut self, found: RecordState) {
         let known = self.record.as_ref().map(|(_, record)| record);
         let is_change = known.is_some_and(|known| !is_same(known, &found));

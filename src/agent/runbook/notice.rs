@@ -1,4 +1,4 @@
-//! What pages and moves no traffic (tokens, own figures, alerts), and the journal's own trouble.
+//! What pages without moving traffic: tokens, own figures, alerts, and trouble with the journal.
 
 use super::action::{About, Page, Work, key_of};
 use super::config::RunbookConfig;
@@ -9,9 +9,9 @@ use crate::agent::orders::AgentMode;
 use crate::agent::pager::Severity;
 use crate::agent::types::{DOWN_PREFIX, Entry, FROZEN, Phase, SPENT_PREFIX, UnixMs};
 
-/// More notices of this cluster's own at a time are not told apart.
+/// How many of the cluster's own notices may be raised at a time.
 const MAX_RAISED: usize = 256;
-/// More alerts from outside are not taken at a time, so that they never keep an own signal from being told.
+/// How many alerts from outside may be raised at a time, so that they never crowd out an own signal.
 const MAX_ALERTS: usize = 192;
 /// The name of alerts from outside.
 const ALERT: &str = "alert";
@@ -20,7 +20,7 @@ const ALERT: &str = "alert";
 #[derive(Clone, Debug)]
 pub(super) struct Raised {
     since: UnixMs,
-    /// It was raised in an earlier life of the agent, and may have gone and come again.
+    /// It was raised before a restart, and may have gone and come again since.
     is_old: bool,
 }
 
@@ -83,22 +83,22 @@ impl Runbook {
         })
     }
 
-    /// The same on all nodes that see the same trouble, and on no other.
+    /// The page's key: the same on all nodes that see the same trouble, and on no others.
     fn key_of_notice(&self, scope: Scope, signal: &str) -> String {
         let RunbookConfig { cluster, node, own_region, .. } = &self.config;
         key_of(&match scope {
-            Scope::Node => format!("openclaw-rating:{cluster}:{}:{node}:{signal}", own_region.0),
-            Scope::Region => format!("openclaw-rating:{cluster}:{}:{signal}", own_region.0),
+            Scope::Node => format!("openclaw-rating:{cluster}:{own_region}:{node}:{signal}"),
+            Scope::Region => format!("openclaw-rating:{cluster}:{own_region}:{signal}"),
             Scope::Alert => format!("openclaw-rating:{cluster}:{signal}"),
         })
     }
 
-    /// Who has the trouble, as a summary begins.
+    /// Who has the trouble: the beginning of a page's summary.
     fn who(&self, scope: Scope) -> String {
         let RunbookConfig { cluster, node, own_region, .. } = &self.config;
         match scope {
-            Scope::Node => format!("{cluster} {} {node}", own_region.0),
-            Scope::Region => format!("{cluster} {}", own_region.0),
+            Scope::Node => format!("{cluster} {own_region} {node}"),
+            Scope::Region => format!("{cluster} {own_region}"),
             Scope::Alert => cluster.clone(),
         }
     }
@@ -128,7 +128,7 @@ impl Runbook {
         }
     }
 
-    /// More of the standby: once for what raised it, and once a cooldown, since it only ever raises.
+    /// Scales the standby: once for each notice and once a cooldown, since the agent never scales down.
     fn scale(&mut self) {
         let cooldown_ms = self.config.timing.cooldown_ms;
         let is_rested = self.scaled_at.is_none_or(|at| self.now.since_ms(at) >= cooldown_ms);
@@ -161,7 +161,7 @@ impl Runbook {
         self.journal_fails = Some(why);
     }
 
-    /// Lines may have been lost: what a restart must know is written again.
+    /// Lines may be missing, so what a restart must know is written again.
     pub(super) fn journal_back(&mut self) {
         if self.journal_fails.take().is_none() {
             return;
@@ -176,7 +176,7 @@ impl Runbook {
         }
         let regions: Vec<_> = self.config.regions.iter().map(|record| record.region.clone()).collect();
         for region in regions {
-            let (signal, raised) = (format!("{DOWN_PREFIX}{}", region.0), self.down.contains_key(&region));
+            let (signal, raised) = (format!("{DOWN_PREFIX}{region}"), self.down.contains_key(&region));
             self.journal(None, Entry::Signal { signal, raised, detail: "the journal is back".to_owned() });
         }
         let cooldown_ms = self.config.timing.cooldown_ms;
@@ -186,7 +186,7 @@ impl Runbook {
             self.journal(None, Entry::Signal { signal: CHANGED.to_owned(), raised: true, detail });
         }
         for region in self.spent.clone() {
-            let signal = format!("{SPENT_PREFIX}{}", region.0);
+            let signal = format!("{SPENT_PREFIX}{region}");
             let detail = "its incident has ended; another begins once it was healthy".to_owned();
             self.journal(None, Entry::Signal { signal, raised: true, detail });
         }

@@ -1,6 +1,6 @@
-//! From single looks to a standing: hysteresis for each who is looked at, and votes.
+//! Turns single looks into a standing: hysteresis for each node, and votes.
 //!
-//! A node's own probes have hysteresis here; a witness has its own, and is taken at its word while fresh.
+//! Own probes get their hysteresis here. A witness has its own, so its answer counts as it is while it is fresh.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ struct Watch {
     link_is_up: bool,
 }
 
-/// All looks of one agent at all regions, its own and those of its witnesses.
+/// Everything that one agent and its witnesses saw of all regions.
 #[derive(Clone, Debug)]
 pub struct Outlook {
     limits: Hysteresis,
@@ -140,12 +140,14 @@ impl Outlook {
         let view = |(region, watch): (&Region, &Watch)| {
             let standing = self.standing(now, watch);
             let votes = self.votes(now, watch, &standing);
-            (region.clone(), RegionView { standing, votes, link_is_up: watch.link_is_up })
+            let good_at = watch.nodes.iter().filter_map(|node| node.good_at).max();
+            let last_healthy = good_at.filter(|_| standing != Standing::Healthy);
+            (region.clone(), RegionView { standing, votes, link_is_up: watch.link_is_up, last_healthy })
         };
         Assessment { regions: self.regions.iter().map(view).collect(), elected, unfit }
     }
 
-    /// One node that is up makes the region healthy; what is not known makes it unknown before it is down.
+    /// One node that is up makes the region healthy. Otherwise one that is unknown makes it unknown rather than down.
     fn standing(&self, now: UnixMs, watch: &Watch) -> Standing {
         let seen: Vec<_> = watch.nodes.iter().map(|node| node.fresh(now, self.limits)).collect();
         if seen.iter().flatten().any(|(is_up, _)| *is_up) {
@@ -215,8 +217,12 @@ mod tests {
             outlook.probed(UnixMs(at), &eu(), 0, bad());
             assert_eq!(standing(&outlook, at), "healthy", "{at}");
         }
+        let last_healthy =
+            |outlook: &Outlook| outlook.assess(UnixMs(1_000), true, None).regions[&eu()].last_healthy;
+        assert_eq!(last_healthy(&outlook), None);
         outlook.probed(UnixMs(1_000), &eu(), 0, bad());
         assert_eq!(standing(&outlook, 1_000), "unreachable");
+        assert_eq!(last_healthy(&outlook), Some(UnixMs(0)));
     }
 
     #[test]

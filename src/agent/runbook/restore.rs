@@ -93,7 +93,7 @@ impl Runbook {
         self.begin_restore(head, state, reading)
     }
 
-    /// Whether the announced restoring is so long ago that others may have followed it.
+    /// Whether the restore was announced so long ago that somebody may have changed the record since.
     fn is_restore_in_doubt(&self) -> bool {
         let announced = self.ledger.restored_at();
         announced.is_some_and(|at| self.now.since_ms(at) > self.config.timing.doubt_ms())
@@ -136,13 +136,13 @@ impl Runbook {
             Some(Ended::Failed { failure, why }) => {
                 self.last_error = Some(format!("the record was not put back: {why}"));
                 if matches!(failure, Failure::Throttled { .. }) && !head.is_drill() {
-                    // It is known to have had no effect, so waiting raises no doubt.
+                    // It surely had no effect, so the wait is no reason for doubt.
                     self.ledger.put_off_restore(self.throttled_until);
                 }
             }
             Some(Ended::Found(_)) => {}
         }
-        // Whatever it did: reading tells, and only what is still there is put back.
+        // Whatever the write did, the next read shows it.
         let pause = Tries::Pausing { attempt: 1, until: self.again(tries).deadline() };
         let stage = BackStage::Reading(BackReading { attempt: tries.attempt() + 1, tries: pause });
         Next::Stay(State::RollingBack(RollingBack { stage, ..state }))

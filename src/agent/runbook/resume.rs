@@ -1,7 +1,7 @@
-//! From the lines of a journal to the runbook that wrote them.
+//! Rebuilds the runbook from the lines of its journal.
 //!
-//! A write that was announced and has no outcome is settled by reading the record, never repeated blindly;
-//! a page has its key, so telling it again is harmless.
+//! A write that was announced and has no outcome is settled by reading the record, never repeated blindly. A
+//! page has its key, so sending it again is harmless.
 
 use super::config::RunbookConfig;
 use super::incident::{
@@ -33,6 +33,17 @@ struct Open {
     is_over: bool,
     is_paged: bool,
     stop: Option<Stop>,
+    /// What a page says: why it began, or why it ended.
+    reason: String,
+    rooms: Rooms,
+}
+
+/// What the rooms were told of the phase. Messages end in the order in which they were begun.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rooms {
+    on_their_way: u32,
+    is_begun: bool,
+    is_told: bool,
 }
 
 /// What it is about and what is to be done, as it was last written.
@@ -82,11 +93,11 @@ impl Replay {
         match entry {
             Entry::Signal { signal, raised, detail } => self.see_signal(at, &signal, raised, detail),
             Entry::Record { state } => self.see_record(at, state),
-            Entry::Planned { region, target, cause, approved_by, asked } => {
+            Entry::Planned { region, target, cause, approved_by, asked, .. } => {
                 let Some(id) = incident else { return };
                 self.see_plan(at, id, Plan { region, target, cause, approved_by, is_asked: asked });
             }
-            Entry::Moved { to, .. } => self.see_move(at, incident.as_ref(), to),
+            Entry::Moved { to, why, .. } => self.see_move(at, incident.as_ref(), to, why),
             Entry::Intent { step, attempt, expected: Some(expected), wanted: Some(wanted), .. } => {
                 self.see_write(
                     at,
@@ -96,8 +107,15 @@ impl Replay {
                 );
             }
             Entry::Intent { step: Step::Scale, .. } => self.runbook.scaled_at = Some(at),
+            Entry::Intent { step: Step::Notify, .. } => {
+                self.of(incident.as_ref()).into_iter().for_each(|open| open.rooms.see_begun());
+            }
             Entry::Outcome { step, attempt, done, .. } => {
                 self.see_outcome(at, incident.as_ref(), step, attempt, done);
+            }
+            // Messages from before the restart will have no outcome.
+            Entry::Started { .. } => {
+                self.open.iter_mut().for_each(|open| open.rooms.on_their_way = 0);
             }
             Entry::Command { command, who } => self.see_stop(incident.as_ref(), &command, who),
             _ => {}
@@ -170,6 +188,8 @@ impl Replay {
             is_over: false,
             is_paged: false,
             stop: None,
+            reason: String::new(),
+            rooms: Rooms::default(),
         });
     }
 
@@ -177,8 +197,8 @@ impl Replay {
         self.open.as_mut().filter(|open| Some(&open.id) == incident)
     }
 
-    fn see_move(&mut self, at: UnixMs, incident: Option<&IncidentId>, to: Phase) {
-        // There is one incident at a time: when another moves, the end of the open one was not written.
+    fn see_move(&mut self, at: UnixMs, incident: Option<&IncidentId>, to: Phase, why: String) {
+        // There is one incident at a time: if another moves, the end of the open one is missing.
         if self.open.as_ref().is_some_and(|open| Some(&open.id) != incident) {
             self.see_end();
         }
@@ -187,7 +207,13 @@ impl Replay {
             open.run_since = at;
         }
         if to != open.phase {
+            let is_reason =
+                matches!(to, Phase::Paged | Phase::Recovered | Phase::RolledBack | Phase::HandedOver);
+            if is_reason || open.reason.is_empty() {
+                open.reason = why;
+            }
             (open.phase, open.since) = (to, at);
+            (open.rooms.is_begun, open.rooms.is_told) = (false, false);
         }
         open.is_over |= matches!(to, Phase::HandedOver | Phase::RolledBack | Phase::Recovered);
         if matches!(to, Phase::Reported | Phase::Watching) {
@@ -251,7 +277,13 @@ impl Replay {
         attempt: u32,
         done: bool,
     ) {
-        let Some(open) = self.of(incident).filter(|_| done) else { return };
+        let Some(open) = self.of(incident) else { return };
+        if step == Step::Notify {
+            open.rooms.see_ended(done);
+        }
+        if !done {
+            return;
+        }
         let is_live = open.plan.cause != Cause::Drill;
         let mut record = None;
         match (step, &mut open.write) {
@@ -286,7 +318,7 @@ impl Replay {
         };
         if let Some(state) = state_of(&runbook, &open) {
             let mut head = head;
-            runbook.retell(&mut head, &state, open.is_paged);
+            runbook.retell(&mut head, &state, &open);
             runbook.incident = Some(Incident { head, state });
         } else {
             runbook.owe_again(&open.id, open.undoes, open.is_over);
@@ -295,18 +327,33 @@ impl Replay {
     }
 }
 
+impl Rooms {
+    const fn see_begun(&mut self) {
+        (self.on_their_way, self.is_begun) = (self.on_their_way + 1, true);
+    }
+
+    const fn see_ended(&mut self, done: bool) {
+        self.on_their_way = self.on_their_way.saturating_sub(1);
+        self.is_told = done && self.is_begun && self.on_their_way == 0;
+    }
+}
+
 impl Runbook {
-    /// What may not have got through before the restart is told again.
-    fn retell(&mut self, head: &mut Head, state: &State, is_paged: bool) {
-        let why = "the agent was restarted, and goes on with this incident";
+    /// Sends again what may not have got through. A page may be repeated, since it has its key; a message may not.
+    fn retell(&mut self, head: &mut Head, state: &State, open: &Open) {
         match state.phase() {
             Phase::Suspect => {}
-            Phase::Recovered | Phase::RolledBack | Phase::HandedOver => self.tell(head, state, why),
-            _ if is_paged => {
+            phase @ (Phase::Recovered | Phase::RolledBack | Phase::HandedOver) => {
+                self.wake(head, phase, &open.reason);
+                if !open.rooms.is_told {
+                    self.notify(head, phase, &open.reason, None);
+                }
+            }
+            _ if open.is_paged => {
                 self.paged.insert(head.region.clone());
                 head.paged = Some(crate::agent::pager::Severity::Warning);
             }
-            _ => self.page(head, why),
+            _ => self.page(head, &open.reason),
         }
     }
 }
@@ -330,7 +377,7 @@ fn state_of(runbook: &Runbook, open: &Open) -> Option<State> {
     });
     let ended = |ending| State::Ended(Reporting { ending, until: now.after_ms(timing.report_ms), tries });
     let change = open.write.as_ref().and_then(|write| change_of(runbook, open.plan.cause, write));
-    // What was lost of a run that had begun is for a person.
+    // If lines of a run are missing, a person has to look.
     let lost = || Some(ended(Ending::HandedOver));
     match open.phase {
         Phase::Watching | Phase::Reported => None,

@@ -113,7 +113,7 @@ impl Runbook {
 
     fn what_is_next_of(&self, head: &Head, state: &State, now: UnixMs) -> String {
         let left_s = state.until().since_ms(now).div_ceil(1000);
-        let region = &head.region.0;
+        let region = &head.region;
         match state {
             State::Suspect { .. } => format!("a person is paged in {left_s} s unless {region} comes back"),
             State::Paged { act_at, .. } if self.config.mode == AgentMode::Automatic => format!(
@@ -133,7 +133,7 @@ impl Runbook {
             State::Declined { .. } => {
                 format!("it ends when {region} is healthy; in {left_s} s it is handed over")
             }
-            State::Preflight { run, .. } => format!("the record is changed once {} has passed", run.target.0),
+            State::Preflight { run, .. } => format!("the record is changed once {} has passed", run.target),
             State::Switching { stage: Stage::Reading { .. }, .. } => {
                 "the record is written once it is read".to_owned()
             }
@@ -158,9 +158,8 @@ impl Runbook {
         match regions.find(still_down) {
             None => "it watches; nothing is wrong that it could act on".to_owned(),
             Some(region) => format!(
-                "{0} is down and is left as it is until it was healthy once; `failover start --from {0} \
-                 --why TEXT` moves traffic",
-                region.0
+                "{region} is down and is left as it is until it was healthy once; `failover start --from \
+                 {region} --why TEXT` moves traffic",
             ),
         }
     }
@@ -173,7 +172,7 @@ impl Runbook {
             None => {
                 list.push(suggest("plan --from REGION", "shows what withdrawing a region would do"));
                 if let Some(owed) = &self.owed {
-                    list.push(suggest("rollback", &format!("brings {} back into service", owed.region.0)));
+                    list.push(suggest("rollback", &format!("brings {} back into service", owed.region)));
                 }
                 if self.config.can_drill {
                     list.push(suggest("drill", "runs the runbook against the shadow record"));
@@ -189,7 +188,7 @@ impl Runbook {
             Some((head, State::Declined { .. })) => {
                 list.push(suggest("ack", "goes on after all"));
                 list.push(suggest(
-                    &format!("start --from {} --why TEXT", head.region.0),
+                    &format!("start --from {} --why TEXT", head.region),
                     "goes on, whatever cooldown and cap say",
                 ));
             }
@@ -222,7 +221,7 @@ impl Runbook {
         let down = down.clone().find(|region| self.assessment.standing(region).is_down()).cloned();
         let about = self.incident.as_ref().map(|incident| incident.head.region.clone());
         let none = || OrderRefused::NoIncident { order: "plan".to_owned() };
-        let from = from.or(about).or(down).ok_or_else(none)?;
+        let from = from.or(about).or(down).or_else(|| self.likely_region()).ok_or_else(none)?;
         self.check_regions([Some(&from), to.as_ref()])?;
         let head = self.imagined(&from, to.as_ref());
         let approval = Approval::Hand("a person".to_owned());
@@ -246,6 +245,13 @@ impl Runbook {
         let after = after.or_else(|| Some(set_without(&self.assessment, &from, &to, &before?)));
         let wanted = record.as_ref().zip(after.as_ref()).map(|(record, after)| self.live.with(record, after));
         Ok(RunbookPlan { from, to, in_service: after.unwrap_or_default(), objections, record, wanted })
+    }
+
+    /// The region whose withdrawal is of most interest here while all are well: one that serves, and is another's.
+    fn likely_region(&self) -> Option<Region> {
+        let serves = self.in_service()?;
+        let other = serves.iter().find(|region| **region != self.config.own_region);
+        other.or_else(|| serves.first()).cloned()
     }
 
     /// The target that was asked for, or the first other region by order.

@@ -37,6 +37,7 @@ pub(super) fn view(standing: Standing, cannot_see: u32) -> RegionView {
         standing,
         votes: Votes { cannot_see, can_see: 3 - cannot_see, voters: 3 },
         link_is_up: false,
+        last_healthy: None,
     }
 }
 

@@ -29,6 +29,42 @@ fn a_dead_region_is_withdrawn_through_every_state() {
 }
 
 #[test]
+fn a_report_waits_for_its_page_to_be_resolved_and_for_no_longer_than_that_may_take() {
+    let mut story = Story::new(config());
+    story.assess(eu_is_dead());
+    story.holds = Some(Step::ResolvePage);
+    story.pass_ms(5_000);
+    assert_eq!((story.runbook.phase(), story.count(Step::WriteReport)), (Phase::Recovered, 0));
+    let mut unheard = Story { runbook: story.runbook.clone(), ..Story::new(config()) };
+    (unheard.now, unheard.assessment, unheard.holds) = (story.now, eu_is_dead(), Some(Step::ResolvePage));
+    unheard.pass_ms(25_000);
+    assert_eq!((unheard.runbook.phase(), unheard.count(Step::WriteReport)), (Phase::Watching, 1));
+    story.holds = None;
+    story.settle();
+    assert_eq!((story.runbook.phase(), story.count(Step::WriteReport)), (Phase::Watching, 1));
+}
+
+#[test]
+fn incidents_that_begin_within_a_second_have_names_of_their_own() {
+    let mut story = Story::new(config());
+    for number in 0..12 {
+        let order = Command::Start { from: region("eu"), to: None, why: String::new() };
+        story.order(if number % 2 == 0 { Command::Drill } else { order }).unwrap();
+        story.order(Command::Abort).unwrap();
+        story.pass_ms(250);
+        if number == 6 {
+            story.restart();
+            story.pass_ms(1);
+        }
+        assert_eq!(story.runbook.phase(), Phase::Watching);
+    }
+    let begun = |line: &Line| matches!(line.2, Entry::Moved { from: Phase::Watching, .. });
+    let begun: Vec<_> = story.journal.iter().filter(|line| begun(line)).map(|line| &line.1).collect();
+    let names: std::collections::BTreeSet<_> = begun.iter().collect();
+    assert_eq!((begun.len(), names.len()), (12, 12));
+}
+
+#[test]
 fn what_heals_before_the_page_wakes_nobody() {
     let mut story = Story::new(config());
     story.assess(eu_is_dead());
@@ -161,6 +197,25 @@ fn a_write_that_was_lost_long_ago_is_not_done_now() {
 }
 
 #[test]
+fn a_provider_that_shows_an_accepted_change_late_is_waited_for() {
+    let mut story = writing();
+    story.holds = Some(Step::WriteRecord);
+    let taken = |story: &mut Story| {
+        if story.open.iter().any(|task| task.work.step() == Step::WriteRecord) {
+            story.fail_step(Step::WriteRecord, Failure::Unknown);
+        }
+    };
+    for _ in 0..20 {
+        taken(&mut story);
+        story.pass_ms(250);
+    }
+    taken(&mut story);
+    story.record = record(&["192.0.2.2"]);
+    story.pass_ms(10_000);
+    assert!(story.phases().contains(&Phase::Recovered) && !story.phases().contains(&Phase::HandedOver));
+}
+
+#[test]
 fn what_cannot_be_settled_is_handed_over() {
     let mut story = writing();
     story.fail_step(Step::WriteRecord, Failure::Unknown);
@@ -248,6 +303,29 @@ fn an_abort_waits_for_the_write_that_is_on_its_way() {
         story.pass_ms(2_000);
         assert!(story.last_why().contains("stopped by Ada; the record leads to us"), "{}", story.last_why());
     }
+}
+
+#[test]
+fn a_restart_pages_the_reason_and_tells_no_room_twice() {
+    let mut whole = Story::new(config());
+    whole.assess(eu_is_dead());
+    whole.pass_ms(2_000);
+    let restarted_after = |is_last: fn(&Entry) -> bool| {
+        let lines = whole.journal.iter().rposition(|line| is_last(&line.2)).unwrap() + 1;
+        let mut story = Story::new(config());
+        (story.journal, story.now) = (whole.journal[..lines].to_vec(), whole.now);
+        (story.record, story.performed) = (whole.record.clone(), vec![]);
+        story.restart();
+        story.settle();
+        story.feed(Event::Tick);
+        story
+    };
+    let paged = restarted_after(|entry| matches!(entry, Entry::Moved { to: Phase::Paged, .. }));
+    assert!(paged.pages()[0].summary.contains("eu does not answer"), "{:?}", paged.pages());
+    let untold = restarted_after(|entry| matches!(entry, Entry::Intent { step: Step::Notify, .. }));
+    assert_eq!(untold.count(Step::Notify), 1);
+    let told = restarted_after(|entry| matches!(entry, Entry::Outcome { step: Step::Notify, .. }));
+    assert_eq!((told.count(Step::Notify), told.count(Step::ResolvePage)), (0, 1));
 }
 
 /// Traffic is moved by hand from one healthy region to another, and `order` comes while the write is on its way.
@@ -439,6 +517,11 @@ fn orders_that_mean_nothing_are_refused_with_what_to_do() {
 fn a_plan_says_what_would_be_written_and_what_stands_against_it() {
     let story = Story::new(config());
     let plan = story.runbook.plan(story.now, Some(region("eu")), None).unwrap();
+    assert_eq!(
+        story.runbook.plan(story.now, None, None).unwrap(),
+        plan,
+        "all are well: of the one that serves"
+    );
     assert_eq!((plan.to, plan.in_service, plan.objections.len()), (region("us"), set(&["us"]), 0));
     assert_eq!(plan.wanted, Some(record(&["192.0.2.2"])));
     let plan = story.runbook.plan(story.now, Some(region("us")), None).unwrap();

@@ -48,7 +48,7 @@ impl Runbook {
             return self.out_of_time(head, &run);
         }
         if matches!(stage.tries, Tries::Pausing { .. }) && !is_fresh(&self.facts(), &stage.pass) {
-            let why = format!("the preflight of {} is too old: it is looked at again", run.target.0);
+            let why = format!("the preflight of {} is too old: it is looked at again", run.target);
             return Next::To(State::Preflight { run, tries: Tries::first(self.now) }, why);
         }
         let timeout_ms = self.config.timing.read_timeout_ms;
@@ -70,7 +70,7 @@ impl Runbook {
         Next::switching(run, Stage::Reading(Reading { tries, ..stage }))
     }
 
-    /// What to do now that the record was found to be `found`.
+    /// What to do, given the record as it was read.
     fn intend(&mut self, head: &mut Head, run: &Run, pass: &Pass, found: RecordState) -> Intent {
         if let Some(next) = self.is_settled_already(head, run, &found) {
             return Intent::Ends(next);
@@ -86,7 +86,7 @@ impl Runbook {
                 "the shadow record leads to {}: run the drill on a node of another region, or set the shadow \
                  record to lead to {}",
                 in_words(&scope.before),
-                head.region.0
+                head.region
             )));
         }
         if objections.is_empty() {
@@ -101,7 +101,7 @@ impl Runbook {
         Intent::NotYet
     }
 
-    /// What the record itself decides, before anybody asks what it should become.
+    /// Whether the record as it was read ends the run.
     fn is_settled_already(&mut self, head: &mut Head, run: &Run, found: &RecordState) -> Option<Next> {
         if head.is_drill() {
             return None;
@@ -133,14 +133,14 @@ impl Runbook {
             None => set_without(&self.assessment, &head.region, &run.target, before),
         };
         let wanted = match &head.undoes {
-            // What was there is put back as it was, with all that the layout knows nothing of.
+            // Put back as it was, with all that the layout does not know.
             Some(Owed { change, .. }) if after == change.before => change.expected.clone(),
             _ => self.layout_of(head).with(found, &after),
         };
         (after, wanted)
     }
 
-    /// What this incident announced and believed undone, when the record shows it after all.
+    /// The change that this incident took for undone, if the record shows it after all.
     pub(super) fn shows_late(&self, head: &Head) -> Option<Change> {
         let switch = self.ledger.switch_of(&head.id)?;
         let (at, found) = self.record.as_ref()?;
@@ -214,7 +214,7 @@ impl Runbook {
         }
     }
 
-    /// Back to reading, which finds out whether the pass still counts: the state Switching began with it.
+    /// Back to reading, which checks that the preflight is still recent: it ended when this state began.
     fn read_again_before(&self, head: &Head, run: Run, attempt: u32, until: UnixMs) -> Next {
         let pass = Pass { target: run.target.clone(), at: head.since };
         let tries = Tries::Pausing { attempt: 1, until };
@@ -277,10 +277,12 @@ impl Runbook {
                 in_words(&change.before)
             ));
         }
-        self.read_again_before(head, run, attempt + 1, self.now)
+        // A provider may show a change that it took a moment later.
+        let until = self.again(Tries::Pausing { attempt, until: self.now }).deadline();
+        self.read_again_before(head, run, attempt + 1, until)
     }
 
-    /// Whether the announced write is so long ago that others may have followed it.
+    /// Whether the write was announced so long ago that somebody may have changed the record since.
     fn is_in_doubt(&self, head: &Head) -> bool {
         let announced = self.ledger.switch_of(&head.id).map(|switch| switch.at);
         announced.is_some_and(|at| self.now.since_ms(at) > self.config.timing.doubt_ms())
@@ -314,7 +316,7 @@ impl Runbook {
 
     fn show(&mut self, head: &mut Head, run: Run, mut stage: Showing, arrived: &mut Arrived) -> Next {
         if head.stop.is_some() {
-            // The agent was restarted between the end of the write and what was to follow it.
+            // The agent was restarted right after the write.
             return self.stopped(head, &stage.change, true);
         }
         let timeout_ms = self.config.timing.look_timeout_ms;

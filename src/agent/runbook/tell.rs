@@ -1,12 +1,16 @@
-//! Whom an incident wakes and what it says, and its last state: Recovered, RolledBack, HandedOver.
+//! Pages and messages of an incident, and its last states: Recovered, RolledBack, HandedOver.
 
 use super::action::{Page, Work, key_of};
-use super::errand::Urgency;
+use super::errand::{Errand, Urgency};
 use super::event::Ended;
 use super::incident::{Arrived, Change, Head, Incident, Next, Reporting, State};
 use super::machine::Runbook;
+use super::tries::Tries;
 use crate::agent::pager::Severity;
 use crate::agent::types::{Cause, Phase, Region};
+
+/// How long a report waits to learn whether its page got through. The next incident waits with it.
+const PAGER_ANSWERS_MS: u64 = 5_000;
 
 impl Runbook {
     /// The page that waits for a person to acknowledge it, by its key, and the region that it is about. A
@@ -24,11 +28,11 @@ impl Runbook {
     }
 
     fn key(&self, what: &str, region: &Region) -> String {
-        key_of(&format!("openclaw-rating:{}:{what}:{}", self.config.cluster, region.0))
+        key_of(&format!("openclaw-rating:{}:{what}:{region}", self.config.cluster))
     }
 
-    /// Health that comes back resolves a failover's page on every node; what a person must see to has a key
-    /// that only a person resolves.
+    /// A failover's page is resolved by any node that sees the region healthy again. What needs a person has a
+    /// key of its own, which only a person resolves.
     fn key_of_page(&self, head: &Head) -> String {
         let what = match head.cause {
             Cause::Signal | Cause::Person => "failover",
@@ -38,7 +42,7 @@ impl Runbook {
         self.key(what, &head.region)
     }
 
-    /// An incident that most agree on wakes people.
+    /// Critical only when most voters agree.
     pub(super) fn severity(&self, head: &Head) -> Severity {
         match head.cause {
             Cause::Drill | Cause::Failback => Severity::Info,
@@ -79,7 +83,7 @@ impl Runbook {
 
     pub(super) fn resolve_page(&mut self, head: Option<&Head>, region: &Region, why: &str) {
         let dedup_key = head.map_or_else(|| self.failover_key(region), |head| self.key_of_page(head));
-        let summary = format!("{}: {why}", region.0);
+        let summary = format!("{region}: {why}");
         let about = head.map(Head::about).unwrap_or_default();
         self.send_as(Urgency::Failover, about, Work::ResolvePage { dedup_key, summary });
     }
@@ -87,14 +91,21 @@ impl Runbook {
     /// The incident has moved into `state`: people are told.
     pub(super) fn tell(&mut self, head: &mut Head, state: &State, why: &str) {
         let phase = state.phase();
+        if !matches!(phase, Phase::Watching | Phase::Suspect | Phase::Reported) {
+            self.wake(head, phase, why);
+            self.notify(head, phase, why, None);
+        }
+    }
+
+    /// What the pager and the values file are told of `phase`.
+    pub(super) fn wake(&mut self, head: &mut Head, phase: Phase, why: &str) {
         match phase {
-            Phase::Watching | Phase::Suspect | Phase::Reported => return,
             Phase::Paged => self.page(head, why),
             Phase::Recovered => self.tell_recovered(head, why),
             Phase::RolledBack if head.is_drill() => self.resolve_page(Some(head), &head.region.clone(), why),
             Phase::RolledBack | Phase::HandedOver => {
                 let key = self.key("handover", &head.region);
-                // Traffic is served where it is when a failback has not written.
+                // A failback that wrote nothing left traffic where it is served.
                 let is_untouched = self.ledger.switch_of(&head.id).is_none();
                 let severity = match head.cause {
                     Cause::Drill => Severity::Info,
@@ -105,7 +116,6 @@ impl Runbook {
             }
             _ => {}
         }
-        self.notify(head, phase, why, None);
     }
 
     fn tell_recovered(&mut self, head: &Head, why: &str) {
@@ -134,12 +144,12 @@ impl Runbook {
         self.notify(head, Phase::Switching, why, Some(change));
     }
 
-    fn notify(&mut self, head: &Head, phase: Phase, why: &str, would_change: Option<&Change>) {
+    pub(super) fn notify(&mut self, head: &Head, phase: Phase, why: &str, would_change: Option<&Change>) {
         let drill = if head.is_drill() { "[drill] " } else { "" };
         let is_last =
             matches!(phase, Phase::Watching | Phase::Recovered | Phase::RolledBack | Phase::HandedOver);
         let work = Work::Notify {
-            headline: format!("{drill}{} ({}): {}", head.region.0, head.id.0, phase.in_words()),
+            headline: format!("{drill}{} ({}): {}", head.region, head.id, phase.in_words()),
             lines: vec![why.to_owned()],
             is_last,
             would_change: would_change.map(|change| (change.expected.clone(), change.wanted.clone())),
@@ -150,6 +160,12 @@ impl Runbook {
     /// It is over: the report is written, or its time passes.
     pub(super) fn ended(&mut self, head: &mut Head, mut state: Reporting, arrived: &mut Arrived) -> Next {
         let timeout_ms = self.config.timing.errand_timeout_ms;
+        // The report says whether the page got through.
+        let is_telling = |errand: &Errand| errand.is_about(&head.id) && errand.wakes();
+        let waits = self.now.since_ms(head.since) < PAGER_ANSWERS_MS && self.errands.iter().any(is_telling);
+        if waits && matches!(state.tries, Tries::Pausing { .. }) {
+            return Next::Stay(State::Ended(state));
+        }
         let ended = self.attempt(Some(head), &mut state.tries, arrived, timeout_ms, || Work::WriteReport);
         match ended {
             Some(Ended::Done { detail }) => {

@@ -1,4 +1,4 @@
-//! What is tried of the target: Preflight before the switch, Validating after it.
+//! Tries the target: Preflight before the switch, Validating after it.
 
 use super::action::Work;
 use super::event::{Ended, Failure};
@@ -8,9 +8,9 @@ use super::record_set::{RegionSet, in_words};
 use super::tries::Tries;
 use crate::agent::types::Cause;
 
-/// A target that fails more often does not take over. What nobody answered says nothing of it.
+/// After so many failures a target does not take over. A check that got no answer does not count.
 const MAX_PREFLIGHTS: u32 = 3;
-/// A trial under the public name that fails more often is believed.
+/// After so many failed trials under the public name the record is put back.
 const MAX_TRIALS: u32 = 2;
 
 impl Runbook {
@@ -43,21 +43,21 @@ impl Runbook {
         match ended {
             None => Next::Stay(State::Preflight { run, tries }),
             Some(Ended::Failed { failure: Failure::NotDone | Failure::Unknown, why }) => {
-                self.last_error = Some(format!("preflight of {}: {why}", run.target.0));
+                self.last_error = Some(format!("preflight of {}: {why}", run.target));
                 let tries = tries.uncounted(self.now, &self.config.timing, self.salt);
                 Next::Stay(State::Preflight { run, tries })
             }
             Some(Ended::Failed { why, .. }) if tries.attempt() >= MAX_PREFLIGHTS => self.hand_over(&format!(
                 "{} did not pass preflight, so traffic stays where it is: {why}. Mend {0}, or choose another \
                  region by `failover start`",
-                run.target.0
+                run.target
             )),
             Some(Ended::Failed { why, .. }) => {
-                self.last_error = Some(format!("preflight of {}: {why}", run.target.0));
+                self.last_error = Some(format!("preflight of {}: {why}", run.target));
                 Next::Stay(State::Preflight { run, tries: self.again(tries) })
             }
             Some(Ended::Done { detail }) => {
-                let why = format!("{} passed preflight: {detail}", run.target.0);
+                let why = format!("{} passed preflight: {detail}", run.target);
                 let pass = Pass { target: run.target.clone(), at: self.now };
                 let stage = Stage::Reading(Reading { pass, attempt: 1, tries: Tries::first(self.now) });
                 Next::To(State::Switching { run, stage }, why)

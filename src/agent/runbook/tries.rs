@@ -1,11 +1,11 @@
-//! One task that is tried until it is done: pauses that grow, and a deadline for each try.
+//! A task that is tried again: pauses that grow, and a deadline for each try.
 
 use super::action::TaskId;
 use super::config::Timing;
 use crate::agent::types::UnixMs;
 
-/// What performs a task gives up by its own time limit; one that does not is given up so much later. Who hands tasks
-/// on counts from the same moment, so that its list ends with the runbook's waiting.
+/// Whoever performs a task gives up at its time limit; the runbook gives up this much later. The pilot counts
+/// from the same moment, so both give up together.
 pub const GRACE_MS: u64 = 2_000;
 
 /// Where a task stands.
@@ -13,7 +13,7 @@ pub const GRACE_MS: u64 = 2_000;
 pub(super) enum Tries {
     /// It is to begin.
     Pausing {
-        /// Which time it will be, from 1.
+        /// The number of the try, from 1.
         attempt: u32,
         until: UnixMs,
     },
@@ -47,12 +47,12 @@ impl Tries {
         Self::Pausing { attempt: attempt.saturating_add(1), until: now.after_ms(pause_ms + spread) }
     }
 
-    /// Once more after the same pause, as if this time had not been.
+    /// Once more after the same pause, without counting this try.
     pub(super) fn uncounted(self, now: UnixMs, timing: &Timing, salt: u64) -> Self {
         Self::Pausing { attempt: self.attempt(), until: self.again(now, timing, salt).deadline() }
     }
 
-    /// The same when all times of it are so much later.
+    /// The same with its times moved on.
     pub(super) const fn later(self, ms: u64) -> Self {
         match self {
             Self::Pausing { attempt, until } => Self::Pausing { attempt, until: until.after_ms(ms) },
@@ -62,7 +62,7 @@ impl Tries {
         }
     }
 
-    /// When something happens to it by time alone.
+    /// When it needs a tick.
     pub(super) const fn deadline(self) -> UnixMs {
         match self {
             Self::Pausing { until, .. } => until,

@@ -65,10 +65,10 @@ fn phase(status: &AgentStatus) -> String {
         text.push_str(" (DRILL)");
     }
     if let Some(region) = &status.failed_region {
-        let _ = write!(text, ", region {} failed", region.0);
+        let _ = write!(text, ", region {region} failed");
     }
     if let Some(incident) = &status.incident {
-        let _ = write!(text, ", incident {}, for {}", incident.0, span(status.now.since_ms(status.since)));
+        let _ = write!(text, ", incident {incident}, for {}", span(status.now.since_ms(status.since)));
     }
     text
 }
@@ -87,7 +87,7 @@ fn region_line(region: &RegionStatus, status: &AgentStatus) -> String {
     let served = status.in_service.as_ref().is_some_and(|regions| regions.contains(&region.region));
     let here = if region.region == status.own_region { ", here" } else { "" };
     let served = if served { "in service" } else { "standby" };
-    let mut text = format!("{} ({served}{here}): {}", region.region.0, region.standing.to_uppercase());
+    let mut text = format!("{} ({served}{here}): {}", region.region, region.standing.to_uppercase());
     if !region.detail.is_empty() {
         let _ = write!(text, ", {}", region.detail);
     }

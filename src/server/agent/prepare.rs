@@ -284,7 +284,7 @@ fn deeds(
     });
     Ok(DeedParts {
         planners,
-        source: format!("{} ({})", config.node.name, agent.own_region.0),
+        source: format!("{} ({})", config.node.name, agent.own_region),
         links: agent.links.clone(),
         checkout: agent.gitops.as_ref().map(providers::checkout),
         regions: names(agent),

@@ -13,6 +13,7 @@ fn assessment() -> Assessment {
         standing,
         votes: Votes { cannot_see, can_see: 3 - cannot_see, voters: 3 },
         link_is_up: false,
+        last_healthy: None,
     };
     let dead = Standing::Unreachable { why: "refused".to_owned() };
     let regions = BTreeMap::from([
