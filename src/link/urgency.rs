@@ -9,7 +9,7 @@ use super::pending::LineSet;
 const LOOK_AT: u32 = 4;
 const MIN_LOOK: u32 = 4096;
 const MAX_LOOK: u32 = 65_536;
-/// Lines that are waited for together.
+/// Lines that the store is asked of in one call, so that it can ask for some ahead.
 pub(super) const LOOKED_AT_TOGETHER: usize = 128;
 
 /// A walk over a part of the lines that wait, which takes those whose urgency is in its top.

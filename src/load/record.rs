@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::time::NS_PER_SECOND;
-
 use hdrhistogram::Histogram;
+
+use crate::time::NS_PER_SECOND;
 
 /// The longest latency told apart; whatever takes longer is counted as this long.
 const MAX_LATENCY_NS: u64 = 3600 * NS_PER_SECOND;

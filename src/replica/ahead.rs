@@ -18,11 +18,12 @@ const CACHED_LINES: usize = 1 << 11;
 #[derive(Debug)]
 pub struct Ahead<'e> {
     entries: &'e [Entry],
+    /// Those whose lines are asked for: all, or none for a table that is in the cache anyway.
+    asked: &'e [Entry],
     column: Option<usize>,
-    /// Of the entries whose lines were asked for; empty for a table that is in the cache anyway.
+    /// Of the entries whose lines were asked for.
     lines: ArrayVec<usize, MAX_ENTRIES_HEARD>,
     next: usize,
-    is_cached: bool,
 }
 
 impl<'e> Ahead<'e> {
@@ -31,11 +32,8 @@ impl<'e> Ahead<'e> {
     pub fn new(replica: &Replica, from: NodeId, entries: &'e [Entry]) -> Self {
         let entries = &entries[..entries.len().min(MAX_ENTRIES_HEARD)];
         let is_cached = replica.table.len_lines() <= CACHED_LINES;
-        let mut ahead =
-            Self { entries, column: replica.column(from), lines: ArrayVec::new(), next: 0, is_cached };
-        (0..2 * AHEAD).for_each(|place| ahead.ask_for_tags(replica, place));
-        (0..AHEAD).for_each(|place| ahead.ask_for_line(replica, place));
-        ahead
+        let asked = if is_cached { &[] } else { entries };
+        Self { entries, asked, column: replica.column(from), lines: ArrayVec::new(), next: 0 }
     }
 
     /// The next entry, and where its bucket may be.
@@ -43,33 +41,48 @@ impl<'e> Ahead<'e> {
         let place = self.next;
         let entry = self.entries.get(place)?;
         self.next += 1;
-        self.ask_for_tags(replica, place + 2 * AHEAD);
-        self.ask_for_line(replica, place + AHEAD);
+        coming(self.asked, place, 2 * AHEAD).iter().for_each(|entry| replica.table.ask_for_tags(entry.id));
+        coming(self.asked, place, AHEAD).iter().for_each(|entry| self.ask_for_line(replica, entry));
         Some((entry, self.lines.get(place).copied()))
     }
 
-    fn ask_for_tags(&self, replica: &Replica, place: usize) {
-        if let (false, Some(entry)) = (self.is_cached, self.entries.get(place)) {
-            replica.table.ask_for_tags(entry.id);
+    fn ask_for_line(&mut self, replica: &Replica, entry: &Entry) {
+        let line = replica.table.ask_for_tagged(entry.id);
+        if let Some(Peer { heard, .. }) = self.column.and_then(|column| replica.peers.get(column)) {
+            heard.prefetch(line);
         }
+        self.lines.push(line);
     }
+}
 
-    fn ask_for_line(&mut self, replica: &Replica, place: usize) {
-        if let (false, Some(entry)) = (self.is_cached, self.entries.get(place)) {
-            let line = replica.table.ask_for_tagged(entry.id);
-            if let Some(Peer { heard, .. }) = self.column.and_then(|column| replica.peers.get(column)) {
-                heard.prefetch(line);
-            }
-            self.lines.push(line);
-        }
-    }
+/// Those of `items` to ask for at a place of them, to be `distance` ahead: one, and at the first place all up to it.
+pub(super) fn coming<T>(items: &[T], place: usize, distance: usize) -> &[T] {
+    let end = items.len().min(place + distance + 1);
+    let start = if place == 0 { 0 } else { end.min(place + distance) };
+    &items[start..end]
 }
 
 /// The lines in turn, each asked for some lines before its turn.
 pub(super) fn asked_ahead<'l>(lines: &'l [u32], ask: impl Fn(u32) + 'l) -> impl Iterator<Item = u32> + 'l {
-    lines.iter().take(AHEAD).for_each(|line| ask(*line));
     lines.iter().enumerate().map(move |(place, line)| {
-        lines.get(place + AHEAD).into_iter().for_each(|later| ask(*later));
+        coming(lines, place, AHEAD).iter().for_each(|later| ask(*later));
         *line
     })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_asked_for_once_and_before_its_turn() {
+        for (count, distance) in [(0, 3), (1, 3), (3, 3), (4, 3), (35, 8), (35, 16)] {
+            let items: Vec<usize> = (0..count).collect();
+            let mut asked: Vec<usize> = vec![];
+            for place in 0..count {
+                asked.extend(coming(&items, place, distance));
+                assert_eq!(asked, items[..count.min(place + distance + 1)], "{count} {distance} {place}");
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use super::ahead::{AHEAD, Ahead, asked_ahead};
+use super::ahead::{AHEAD, Ahead, asked_ahead, coming};
 use super::directory::Directory;
 use super::hear::Sender;
 use super::presence::Presence;
@@ -21,7 +21,7 @@ use crate::time::MonotonicNs;
 
 /// Consumption is summed up this often.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
-/// Changed lines that are waited for together.
+/// Changed lines that are gathered before they are looked at: enough to ask for some ahead.
 const BATCH: usize = 128;
 
 /// Who this node is, and who its peers are.
@@ -247,10 +247,8 @@ impl Replica {
 
     /// Looks at lines that changed, each of which is asked for some lines before its turn.
     fn take_changed(&mut self, batch: &mut ArrayVec<usize, BATCH>, changed: &mut dyn FnMut(u32)) {
-        batch.iter().take(AHEAD).for_each(|line| self.ask_for_changed(*line));
-        for place in 0..batch.len() {
-            let line = batch[place];
-            batch.get(place + AHEAD).into_iter().for_each(|later| self.ask_for_changed(*later));
+        for (place, line) in batch.iter().copied().enumerate() {
+            coming(batch, place, AHEAD).iter().for_each(|later| self.ask_for_changed(*later));
             let view = self.table.view(line);
             if view.as_ref().is_some_and(|view| self.directory.identity_of_slot(view.slot).is_none()) {
                 // Charged in limits of a reload that is still to come here: nothing can be said of it yet.
