@@ -36,8 +36,9 @@ impl ChangeMap {
         }
     }
 
-    /// Takes all bits: calls `changed` with each marked line, in order.
-    pub(crate) fn drain(&self, mut changed: impl FnMut(usize)) {
+    /// Takes all bits: calls `changed` with the number of each word that has any, in order, and with its bits, one for
+    /// each of 64 lines in a row.
+    pub(crate) fn drain(&self, mut changed: impl FnMut(usize, u64)) {
         for (index, words) in self.words.iter().enumerate() {
             if words.load(Ordering::Relaxed) == 0 {
                 continue;
@@ -47,9 +48,7 @@ impl ChangeMap {
             ones(words).for_each(|bit| taken[bit] = self.lines[index * 64 + bit].swap(0, Ordering::Relaxed));
             // The other half of the barrier in `mark`: counts are read after the bits are taken.
             fence(Ordering::SeqCst);
-            for word in ones(words) {
-                ones(taken[word]).for_each(|bit| changed((index * 64 + word) * 64 + bit));
-            }
+            ones(words).for_each(|word| changed(index * 64 + word, taken[word]));
         }
     }
 }
@@ -72,7 +71,7 @@ mod tests {
         let map = ChangeMap::new(1 << 14);
         let drain = || {
             let mut lines = vec![];
-            map.drain(|line| lines.push(line));
+            map.drain(|word, bits| lines.extend(ones(bits).map(|bit| word * 64 + bit)));
             lines
         };
         for line in [16_383, 0, 64, 63, 0, 5000] {

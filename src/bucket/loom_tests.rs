@@ -272,9 +272,9 @@ fn a_change_is_told_whoever_was_faster() {
             })
         };
         let mut told = 0;
-        shared.0.drain(|_| told = shared.1.load(Ordering::Relaxed));
+        shared.0.drain(|_, _| told = shared.1.load(Ordering::Relaxed));
         other.join().unwrap();
-        shared.0.drain(|_| told = shared.1.load(Ordering::Relaxed));
+        shared.0.drain(|_, _| told = shared.1.load(Ordering::Relaxed));
         assert_eq!(told, 2, "what was told last is all there is");
     });
 }

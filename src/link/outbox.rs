@@ -8,8 +8,8 @@ use super::ack::{Cargo, Fate, Sent};
 use super::batch::{BATCH_ENTRIES, Batch};
 use super::pending::Backlog;
 use super::sync::{Served, Sweep};
-use super::urgency::{LOOKED_AT_TOGETHER, UrgentWalk};
-use crate::replica::Store;
+use super::urgency::{LOOKED_AT_TOGETHER, Urgent};
+use crate::replica::{Occasion, Store};
 use crate::time::MonotonicNs;
 
 /// Most lines that a flush looks at for each peer, since each costs time of the control plane: a few milliseconds in
@@ -46,7 +46,7 @@ impl Looks {
 #[derive(Debug)]
 pub(super) struct Outbox {
     backlog: Backlog,
-    urgent: UrgentWalk,
+    urgent: Urgent,
     pub(super) served: Served,
     sweep: Sweep,
     /// Changes and a sync take turns, also from one flush to the next: a flush may have room for one of them only.
@@ -61,7 +61,7 @@ impl Outbox {
         let looks = Looks::of(lines, flush_interval);
         Self {
             backlog: Backlog::new(lines),
-            urgent: UrgentWalk::default(),
+            urgent: Urgent::default(),
             served: Served::new(lines),
             sweep: Sweep::new(lines, flush_interval, now),
             sync_is_next: false,
@@ -70,9 +70,10 @@ impl Outbox {
         }
     }
 
-    /// A line has changed, at `changed_at` or later.
-    pub(super) fn changed(&mut self, line: u32, changed_at: MonotonicNs) {
-        self.backlog.insert(line, changed_at);
+    /// Of the 64 lines that begin at 64 times `word`, those have changed that have a bit in `lines`, at `changed_at` or
+    /// later.
+    pub(super) fn changed(&mut self, word: u32, lines: u64, changed_at: MonotonicNs) {
+        self.backlog.insert_word(word, lines, changed_at);
     }
 
     /// Lines that wait because they changed.
@@ -95,12 +96,12 @@ impl Outbox {
         self.looks = self.looks_a_flush;
         self.sweep.earn(now);
         let urgencies = |lines: &[u32], each: &mut dyn FnMut(u8)| store.urgencies(lines, now, each);
-        self.urgent.plan(self.backlog.lines(), affordable, urgencies);
+        self.urgent.choose(self.backlog.lines(), affordable, urgencies);
     }
 
     /// Gathers at most `most` entries: changes and a sync in turn, or the lines of the sweep when there is
     /// neither.
-    pub(super) fn gather(&mut self, batch: &mut Batch, most: usize, store: &dyn Store, now: MonotonicNs) {
+    pub(super) fn gather(&mut self, batch: &mut Batch, most: usize, store: &mut dyn Store, now: MonotonicNs) {
         for _ in 0..2 {
             self.sync_is_next = !self.sync_is_next;
             let cargo = if self.sync_is_next { Cargo::Changes } else { Cargo::Sync };
@@ -117,33 +118,31 @@ impl Outbox {
         cargo: Cargo,
         batch: &mut Batch,
         most: usize,
-        store: &dyn Store,
+        store: &mut dyn Store,
         now: MonotonicNs,
     ) {
+        let occasion = match cargo {
+            Cargo::Changes => Occasion::Change,
+            Cargo::Sync | Cargo::Nothing => Occasion::Review,
+        };
         batch.begin(cargo, self.backlog.oldest().unwrap_or(now));
         let most = most.min(BATCH_ENTRIES);
         while batch.len() < most {
-            let lines = self.take_lines(cargo, most - batch.len(), store, now);
+            let lines = self.take_lines(cargo, most - batch.len());
             if lines.is_empty() {
                 break;
             }
-            batch.gather(|said| store.tell(&lines, now, said));
+            batch.gather(|said| store.tell(&lines, occasion, now, said));
         }
         batch.finish();
     }
 
     /// The next lines to look at, at most `most`.
-    fn take_lines(
-        &mut self,
-        cargo: Cargo,
-        most: usize,
-        store: &dyn Store,
-        now: MonotonicNs,
-    ) -> ArrayVec<u32, LOOKED_AT_TOGETHER> {
+    fn take_lines(&mut self, cargo: Cargo, most: usize) -> ArrayVec<u32, LOOKED_AT_TOGETHER> {
         let mut lines = ArrayVec::new();
         while lines.len() < most.min(LOOKED_AT_TOGETHER) && *self.looks_for(cargo) > 0 {
             let line = match cargo {
-                Cargo::Changes => self.next_changed(store, now),
+                Cargo::Changes => self.next_changed(),
                 Cargo::Sync => self.served.take_next(),
                 Cargo::Nothing => self.sweep.take_next(),
             };
@@ -161,16 +160,10 @@ impl Outbox {
         }
     }
 
-    fn next_changed(&mut self, store: &dyn Store, now: MonotonicNs) -> Option<u32> {
-        let urgent = self.urgent.next(self.backlog.lines(), |line| {
-            let mut urgency = 0;
-            store.urgencies(&[line], now, &mut |of_line| urgency = of_line);
-            urgency
-        });
-        if let Some(line) = urgent {
-            self.backlog.remove(line);
-        }
-        urgent.or_else(|| self.backlog.take_next())
+    fn next_changed(&mut self) -> Option<u32> {
+        let Some(urgent) = self.urgent.next() else { return self.backlog.take_next() };
+        self.backlog.remove(urgent);
+        Some(urgent)
     }
 
     /// What was gathered and cannot be sent waits again.
@@ -220,7 +213,11 @@ mod tests {
         (outbox, store)
     }
 
-    fn gather(outbox: &mut Outbox, store: &Counters, most: usize) -> Batch {
+    fn change(outbox: &mut Outbox, lines: std::ops::Range<u32>, changed_at: MonotonicNs) {
+        lines.for_each(|line| outbox.changed(line / 64, 1 << (line % 64), changed_at));
+    }
+
+    fn gather(outbox: &mut Outbox, store: &mut Counters, most: usize) -> Batch {
         let mut batch = Batch::new();
         outbox.gather(&mut batch, most, store, NOW);
         batch
@@ -239,9 +236,9 @@ mod tests {
 
     #[test]
     fn what_was_lost_waits_again_and_what_was_heard_does_not() {
-        let (mut outbox, store) = outbox(10);
-        (0..4).for_each(|line| outbox.changed(line, MonotonicNs(7)));
-        let batch = gather(&mut outbox, &store, 100);
+        let (mut outbox, mut store) = outbox(10);
+        change(&mut outbox, 0..4, MonotonicNs(7));
+        let batch = gather(&mut outbox, &mut store, 100);
         assert_eq!((lines(&batch), outbox.pending()), (vec![0, 1, 2, 3], 0));
         outbox.landed(&sent(&batch), Fate::Heard);
         assert_eq!(outbox.pending(), 0);
@@ -251,10 +248,10 @@ mod tests {
 
     #[test]
     fn changes_and_a_sync_take_turns() {
-        let (mut outbox, store) = outbox(10);
+        let (mut outbox, mut store) = outbox(10);
         outbox.served.ask(Some(SyncId::MIN));
-        (0..8).for_each(|line| outbox.changed(line, NOW));
-        let cargos: Vec<Cargo> = (0..4).map(|_| gather(&mut outbox, &store, 2).cargo()).collect();
+        change(&mut outbox, 0..8, NOW);
+        let cargos: Vec<Cargo> = (0..4).map(|_| gather(&mut outbox, &mut store, 2).cargo()).collect();
         assert_eq!(cargos, [Cargo::Changes, Cargo::Sync, Cargo::Changes, Cargo::Sync]);
     }
 
@@ -266,21 +263,21 @@ mod tests {
         outbox.served.ask(Some(SyncId::MIN));
         for _ in 0..4 {
             outbox.begin_flush(u32::MAX, &store, NOW);
-            outbox.changed(4 * LINES_A_FLUSH - 1, NOW);
-            assert_eq!(gather(&mut outbox, &store, 100).cargo(), Cargo::Changes);
-            let _ = gather(&mut outbox, &store, 100);
+            change(&mut outbox, 4 * LINES_A_FLUSH - 1..4 * LINES_A_FLUSH, NOW);
+            assert_eq!(gather(&mut outbox, &mut store, 100).cargo(), Cargo::Changes);
+            let _ = gather(&mut outbox, &mut store, 100);
         }
     }
 
     #[test]
     fn a_sync_ends_however_much_changes_where_a_flush_has_room_for_little() {
-        let (mut outbox, store) = outbox(1000);
+        let (mut outbox, mut store) = outbox(1000);
         outbox.served.ask(Some(SyncId::MIN));
         let mut synced = 0;
         for _ in 0..30 {
             outbox.begin_flush(100, &store, NOW);
-            (0..1000).for_each(|line| outbox.changed(line, NOW));
-            let batch = gather(&mut outbox, &store, 100);
+            change(&mut outbox, 0..1000, NOW);
+            let batch = gather(&mut outbox, &mut store, 100);
             synced += if batch.cargo() == Cargo::Sync { batch.len() } else { 0 };
         }
         assert_eq!(synced, 1000);
@@ -299,9 +296,9 @@ mod tests {
 
     #[test]
     fn what_was_gathered_and_not_sent_waits_again() {
-        let (mut outbox, store) = outbox(10);
-        (0..6).for_each(|line| outbox.changed(line, NOW));
-        let mut batch = gather(&mut outbox, &store, 100);
+        let (mut outbox, mut store) = outbox(10);
+        change(&mut outbox, 0..6, NOW);
+        let mut batch = gather(&mut outbox, &mut store, 100);
         batch.sent(2);
         outbox.put_back(&mut batch);
         assert_eq!((outbox.pending(), batch.is_empty()), (4, true));
@@ -309,30 +306,30 @@ mod tests {
 
     #[test]
     fn a_line_of_a_sync_that_was_lost_is_synced_again() {
-        let (mut outbox, store) = outbox(5);
+        let (mut outbox, mut store) = outbox(5);
         outbox.served.ask(Some(SyncId::MIN));
-        let batch = gather(&mut outbox, &store, 100);
+        let batch = gather(&mut outbox, &mut store, 100);
         outbox.served.sent(5);
         outbox.landed(&sent(&batch), Fate::Lost);
-        assert_eq!(lines(&gather(&mut outbox, &store, 100)), [0, 1, 2, 3, 4]);
+        assert_eq!(lines(&gather(&mut outbox, &mut store, 100)), [0, 1, 2, 3, 4]);
         assert!(outbox.served.is_done(), "nothing is left and nothing on its way");
     }
 
     #[test]
     fn a_flush_looks_at_no_more_lines_than_it_may() {
         let (mut outbox, _) = outbox(LINES_A_FLUSH + 10);
-        let nothing_to_say = Counters::new(LINES_A_FLUSH + 10);
-        (0..LINES_A_FLUSH + 10).for_each(|line| outbox.changed(line, NOW));
-        assert!(gather(&mut outbox, &nothing_to_say, 100).is_empty());
+        let mut nothing_to_say = Counters::new(LINES_A_FLUSH + 10);
+        change(&mut outbox, 0..LINES_A_FLUSH + 10, NOW);
+        assert!(gather(&mut outbox, &mut nothing_to_say, 100).is_empty());
         assert_eq!(outbox.pending(), 10);
     }
 
     #[test]
     fn the_sweep_tells_of_what_nobody_asked_for_when_nothing_else_waits() {
-        let (mut outbox, store) = outbox(3);
+        let (mut outbox, mut store) = outbox(3);
         let late = MonotonicNs(NOW.0 + 3_600_000_000_000);
         outbox.begin_flush(u32::MAX, &store, late);
-        let batch = gather(&mut outbox, &store, 3);
+        let batch = gather(&mut outbox, &mut store, 3);
         assert_eq!((batch.cargo(), lines(&batch)), (Cargo::Nothing, vec![0, 1, 2]));
     }
 }

@@ -98,9 +98,10 @@ impl Peer {
         }
     }
 
-    /// A line has changed, at `changed_at` or later.
-    pub(super) fn changed(&mut self, line: u32, changed_at: MonotonicNs) {
-        self.outbox.changed(line, changed_at);
+    /// Of the 64 lines that begin at 64 times `word`, those have changed that have a bit in `lines`, at `changed_at` or
+    /// later.
+    pub(super) fn changed(&mut self, word: u32, lines: u64, changed_at: MonotonicNs) {
+        self.outbox.changed(word, lines, changed_at);
     }
 
     /// A datagram that names this peer was rejected.
@@ -244,7 +245,7 @@ impl Peer {
         &mut self,
         origin: &Origin,
         batch: &mut Batch,
-        store: &dyn Store,
+        store: &mut dyn Store,
         out: &mut [u8; MAX_DATAGRAM_BYTES],
         now: MonotonicNs,
     ) -> Option<usize> {

@@ -41,6 +41,19 @@ impl LineSet {
         self.len += 1;
     }
 
+    /// Adds lines of the 64 that begin at 64 times `word`, a bit each; those that do not exist are ignored.
+    pub(super) fn insert_word(&mut self, word: u32, lines: u64) {
+        let word = word as usize;
+        let Some(known) = self.words.get(word) else { return };
+        let existing = u64::MAX >> (64 - (self.lines as usize - word * 64).min(64));
+        let new = lines & existing & !known;
+        if new != 0 {
+            self.words[word] |= new;
+            self.summary[word / 64] |= 1 << (word % 64);
+            self.len += new.count_ones();
+        }
+    }
+
     pub(super) fn contains(&self, line: u32) -> bool {
         self.words.get(line as usize / 64).is_some_and(|word| word & (1 << (line % 64)) != 0)
     }
@@ -125,9 +138,16 @@ impl Backlog {
         (!self.lines.is_empty()).then(|| self.oldest.min(self.oldest_since))
     }
 
+    /// A line waits, which changed at `changed_at` or later.
     pub(super) fn insert(&mut self, line: u32, changed_at: MonotonicNs) {
         self.oldest_since = self.oldest_since.min(changed_at);
         self.lines.insert(line);
+    }
+
+    /// The same, for lines of the 64 that begin at 64 times `word`.
+    pub(super) fn insert_word(&mut self, word: u32, lines: u64, changed_at: MonotonicNs) {
+        self.oldest_since = self.oldest_since.min(changed_at);
+        self.lines.insert_word(word, lines);
     }
 
     /// Takes a line out of its turn.
@@ -180,6 +200,9 @@ mod tests {
         let mut set = LineSet::new(10);
         set.insert(10);
         set.insert(u32::MAX);
+        set.insert_word(0, u64::MAX << 10);
+        set.insert_word(1, 1);
+        set.insert_word(u32::MAX, 1);
         set.remove(11);
         assert!(set.is_empty() && set.next(9).is_none() && set.next(u32::MAX).is_none());
     }
@@ -209,6 +232,7 @@ mod tests {
         #[test]
         fn it_is_a_set(
             steps in proptest::collection::vec((any::<bool>(), 0_u32..9000), 0..300),
+            words in proptest::collection::vec((0_u32..150, any::<u64>()), 0..5),
             from in 0_u32..9000,
         ) {
             let (mut set, mut model) = (LineSet::new(9000), BTreeSet::new());
@@ -220,6 +244,11 @@ mod tests {
                     set.remove(line);
                     model.remove(&line);
                 }
+            }
+            for (word, lines) in words {
+                set.insert_word(word, lines);
+                model.extend((0..64).filter(|bit| lines >> bit & 1 == 1).map(|bit| word * 64 + bit));
+                model.retain(|line| *line < 9000);
             }
             prop_assert_eq!(set.len() as usize, model.len());
             prop_assert_eq!(set.next(from), model.range(from..).next().copied());

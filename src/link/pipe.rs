@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::keys::Secret;
 use super::{Handled, Link, LinkConfig, MAX_DATAGRAM_BYTES, PeerAddress};
 use crate::bucket::hash::BucketId;
-use crate::replica::{Arrival, Entry, NodeId, Store};
+use crate::replica::{Arrival, Entry, NodeId, Occasion, Store};
 use crate::time::MonotonicNs;
 
 pub(super) const FLUSH: Duration = Duration::from_millis(20);
@@ -67,11 +67,11 @@ impl Store for Counters {
         self.counts.len() as u32
     }
 
-    fn drain_changed(&mut self, _now: MonotonicNs, changed: &mut dyn FnMut(u32)) {
-        std::mem::take(&mut self.changed).into_iter().for_each(changed);
+    fn drain_changed(&mut self, _now: MonotonicNs, changed: &mut dyn FnMut(u32, u64)) {
+        std::mem::take(&mut self.changed).into_iter().for_each(|line| changed(line / 64, 1 << (line % 64)));
     }
 
-    fn tell(&self, lines: &[u32], _now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+    fn tell(&mut self, lines: &[u32], _: Occasion, _now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
         for line in lines {
             let (count, id) = (self.counts[*line as usize], BucketId::from_u128(u128::from(*line) + 1));
             if count > 0 {

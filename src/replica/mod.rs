@@ -71,6 +71,15 @@ pub struct Entry {
     pub level: u64,
 }
 
+/// On what occasion a node says something of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// The bucket has changed.
+    Change,
+    /// A peer has asked for all there is, or the sweep that repairs came by.
+    Review,
+}
+
 /// On what occasion an entry was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -116,12 +125,12 @@ pub trait Store {
     /// How many lines there are.
     fn lines(&self) -> u32;
 
-    /// Calls `changed` with each line whose own count has changed since the last call, and perhaps
-    /// with others.
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32));
+    /// Calls `changed` with the number of each 64 lines in a row of which some have changed their own count since the
+    /// last call, and with a bit for each of these, perhaps for others too.
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32, u64));
 
     /// Adds what this node says of `lines` to `said`, each with its line; of some there may be nothing to say.
-    fn tell(&self, lines: &[u32], now: MonotonicNs, said: &mut Vec<(u32, Entry)>);
+    fn tell(&mut self, lines: &[u32], occasion: Occasion, now: MonotonicNs, said: &mut Vec<(u32, Entry)>);
 
     /// Calls `each` with how close each of these buckets is to its limit, 255 the closest.
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8));

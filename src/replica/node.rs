@@ -4,14 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
-
 use super::ahead::{AHEAD, Ahead, asked_ahead, coming};
 use super::directory::Directory;
 use super::hear::Sender;
 use super::presence::Presence;
 use super::shares::Observed;
-use super::{Applied, Arrival, Delivery, Entry, MAX_ENTRIES_HEARD, MAX_NODES, NodeId, Store};
+use super::{Applied, Arrival, Delivery, Entry, MAX_ENTRIES_HEARD, MAX_NODES, NodeId, Occasion, Store};
 use crate::bucket::gcra;
 use crate::bucket::hash::BucketId;
 use crate::bucket::notes::{LineNotes, Note};
@@ -21,8 +19,6 @@ use crate::time::MonotonicNs;
 
 /// Consumption is summed up this often.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
-/// Changed lines that are gathered before they are looked at: enough to ask for some ahead.
-const BATCH: usize = 128;
 
 /// Who this node is, and who its peers are.
 #[derive(Clone, Debug)]
@@ -134,7 +130,7 @@ pub struct Replica {
     pub(super) presence: Presence,
     /// By the policies' positions for counters.
     pub(super) observed: Vec<Observed>,
-    /// The low bits of each line's count at the last drain, from which follows what was used since.
+    /// The low bits of each line's count when it was last told, from which follows what was used since.
     pub(super) marks: LineNotes<u16>,
     observed_at: MonotonicNs,
     pub(super) detect_timeout: Duration,
@@ -227,8 +223,18 @@ impl Replica {
 
     /// What this node says of a line; `None` when there is nothing to say.
     #[inline]
-    pub(super) fn entry(&self, line: u32, now: MonotonicNs) -> Option<Entry> {
-        let view = self.table.view(line as usize)?;
+    fn say(&mut self, line: usize, occasion: Occasion, now: MonotonicNs) -> Option<Entry> {
+        let view = self.table.view(line)?;
+        let entry = self.entry(&view, now);
+        if occasion == Occasion::Change {
+            self.take_change(line, &view);
+        }
+        entry
+    }
+
+    /// What this node says of a bucket; `None` when there is nothing to say.
+    #[inline]
+    pub(super) fn entry(&self, view: &View, now: MonotonicNs) -> Option<Entry> {
         let (policy, limits) = self.directory.identity_of_slot(view.slot)?;
         let clock = limits.clock();
         let level = clock.to_fixed(gcra::level(view.tat, clock.at(now)));
@@ -239,33 +245,30 @@ impl Replica {
 
     /// How close a bucket is to its limit, 255 the closest.
     pub(super) fn urgency(&self, line: u32, now: MonotonicNs) -> u8 {
-        let Some(view) = self.table.view(line as usize) else { return 0 };
-        let Some((_, limits)) = self.directory.of_slot(view.slot) else { return 0 };
-        let level = gcra::level(view.tat, limits.clock().at(now)).min(limits.burst_ticks());
-        (u128::from(level) * 255 / u128::from(limits.burst_ticks())) as u8
+        let Some(bucket) = self.table.glance(line as usize) else { return 0 };
+        let Some((_, limits)) = self.directory.of_slot(bucket.slot) else { return 0 };
+        let (level, burst) = (gcra::level(bucket.tat, limits.clock().at(now)), limits.burst_ticks());
+        // So that the product fits into 64 bits: many lines are looked at.
+        let excess = u8::BITS.saturating_sub(burst.leading_zeros());
+        ((level.min(burst) >> excess) * u64::from(u8::MAX) / (burst >> excess)) as u8
     }
 
-    /// Looks at lines that changed, each of which is asked for some lines before its turn.
-    fn take_changed(&mut self, batch: &mut ArrayVec<usize, BATCH>, changed: &mut dyn FnMut(u32)) {
-        for (place, line) in batch.iter().copied().enumerate() {
-            coming(batch, place, AHEAD).iter().for_each(|later| self.ask_for_changed(*later));
-            let view = self.table.view(line);
-            if view.as_ref().is_some_and(|view| self.directory.identity_of_slot(view.slot).is_none()) {
-                // Charged in limits of a reload that is still to come here: nothing can be said of it yet.
-                self.table.change_again(line);
-                continue;
-            }
-            if let Some(view) = view {
-                self.observe(line, &view);
-            }
-            changed(line as u32);
+    /// Takes note of a line that changed.
+    #[inline]
+    fn take_change(&mut self, line: usize, view: &View) {
+        if self.directory.identity_of_slot(view.slot).is_none() {
+            // Charged in limits of a reload that is still to come here: nothing can be said of it yet.
+            self.table.change_again(line);
+            return;
         }
-        batch.clear();
+        self.observe(line, view);
     }
 
-    fn ask_for_changed(&self, line: usize) {
+    fn ask_for_told(&self, line: usize, occasion: Occasion) {
         self.table.ask_for_line(line);
-        self.marks.prefetch(line);
+        if occasion == Occasion::Change {
+            self.marks.prefetch(line);
+        }
     }
 
     /// Adds what this node used of a line since the last look to what is observed of its policy.
@@ -326,23 +329,18 @@ impl Store for Replica {
         self.table.len_lines() as u32
     }
 
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32)) {
-        let table = Arc::clone(&self.table);
-        let mut batch = ArrayVec::new();
-        table.drain_changes(|line| {
-            batch.push(line);
-            if batch.is_full() {
-                self.take_changed(&mut batch, changed);
-            }
-        });
-        self.take_changed(&mut batch, changed);
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32, u64)) {
+        self.table.drain_changes(|word, lines| changed(word as u32, lines));
         self.observe_time(now);
         self.settle(now);
     }
 
-    fn tell(&self, lines: &[u32], now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
-        let lines = asked_ahead(lines, |line| self.table.ask_for_line(line as usize));
-        said.extend(lines.filter_map(|line| Some((line, self.entry(line, now)?))));
+    fn tell(&mut self, lines: &[u32], occasion: Occasion, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+        for (place, line) in lines.iter().copied().enumerate() {
+            let later = coming(lines, place, AHEAD).iter();
+            later.for_each(|line| self.ask_for_told(*line as usize, occasion));
+            said.extend(self.say(line as usize, occasion, now).map(|entry| (line, entry)));
+        }
     }
 
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {

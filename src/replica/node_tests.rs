@@ -92,7 +92,9 @@ impl Node {
     }
 
     fn entry(&self, key: &[u8]) -> Entry {
-        self.replica.entry(self.replica.line(self.id(key)).unwrap(), self.now).unwrap()
+        let line = self.replica.line(self.id(key)).unwrap();
+        let view = self.table.view(line as usize).unwrap();
+        self.replica.entry(&view, self.now).unwrap()
     }
 
     fn delivery(&self, from: u8, arrival: Arrival) -> Delivery {
@@ -109,13 +111,23 @@ impl Node {
 
     fn pass(&mut self, time_ms: u64) {
         self.now = MonotonicNs(self.now.0 + time_ms * 1_000_000);
-        self.replica.drain_changed(self.now, &mut |_| {});
+        let changed = self.changed();
+        self.tell(&changed);
     }
 
     fn changed(&mut self) -> Vec<u32> {
         let mut lines = vec![];
-        self.replica.drain_changed(self.now, &mut |line| lines.push(line));
+        self.replica.drain_changed(self.now, &mut |word, bits| {
+            lines.extend((0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| word * 64 + bit));
+        });
         lines
+    }
+
+    /// What is said of lines that changed.
+    fn tell(&mut self, lines: &[u32]) -> Vec<Entry> {
+        let mut said = vec![];
+        self.replica.tell(lines, Occasion::Change, self.now, &mut said);
+        said.into_iter().map(|(_, entry)| entry).collect()
     }
 }
 
@@ -190,11 +202,11 @@ fn nothing_is_said_of_a_bucket_that_is_full_and_was_never_used_here() {
     assert!(b.charge(b"k", 1));
     a.hear(2, &b.entry(b"k"));
     let line = a.replica.line(a.id(b"k")).unwrap();
-    assert_eq!(a.replica.entry(line, a.now).unwrap().used, 0);
+    assert_eq!(a.tell(&[line])[0].used, 0);
     a.pass(1000);
-    assert_eq!(a.replica.entry(line, a.now), None);
+    assert_eq!(a.tell(&[line]), []);
     let empty = (line + 1) % 64;
-    assert!(a.replica.entry(empty, a.now).is_none());
+    assert_eq!(a.tell(&[empty]), []);
 }
 
 #[test]
@@ -560,15 +572,13 @@ fn what_is_charged_in_limits_of_a_reload_is_told_once_they_are_known_here() {
     let policy = next.find(b"new").unwrap();
     let id = a.hasher.bucket_id(policy, b"k");
     assert!(a.table.charge(id, policy.default_limits(), 1, now).allowed);
-    let drain = |a: &mut Node| {
-        let mut lines = vec![];
-        a.replica.drain_changed(now, &mut |line| lines.push(line));
-        lines
-    };
-    assert!(drain(&mut a).is_empty());
+    let line = a.replica.line(id).unwrap();
+    assert_eq!(a.changed(), [line]);
+    assert!(a.tell(&[line]).is_empty());
     a.replica.set_policies(next);
-    assert_eq!(drain(&mut a), [a.replica.line(id).unwrap()]);
-    assert!(drain(&mut a).is_empty());
+    assert_eq!(a.changed(), [line], "it could not be told");
+    assert!(matches!(a.tell(&[line])[..], [Entry { count, .. }] if count > 0));
+    assert!(a.changed().is_empty());
 }
 
 #[test]

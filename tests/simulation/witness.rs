@@ -8,7 +8,7 @@ use std::time::Duration;
 use openclaw_rating::bucket::hash::BucketId;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::bucket::table::{BucketTable, View};
-use openclaw_rating::replica::{Ahead, Applied, Arrival, Delivery, Entry, NodeId, Replica, Store};
+use openclaw_rating::replica::{Ahead, Applied, Arrival, Delivery, Entry, NodeId, Occasion, Replica, Store};
 use openclaw_rating::time::MonotonicNs;
 
 /// What hearing an entry did, for the books of the world.
@@ -163,12 +163,12 @@ impl Store for Witness {
         self.replica.lines()
     }
 
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32)) {
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32, u64)) {
         self.replica.drain_changed(now, changed);
     }
 
-    fn tell(&self, lines: &[u32], now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
-        self.replica.tell(lines, now, said);
+    fn tell(&mut self, lines: &[u32], occasion: Occasion, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+        self.replica.tell(lines, occasion, now, said);
     }
 
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {

@@ -6,7 +6,7 @@ use crate::bucket::absent::AbsentFactors;
 use crate::bucket::changes::ChangeMap;
 use crate::bucket::hash::BucketId;
 use crate::bucket::limits::Limits;
-use crate::bucket::line::{Heard, Look, Merged, View};
+use crate::bucket::line::{Heard, Look, Merged, Reading, View};
 use crate::time::MonotonicNs;
 
 impl BucketTable {
@@ -35,6 +35,11 @@ impl BucketTable {
         None
     }
 
+    /// The bucket in a line, its parts perhaps of different moments; `None` when there is none, or it is changing hands.
+    pub(crate) fn glance(&self, line: usize) -> Option<Reading> {
+        self.lines.get(line)?.read()
+    }
+
     /// Raises the level of a bucket to at least `level` ticks of `limits`, and makes the bucket if there
     /// is none: what a snapshot said. Whether there was room.
     pub fn restore(&self, id: BucketId, limits: &Limits, level: u64, now: MonotonicNs) -> bool {
@@ -45,8 +50,9 @@ impl BucketTable {
         .is_some()
     }
 
-    /// Calls `changed` with each line that was charged here since the last call.
-    pub(crate) fn drain_changes(&self, changed: impl FnMut(usize)) {
+    /// Calls `changed` with the number of each 64 lines in a row of which some were charged here since the last call,
+    /// and with a bit for each that was.
+    pub(crate) fn drain_changes(&self, changed: impl FnMut(usize, u64)) {
         if let Some(replication) = &self.replication {
             replication.changes.drain(changed);
         }
