@@ -1,4 +1,5 @@
-//! Which lines were charged since somebody last looked: a bit a line, a bit a word of these.
+//! Which lines were charged since somebody last looked, and which of them were then near their limit: two bits a line,
+//! and a bit a word of these.
 
 use super::sync::{AtomicU64, Ordering, fence, full_barrier_after_exchange};
 
@@ -6,50 +7,92 @@ use super::sync::{AtomicU64, Ordering, fence, full_barrier_after_exchange};
 #[derive(Debug)]
 pub(crate) struct ChangeMap {
     lines: Box<[AtomicU64]>,
+    urgent: Box<[AtomicU64]>,
     words: Box<[AtomicU64]>,
+}
+
+/// What has changed of 64 lines in a row, a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangedLines {
+    /// The first of them is line 64 times this.
+    pub word: u32,
+    /// Those that changed.
+    pub lines: u64,
+    /// Those of them that are near their limit, and should be told first.
+    pub urgent: u64,
+}
+
+impl ChangedLines {
+    /// One line.
+    #[must_use]
+    pub const fn of(line: u32, is_urgent: bool) -> Self {
+        let bit = 1 << (line % u64::BITS);
+        Self { word: line / u64::BITS, lines: bit, urgent: if is_urgent { bit } else { 0 } }
+    }
+
+    /// Their numbers.
+    pub fn numbers(self) -> impl Iterator<Item = u32> {
+        ones(self.lines).map(move |bit| self.word * u64::BITS + bit as u32)
+    }
 }
 
 impl ChangeMap {
     pub(crate) fn new(lines: usize) -> Self {
         let words = lines.div_ceil(64);
         let zeros = |len: usize| (0..len).map(|_| AtomicU64::new(0)).collect();
-        Self { lines: zeros(words), words: zeros(words.div_ceil(64)) }
+        Self { lines: zeros(words), urgent: zeros(words), words: zeros(words.div_ceil(64)) }
     }
 
     /// Marks a line whose pair this thread has just exchanged.
     #[inline]
-    pub(crate) fn mark(&self, line: usize) {
+    pub(crate) fn mark(&self, line: usize, is_urgent: bool) {
         // Either the load below sees that the bit was taken, or who took it sees the new count.
         full_barrier_after_exchange();
         let (word, bit) = (line / 64, 1 << (line % 64));
         // Relaxed: ordered by the barrier; the bits publish nothing but themselves.
         if self.lines[word].load(Ordering::Relaxed) & bit == 0 {
-            self.set(word, bit);
+            self.set(word, bit, is_urgent);
+        } else if is_urgent && self.urgent[word].load(Ordering::Relaxed) & bit == 0 {
+            self.set(word, bit, true);
         }
     }
 
     #[cold]
-    fn set(&self, word: usize, bit: u64) {
-        if self.lines[word].fetch_or(bit, Ordering::Relaxed) == 0 {
-            // Release: the thread that takes this bit sees the one below it.
+    fn set(&self, word: usize, bit: u64, is_urgent: bool) {
+        if is_urgent {
+            self.urgent[word].fetch_or(bit, Ordering::Relaxed);
+        }
+        // Release, as below: the thread that takes this bit sees the one above.
+        if self.lines[word].fetch_or(bit, Ordering::Release) == 0 {
             self.words[word / 64].fetch_or(1 << (word % 64), Ordering::Release);
         }
     }
 
-    /// Takes all bits: calls `changed` with the number of each word that has any, in order, and with its bits, one for
-    /// each of 64 lines in a row.
-    pub(crate) fn drain(&self, mut changed: impl FnMut(usize, u64)) {
+    /// Takes all bits: calls `changed` with each 64 lines of which some have one, in order.
+    pub(crate) fn drain(&self, mut changed: impl FnMut(ChangedLines)) {
         for (index, words) in self.words.iter().enumerate() {
             if words.load(Ordering::Relaxed) == 0 {
                 continue;
             }
             let words = words.swap(0, Ordering::Acquire);
-            let mut taken = [0; 64];
-            ones(words).for_each(|bit| taken[bit] = self.lines[index * 64 + bit].swap(0, Ordering::Relaxed));
+            let mut taken = [(0, 0); 64];
+            ones(words).for_each(|bit| taken[bit] = self.take(index * 64 + bit));
             // The other half of the barrier in `mark`: counts are read after the bits are taken.
             fence(Ordering::SeqCst);
-            ones(words).for_each(|word| changed(index * 64 + word, taken[word]));
+            for bit in ones(words) {
+                let (lines, urgent) = taken[bit];
+                changed(ChangedLines { word: (index * 64 + bit) as u32, lines, urgent });
+            }
         }
+    }
+
+    fn take(&self, word: usize) -> (u64, u64) {
+        let lines = self.lines[word].swap(0, Ordering::Acquire);
+        // Not a locked exchange for each word where nothing is near its limit.
+        let has_urgent = self.urgent[word].load(Ordering::Relaxed) != 0;
+        let urgent = if has_urgent { self.urgent[word].swap(0, Ordering::Relaxed) } else { 0 };
+        // A line whose second bit alone is set yet has changed too.
+        (lines | urgent, urgent)
     }
 }
 
@@ -66,20 +109,35 @@ fn ones(mut word: u64) -> impl Iterator<Item = usize> {
 mod tests {
     use super::*;
 
+    fn drain(map: &ChangeMap) -> Vec<(u32, bool)> {
+        let mut drained = vec![];
+        map.drain(|changed| {
+            let urgent = |line: u32| changed.urgent >> (line % 64) & 1 == 1;
+            drained.extend(changed.numbers().map(|line| (line, urgent(line))));
+        });
+        drained
+    }
+
     #[test]
     fn a_marked_line_is_told_once_until_it_is_marked_again() {
         let map = ChangeMap::new(1 << 14);
-        let drain = || {
-            let mut lines = vec![];
-            map.drain(|word, bits| lines.extend(ones(bits).map(|bit| word * 64 + bit)));
-            lines
-        };
         for line in [16_383, 0, 64, 63, 0, 5000] {
-            map.mark(line);
+            map.mark(line, false);
         }
-        assert_eq!(drain(), [0, 63, 64, 5000, 16_383]);
-        assert!(drain().is_empty());
-        map.mark(64);
-        assert_eq!(drain(), [64]);
+        assert_eq!(drain(&map), [0, 63, 64, 5000, 16_383].map(|line| (line, false)));
+        assert!(drain(&map).is_empty());
+        map.mark(64, false);
+        assert_eq!(drain(&map), [(64, false)]);
+    }
+
+    #[test]
+    fn a_line_that_was_once_near_its_limit_is_urgent_until_it_is_told() {
+        let map = ChangeMap::new(256);
+        for (line, is_urgent) in [(3, false), (3, true), (3, false), (70, false), (200, true)] {
+            map.mark(line, is_urgent);
+        }
+        assert_eq!(drain(&map), [(3, true), (70, false), (200, true)]);
+        map.mark(3, false);
+        assert_eq!(drain(&map), [(3, false)]);
     }
 }

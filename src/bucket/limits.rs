@@ -51,6 +51,13 @@ impl Limits {
         self.burst_ticks
     }
 
+    /// Whether more than half of a bucket is used at this level, in ticks: such a bucket is told to peers first.
+    #[inline]
+    #[must_use]
+    pub const fn is_near(&self, level: u64) -> bool {
+        level > self.burst_ticks / 2
+    }
+
     /// Tokens that arrive.
     #[must_use]
     pub const fn rate(&self) -> Rate {

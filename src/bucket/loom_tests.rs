@@ -263,18 +263,18 @@ fn a_change_is_told_whoever_was_faster() {
     explore(|| {
         // A relaxed counter promises less than the pair of a line does.
         let shared = Arc::new((ChangeMap::new(1), AtomicU64::new(1)));
-        shared.0.mark(0);
+        shared.0.mark(0, true);
         let other = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 shared.1.fetch_add(1, Ordering::Relaxed);
-                shared.0.mark(0);
+                shared.0.mark(0, true);
             })
         };
         let mut told = 0;
-        shared.0.drain(|_, _| told = shared.1.load(Ordering::Relaxed));
+        shared.0.drain(|_| told = shared.1.load(Ordering::Relaxed));
         other.join().unwrap();
-        shared.0.drain(|_, _| told = shared.1.load(Ordering::Relaxed));
+        shared.0.drain(|_| told = shared.1.load(Ordering::Relaxed));
         assert_eq!(told, 2, "what was told last is all there is");
     });
 }

@@ -238,9 +238,9 @@ impl Link {
 
     fn begin_flush(&mut self, now: MonotonicNs, store: &mut dyn Store) {
         let Self { peers, drained_at, .. } = self;
-        store.drain_changed(now, &mut |word, lines| {
+        store.drain_changed(now, &mut |changed| {
             for peer in &mut *peers {
-                peer.changed(word, lines, *drained_at);
+                peer.changed(changed, *drained_at);
             }
         });
         self.drained_at = now;

@@ -9,6 +9,7 @@ use super::batch::{BATCH_ENTRIES, Batch};
 use super::pending::Backlog;
 use super::sync::{Served, Sweep};
 use super::urgency::{LOOKED_AT_TOGETHER, Urgent};
+use crate::bucket::table::ChangedLines;
 use crate::replica::{Occasion, Store};
 use crate::time::MonotonicNs;
 
@@ -46,7 +47,10 @@ impl Looks {
 #[derive(Debug)]
 pub(super) struct Outbox {
     backlog: Backlog,
+    /// The most urgent lines, when there is not even room for all urgent ones.
     urgent: Urgent,
+    /// There is no room for all that waits, but for all that is urgent.
+    urgent_first: bool,
     pub(super) served: Served,
     sweep: Sweep,
     /// Changes and a sync take turns, also from one flush to the next: a flush may have room for one of them only.
@@ -62,6 +66,7 @@ impl Outbox {
         Self {
             backlog: Backlog::new(lines),
             urgent: Urgent::default(),
+            urgent_first: false,
             served: Served::new(lines),
             sweep: Sweep::new(lines, flush_interval, now),
             sync_is_next: false,
@@ -70,10 +75,9 @@ impl Outbox {
         }
     }
 
-    /// Of the 64 lines that begin at 64 times `word`, those have changed that have a bit in `lines`, at `changed_at` or
-    /// later.
-    pub(super) fn changed(&mut self, word: u32, lines: u64, changed_at: MonotonicNs) {
-        self.backlog.insert_word(word, lines, changed_at);
+    /// Lines have changed, at `changed_at` or later.
+    pub(super) fn changed(&mut self, changed: ChangedLines, changed_at: MonotonicNs) {
+        self.backlog.insert(changed, changed_at);
     }
 
     /// Lines that wait because they changed.
@@ -95,8 +99,11 @@ impl Outbox {
     pub(super) fn begin_flush(&mut self, affordable: u32, store: &dyn Store, now: MonotonicNs) {
         self.looks = self.looks_a_flush;
         self.sweep.earn(now);
+        // An eighth is left to lines in their turn, so that none waits for ever.
+        let room = if affordable < self.pending() { affordable - affordable / 8 } else { 0 };
+        self.urgent_first = room >= self.backlog.urgent().len();
         let urgencies = |lines: &[u32], each: &mut dyn FnMut(u8)| store.urgencies(lines, now, each);
-        self.urgent.choose(self.backlog.lines(), affordable, urgencies);
+        self.urgent.choose(self.backlog.urgent(), room, urgencies);
     }
 
     /// Gathers at most `most` entries: changes and a sync in turn, or the lines of the sweep when there is
@@ -161,9 +168,12 @@ impl Outbox {
     }
 
     fn next_changed(&mut self) -> Option<u32> {
-        let Some(urgent) = self.urgent.next() else { return self.backlog.take_next() };
-        self.backlog.remove(urgent);
-        Some(urgent)
+        if let Some(urgent) = self.urgent.next() {
+            self.backlog.remove(urgent);
+            return Some(urgent);
+        }
+        let urgent = if self.urgent_first { self.backlog.take_urgent() } else { None };
+        urgent.or_else(|| self.backlog.take_next())
     }
 
     /// What was gathered and cannot be sent waits again.
@@ -189,7 +199,8 @@ impl Outbox {
 
     fn put_back_line(&mut self, line: u32, cargo: Cargo, oldest_change: MonotonicNs) {
         match cargo {
-            Cargo::Changes => self.backlog.insert(line, oldest_change),
+            // It is late already.
+            Cargo::Changes => self.backlog.insert(ChangedLines::of(line, true), oldest_change),
             Cargo::Sync => self.served.put_back(line),
             Cargo::Nothing => {}
         }
@@ -214,7 +225,7 @@ mod tests {
     }
 
     fn change(outbox: &mut Outbox, lines: std::ops::Range<u32>, changed_at: MonotonicNs) {
-        lines.for_each(|line| outbox.changed(line / 64, 1 << (line % 64), changed_at));
+        lines.for_each(|line| outbox.changed(ChangedLines::of(line, false), changed_at));
     }
 
     fn gather(outbox: &mut Outbox, store: &mut Counters, most: usize) -> Batch {
@@ -302,6 +313,33 @@ mod tests {
         batch.sent(2);
         outbox.put_back(&mut batch);
         assert_eq!((outbox.pending(), batch.is_empty()), (4, true));
+    }
+
+    #[test]
+    fn without_room_for_all_the_urgent_ones_go_first_and_leave_an_eighth() {
+        for (urgent, expected) in [(30..40, 10), (30..200, 84)] {
+            let (mut outbox, mut store) = outbox(1000);
+            change(&mut outbox, 0..1000, NOW);
+            urgent.clone().for_each(|line| outbox.changed(ChangedLines::of(line, true), NOW));
+            store.urgent = urgent.clone().collect();
+            outbox.begin_flush(96, &store, NOW);
+            let batch = gather(&mut outbox, &mut store, 96);
+            let first = batch.rest().iter().filter(|(line, _)| urgent.contains(line));
+            assert!(first.count() >= expected, "{urgent:?}");
+            assert!(lines(&batch).contains(&0), "its turn has come");
+        }
+    }
+
+    #[test]
+    fn what_was_lost_goes_before_what_changed_since() {
+        let (mut outbox, mut store) = outbox(1000);
+        change(&mut outbox, 900..910, NOW);
+        let batch = gather(&mut outbox, &mut store, 100);
+        change(&mut outbox, 0..900, NOW);
+        outbox.landed(&sent(&batch), Fate::Lost);
+        outbox.begin_flush(96, &store, NOW);
+        let again = gather(&mut outbox, &mut store, 96);
+        assert!((900..910).all(|line| lines(&again).contains(&line)));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::wire::{
     self, ENTRY_BYTES, FLAG_HEARTBEAT, FLAG_SYNC, FLAG_SYNC_DONE, Frame, HEADER_BYTES, Header, MAX_ACK_WORDS,
 };
 use super::{LinkConfig, PeerAddress};
+use crate::bucket::table::ChangedLines;
 use crate::replica::{Arrival, Entry, NodeId, Store};
 use crate::time::MonotonicNs;
 
@@ -98,10 +99,9 @@ impl Peer {
         }
     }
 
-    /// Of the 64 lines that begin at 64 times `word`, those have changed that have a bit in `lines`, at `changed_at` or
-    /// later.
-    pub(super) fn changed(&mut self, word: u32, lines: u64, changed_at: MonotonicNs) {
-        self.outbox.changed(word, lines, changed_at);
+    /// Lines have changed, at `changed_at` or later.
+    pub(super) fn changed(&mut self, changed: ChangedLines, changed_at: MonotonicNs) {
+        self.outbox.changed(changed, changed_at);
     }
 
     /// A datagram that names this peer was rejected.

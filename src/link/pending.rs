@@ -2,6 +2,7 @@
 //!
 //! Its memory is one bit a line and a little, however much changes and however long a peer is away.
 
+use crate::bucket::table::ChangedLines;
 use crate::time::MonotonicNs;
 
 const NEVER: MonotonicNs = MonotonicNs(u64::MAX);
@@ -72,6 +73,10 @@ impl LineSet {
 
     /// The first line of the set from `line` on.
     pub(super) fn next(&self, line: u32) -> Option<u32> {
+        if self.is_empty() {
+            // Not by way of the whole summary.
+            return None;
+        }
         let word = line as usize / 64;
         let rest = self.words.get(word)? & (u64::MAX << (line % 64));
         if rest != 0 {
@@ -118,6 +123,9 @@ fn fill_bits(words: &mut [u64], bits: usize) {
 pub(super) struct Backlog {
     lines: LineSet,
     cursor: u32,
+    /// Those of them that should be told first.
+    urgent: LineSet,
+    urgent_cursor: u32,
     /// The oldest change among lines that waited when this round began.
     oldest: MonotonicNs,
     /// The oldest change among lines that came since.
@@ -126,11 +134,22 @@ pub(super) struct Backlog {
 
 impl Backlog {
     pub(super) fn new(lines: u32) -> Self {
-        Self { lines: LineSet::new(lines), cursor: 0, oldest: NEVER, oldest_since: NEVER }
+        Self {
+            lines: LineSet::new(lines),
+            cursor: 0,
+            urgent: LineSet::new(lines),
+            urgent_cursor: 0,
+            oldest: NEVER,
+            oldest_since: NEVER,
+        }
     }
 
     pub(super) const fn lines(&self) -> &LineSet {
         &self.lines
+    }
+
+    pub(super) const fn urgent(&self) -> &LineSet {
+        &self.urgent
     }
 
     /// No change that waits is older; `None` when none waits.
@@ -138,22 +157,27 @@ impl Backlog {
         (!self.lines.is_empty()).then(|| self.oldest.min(self.oldest_since))
     }
 
-    /// A line waits, which changed at `changed_at` or later.
-    pub(super) fn insert(&mut self, line: u32, changed_at: MonotonicNs) {
-        self.oldest_since = self.oldest_since.min(changed_at);
-        self.lines.insert(line);
-    }
-
-    /// The same, for lines of the 64 that begin at 64 times `word`.
-    pub(super) fn insert_word(&mut self, word: u32, lines: u64, changed_at: MonotonicNs) {
+    /// Lines wait, which changed at `changed_at` or later.
+    pub(super) fn insert(&mut self, changed: ChangedLines, changed_at: MonotonicNs) {
+        let ChangedLines { word, lines, urgent } = changed;
         self.oldest_since = self.oldest_since.min(changed_at);
         self.lines.insert_word(word, lines);
+        self.urgent.insert_word(word, lines & urgent);
     }
 
     /// Takes a line out of its turn.
     pub(super) fn remove(&mut self, line: u32) {
         self.lines.remove(line);
+        self.urgent.remove(line);
         self.forget_if_empty();
+    }
+
+    /// Takes an urgent line.
+    pub(super) fn take_urgent(&mut self) -> Option<u32> {
+        let line = self.urgent.next(self.urgent_cursor).or_else(|| self.urgent.next(0))?;
+        self.urgent_cursor = line.saturating_add(1);
+        self.remove(line);
+        Some(line)
     }
 
     /// Takes the line whose turn it is. A round visits each line once, so none waits longer than one.
@@ -207,21 +231,40 @@ mod tests {
         assert!(set.is_empty() && set.next(9).is_none() && set.next(u32::MAX).is_none());
     }
 
+    fn insert(backlog: &mut Backlog, line: u32, changed_at_ns: u64) {
+        backlog.insert(ChangedLines::of(line, line % 2 == 1), MonotonicNs(changed_at_ns));
+    }
+
+    #[test]
+    fn urgent_lines_are_taken_once_and_before_their_turn() {
+        let mut backlog = Backlog::new(100);
+        (0..6).for_each(|line| insert(&mut backlog, line, 1));
+        assert_eq!((backlog.take_next(), backlog.take_next()), (Some(0), Some(1)));
+        assert_eq!(
+            (backlog.take_urgent(), backlog.take_urgent(), backlog.take_urgent()),
+            (Some(3), Some(5), None)
+        );
+        insert(&mut backlog, 1, 2);
+        assert_eq!(backlog.take_urgent(), Some(1), "the walk begins anew");
+        assert_eq!((backlog.take_next(), backlog.take_next(), backlog.take_next()), (Some(2), Some(4), None));
+        assert_eq!(backlog.oldest(), None);
+    }
+
     #[test]
     fn the_oldest_change_is_known_until_it_was_taken() {
         let mut backlog = Backlog::new(100);
         assert_eq!(backlog.oldest(), None);
-        backlog.insert(50, MonotonicNs(10));
-        backlog.insert(60, MonotonicNs(20));
+        insert(&mut backlog, 50, 10);
+        insert(&mut backlog, 60, 20);
         assert_eq!(backlog.take_next(), Some(50));
-        backlog.insert(40, MonotonicNs(30));
+        insert(&mut backlog, 40, 30);
         assert!(backlog.oldest() <= Some(MonotonicNs(20)));
         assert_eq!(backlog.take_next(), Some(60));
-        backlog.insert(50, MonotonicNs(40));
+        insert(&mut backlog, 50, 40);
         assert_eq!(backlog.take_next(), Some(40));
-        backlog.insert(30, MonotonicNs(50));
+        insert(&mut backlog, 30, 50);
         assert_eq!(backlog.take_next(), Some(50));
-        backlog.insert(20, MonotonicNs(60));
+        insert(&mut backlog, 20, 60);
         assert_eq!(backlog.take_next(), Some(20), "a second round");
         assert!(backlog.oldest() > Some(MonotonicNs(20)), "what was taken in the first is not the oldest");
         assert_eq!(backlog.take_next(), Some(30));
@@ -261,7 +304,7 @@ mod tests {
         ) {
             let mut backlog = Backlog::new(500);
             backlog.cursor = begin;
-            lines.iter().for_each(|line| backlog.insert(*line, MonotonicNs(1)));
+            lines.iter().for_each(|line| insert(&mut backlog, *line, 1));
             let mut taken = vec![];
             while let Some(line) = backlog.take_next() { taken.push(line); }
             taken.sort_unstable();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::keys::Secret;
 use super::{Handled, Link, LinkConfig, MAX_DATAGRAM_BYTES, PeerAddress};
 use crate::bucket::hash::BucketId;
+use crate::bucket::table::ChangedLines;
 use crate::replica::{Arrival, Entry, NodeId, Occasion, Store};
 use crate::time::MonotonicNs;
 
@@ -67,8 +68,9 @@ impl Store for Counters {
         self.counts.len() as u32
     }
 
-    fn drain_changed(&mut self, _now: MonotonicNs, changed: &mut dyn FnMut(u32, u64)) {
-        std::mem::take(&mut self.changed).into_iter().for_each(|line| changed(line / 64, 1 << (line % 64)));
+    fn drain_changed(&mut self, _now: MonotonicNs, changed: &mut dyn FnMut(ChangedLines)) {
+        let drained = std::mem::take(&mut self.changed).into_iter();
+        drained.for_each(|line| changed(ChangedLines::of(line, self.urgent.contains(&line))));
     }
 
     fn tell(&mut self, lines: &[u32], _: Occasion, _now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {

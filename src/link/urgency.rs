@@ -1,4 +1,4 @@
-//! Which lines go first when a peer cannot be told of all that changed: those nearest their limit.
+//! Which lines go first when a peer cannot even be told of all that are urgent: those nearest their limit.
 
 use arrayvec::ArrayVec;
 
@@ -6,15 +6,13 @@ use super::pending::LineSet;
 
 /// Lines looked at for each that can be sent, and at least and at most in a flush. With the least, 50 flushes a second
 /// come by a million lines in five seconds.
-const LOOK_AT: u32 = 2;
+const LOOK_AT: u32 = 4;
 const MIN_LOOK: u32 = 4096;
 const MAX_LOOK: u32 = 65_536;
 /// Lines that the store is asked of in one call, so that it can ask for some ahead.
 pub(super) const LOOKED_AT_TOGETHER: usize = 128;
 
 /// Looks at a part of the lines that wait, and chooses those whose urgency is in its top.
-///
-/// An eighth of what can be sent is left to lines in their turn, so that none waits for ever.
 #[derive(Debug, Default)]
 pub(super) struct Urgent {
     /// Where the part ended that was looked at last.
@@ -24,21 +22,21 @@ pub(super) struct Urgent {
 }
 
 impl Urgent {
-    /// Chooses for a flush in which `affordable` lines can be told of.
+    /// Chooses at most `wanted` lines, when so many can be told of and more wait.
     ///
     /// `urgencies` tells of each of some lines in turn; many at once, since each is a miss of the caches.
     pub(super) fn choose(
         &mut self,
         waiting: &LineSet,
-        affordable: u32,
+        wanted: u32,
         urgencies: impl Fn(&[u32], &mut dyn FnMut(u8)),
     ) {
         self.lines.clear();
         // The part that a flush without room would look at must not be passed over.
-        if affordable == 0 || affordable >= waiting.len() {
+        if wanted == 0 || wanted >= waiting.len() {
             return;
         }
-        let look = affordable.saturating_mul(LOOK_AT).clamp(MIN_LOOK, MAX_LOOK).min(waiting.len()) as usize;
+        let look = wanted.saturating_mul(LOOK_AT).clamp(MIN_LOOK, MAX_LOOK).min(waiting.len()) as usize;
         let mut histogram = [0_u32; 256];
         while self.lines.len() < look {
             let part = self.next_part(waiting, look - self.lines.len());
@@ -48,7 +46,7 @@ impl Urgent {
                 self.lines.extend(lines.next().map(|line| (*line, urgency)));
             });
         }
-        let (threshold, mut at_threshold) = threshold(&histogram, affordable - affordable / 8);
+        let (threshold, mut at_threshold) = threshold(&histogram, wanted);
         self.lines.retain(|(_, urgency)| {
             let takes = *urgency > threshold || (*urgency == threshold && at_threshold > 0);
             at_threshold -= u32::from(takes && *urgency == threshold);
@@ -68,7 +66,7 @@ impl Urgent {
         part
     }
 
-    /// The next line that was chosen; `None` when the others' turn has come.
+    /// The next line that was chosen.
     pub(super) fn next(&mut self) -> Option<u32> {
         self.lines.pop().map(|(line, _)| line)
     }
@@ -106,9 +104,9 @@ mod tests {
     }
 
     #[test]
-    fn the_most_urgent_go_first_and_leave_room_for_others() {
+    fn the_most_urgent_go_first() {
         let mut urgent = Urgent::default();
-        urgent.choose(&set(1000), 100, each(|line| if line % 10 == 3 { 200 } else { 5 }));
+        urgent.choose(&set(1000), 88, each(|line| if line % 10 == 3 { 200 } else { 5 }));
         let expected: Vec<u32> = (3..1000).step_by(10).take(88).collect();
         assert_eq!(chosen(&mut urgent), expected);
     }
@@ -116,7 +114,7 @@ mod tests {
     #[test]
     fn one_that_is_urgent_is_found_among_many_alike() {
         let mut urgent = Urgent::default();
-        urgent.choose(&set(1000), 100, each(|line| if line == 777 { 200 } else { 5 }));
+        urgent.choose(&set(1000), 88, each(|line| if line == 777 { 200 } else { 5 }));
         let chosen = chosen(&mut urgent);
         assert_eq!(chosen.len(), 88);
         assert!(chosen.contains(&777) && chosen.contains(&0), "those alike take what is left: {chosen:?}");

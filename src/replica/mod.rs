@@ -18,6 +18,7 @@ mod shares;
 mod node_tests;
 
 use crate::bucket::hash::BucketId;
+use crate::bucket::table::ChangedLines;
 use crate::time::MonotonicNs;
 
 pub use ahead::Ahead;
@@ -125,9 +126,9 @@ pub trait Store {
     /// How many lines there are.
     fn lines(&self) -> u32;
 
-    /// Calls `changed` with the number of each 64 lines in a row of which some have changed their own count since the
-    /// last call, and with a bit for each of these, perhaps for others too.
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32, u64));
+    /// Calls `changed` with each 64 lines in a row of which some have changed their own count since the last call, and
+    /// perhaps with others.
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(ChangedLines));
 
     /// Adds what this node says of `lines` to `said`, each with its line; of some there may be nothing to say.
     fn tell(&mut self, lines: &[u32], occasion: Occasion, now: MonotonicNs, said: &mut Vec<(u32, Entry)>);

@@ -14,7 +14,7 @@ use crate::bucket::gcra;
 use crate::bucket::hash::BucketId;
 use crate::bucket::notes::{LineNotes, Note};
 use crate::bucket::policy::PolicySet;
-use crate::bucket::table::{BucketTable, View};
+use crate::bucket::table::{BucketTable, ChangedLines, View};
 use crate::time::MonotonicNs;
 
 /// Consumption is summed up this often.
@@ -329,8 +329,8 @@ impl Store for Replica {
         self.table.len_lines() as u32
     }
 
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(u32, u64)) {
-        self.table.drain_changes(|word, lines| changed(word as u32, lines));
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(ChangedLines)) {
+        self.table.drain_changes(changed);
         self.observe_time(now);
         self.settle(now);
     }

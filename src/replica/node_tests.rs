@@ -117,9 +117,7 @@ impl Node {
 
     fn changed(&mut self) -> Vec<u32> {
         let mut lines = vec![];
-        self.replica.drain_changed(self.now, &mut |word, bits| {
-            lines.extend((0..64).filter(|bit| bits >> bit & 1 == 1).map(|bit| word * 64 + bit));
-        });
+        self.replica.drain_changed(self.now, &mut |changed| lines.extend(changed.numbers()));
         lines
     }
 
@@ -221,6 +219,17 @@ fn only_what_was_charged_here_is_told_as_changed() {
     assert_eq!(a.changed(), [line]);
     assert!(!a.charge(b"k", BURST));
     assert!(a.changed().is_empty());
+}
+
+#[test]
+fn a_bucket_that_is_more_than_half_used_is_to_be_told_first() {
+    let mut a = Node::new(1, EVENTUAL);
+    for (key, cost) in [(b"little", BURST / 2), (b"plenty", BURST / 2 + 1)] {
+        assert!(a.charge(key, cost));
+        let mut urgent = 0;
+        a.replica.drain_changed(a.now, &mut |changed| urgent |= changed.urgent);
+        assert_eq!(urgent != 0, cost > BURST / 2, "{cost} of {BURST}");
+    }
 }
 
 #[test]
@@ -603,7 +612,7 @@ fn counters_for_which_there_is_no_memory_are_an_error_that_says_so() {
 }
 
 /// A line of the table with its tag, a peer's counter and the mark, at three quarters of the lines; what is to be
-/// told takes two bits more.
+/// told takes four bits more.
 #[test]
 fn a_key_costs_at_most_a_hundred_bytes_with_one_peers_counter() {
     let (peer, mark) = (LineNotes::<u64>::BYTES_PER_LINE, LineNotes::<u16>::BYTES_PER_LINE);

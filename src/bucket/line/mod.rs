@@ -84,6 +84,15 @@ pub(crate) struct Exchange {
     old: Pair,
     new: Pair,
     level: u64,
+    is_near_limit: bool,
+}
+
+impl Exchange {
+    /// Whether the bucket is then more than half used.
+    #[inline]
+    pub(crate) const fn is_near_limit(&self) -> bool {
+        self.is_near_limit
+    }
 }
 
 /// A bucket as one look found it.
@@ -247,7 +256,8 @@ impl Line {
         match gcra::decide(old.tat, now, limits.clock().ticks(cost), limits.burst_ticks()) {
             Verdict::Denied { wait } => Prepared::Denied { level: gcra::level(old.tat, now), wait },
             Verdict::Allowed { tat } => {
-                Prepared::Fits(Exchange { old, new: Pair { tat, count: old.count + cost }, level: tat - now })
+                let (new, level) = (Pair { tat, count: old.count + cost }, tat - now);
+                Prepared::Fits(Exchange { old, new, level, is_near_limit: limits.is_near(level) })
             }
         }
     }

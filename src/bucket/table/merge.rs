@@ -3,7 +3,7 @@
 use super::insert::Inserted;
 use super::{BucketTable, MAX_ATTEMPTS, Replication, pause};
 use crate::bucket::absent::AbsentFactors;
-use crate::bucket::changes::ChangeMap;
+use crate::bucket::changes::{ChangeMap, ChangedLines};
 use crate::bucket::hash::BucketId;
 use crate::bucket::limits::Limits;
 use crate::bucket::line::{Heard, Look, Merged, Reading, View};
@@ -50,9 +50,8 @@ impl BucketTable {
         .is_some()
     }
 
-    /// Calls `changed` with the number of each 64 lines in a row of which some were charged here since the last call,
-    /// and with a bit for each that was.
-    pub(crate) fn drain_changes(&self, changed: impl FnMut(usize, u64)) {
+    /// Calls `changed` with each 64 lines in a row of which some were charged here since the last call.
+    pub(crate) fn drain_changes(&self, changed: impl FnMut(ChangedLines)) {
         if let Some(replication) = &self.replication {
             replication.changes.drain(changed);
         }
@@ -61,7 +60,7 @@ impl BucketTable {
     /// Marks a drained line as changed again, so that the next drain returns it. Only for the draining thread.
     pub(crate) fn change_again(&self, line: usize) {
         if let Some(replication) = &self.replication {
-            replication.changes.mark(line);
+            replication.changes.mark(line, false);
         }
     }
 

@@ -37,6 +37,7 @@ mod together;
 
 use insert::Inserted;
 
+pub use super::changes::ChangedLines;
 pub use super::charge::Charge;
 pub(crate) use super::line::Heard;
 pub use super::line::{Reading, View};
@@ -282,7 +283,7 @@ impl BucketTable {
             return None;
         }
         let level = self.lines[line].commit(exchange)?;
-        self.mark_changed(line);
+        self.mark_changed(line, exchange.is_near_limit());
         Some(Charge { allowed: true, level, ..Charge::default() })
     }
 
@@ -302,7 +303,7 @@ impl BucketTable {
                 Some(index) => match self.lines[index].charge(id, limits, cost, absent, now_ticks) {
                     Ok(Decision { allowed, level, wait }) => {
                         if allowed && cost != 0 {
-                            self.mark_changed(index);
+                            self.mark_changed(index, limits.is_near(level));
                         }
                         return Charge { allowed, level, wait, table_full: false };
                     }
@@ -353,9 +354,9 @@ impl BucketTable {
 
     /// Notes for the peers that this thread has just exchanged the pair of a line.
     #[inline]
-    fn mark_changed(&self, index: usize) {
+    fn mark_changed(&self, index: usize, is_near_limit: bool) {
         if let Some(replication) = &self.replication {
-            replication.changes.mark(index);
+            replication.changes.mark(index, is_near_limit);
         }
     }
 
