@@ -35,7 +35,7 @@ impl BucketTable {
         None
     }
 
-    /// The bucket in a line, its parts perhaps of different moments; `None` when there is none, or it is changing hands.
+    /// The bucket in a line, its parts perhaps of different moments; `None` when there is none or it changes hands.
     pub(crate) fn glance(&self, line: usize) -> Option<Reading> {
         self.lines.get(line)?.read()
     }
