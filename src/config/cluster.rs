@@ -23,8 +23,8 @@ const DEFAULT_DETECT: Duration = Duration::from_millis(500);
 const DETECT_RANGE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
 /// Fewer flushes than this in the time that makes a peer absent, and one lost datagram cuts it off.
 const MIN_FLUSHES_TO_DETECT: u32 = 4;
-/// 128 Mbit/s, 440,000 changed buckets a second: what a line between regions has to spare.
-const DEFAULT_BYTES_PER_SECOND: u64 = 16_000_000;
+/// 160 Mbit/s, 550,000 changed buckets a second: what a line between regions has to spare.
+const DEFAULT_BYTES_PER_SECOND: u64 = 20_000_000;
 const BYTES_PER_SECOND_RANGE: RangeInclusive<u64> = 10_000..=100_000_000_000;
 const SECRET_BYTES: usize = 32;
 const SECRET_HELP: &str = "make one with: openclaw-rating keygen FILE, and copy it to every node";
