@@ -13,7 +13,7 @@ pub(super) struct Rules {
     /// Its position for counters, the same over reloads.
     pub(super) index: usize,
     pub(super) sharing: Sharing,
-    /// How many bits a count is shifted down by, so that what this node uses between two looks fits in 15 bits.
+    /// How many bits a count is shifted down by, so that what this node uses until it is told again fits in 15 bits.
     pub(super) mark_shift: u32,
 }
 
@@ -26,7 +26,8 @@ impl Rules {
     }
 }
 
-/// The most that can be used between two looks by any limit of each policy: an override may be larger than the default.
+/// The most that any limit of each policy admits until it is told again, a second later as a rule: an override may be
+/// larger than the default.
 fn most_used(set: &PolicySet) -> Vec<u64> {
     let mut most = vec![0; MAX_POLICIES];
     for slot in 0..set.slots().len() as u16 {

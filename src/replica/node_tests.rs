@@ -222,6 +222,19 @@ fn only_what_was_charged_here_is_told_as_changed() {
 }
 
 #[test]
+fn what_is_told_again_to_repair_is_not_taken_for_used_since() {
+    let mut a = Node::new(1, EVENTUAL);
+    assert!(a.charge(b"k", 10));
+    let (line, now) = (a.replica.line(a.id(b"k")).unwrap(), a.now);
+    let mark = |a: &Node| a.replica.marks.get(line as usize);
+    let before = mark(&a);
+    a.replica.tell(&[line], Occasion::Review, now, &mut vec![]);
+    assert_eq!(mark(&a), before);
+    a.replica.tell(&[line], Occasion::Change, now, &mut vec![]);
+    assert_ne!(mark(&a), before);
+}
+
+#[test]
 fn a_bucket_that_is_more_than_half_used_is_to_be_told_first() {
     let mut a = Node::new(1, EVENTUAL);
     for (key, cost) in [(b"little", BURST / 2), (b"plenty", BURST / 2 + 1)] {
