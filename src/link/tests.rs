@@ -205,6 +205,27 @@ fn the_cap_holds_and_what_is_urgent_goes_first() {
 }
 
 #[test]
+fn under_a_cap_and_loss_all_is_told_in_the_end_whatever_was_urgent() {
+    for seed in 1..=8 {
+        let weather = Weather { lost: 20, repeated: 10, delay_ms: 10, jitter_ms: 30, ..CLEAR };
+        let mut cluster = met(2, 2000, weather);
+        let slow = LinkConfig { max_bytes_per_second: 150_000, ..config(1, 2) };
+        cluster.nodes[0].0 = Link::new(&slow, [seed; 32], 2000, cluster.now).unwrap();
+        for _ in 0..60 {
+            cluster.nodes[0].1.urgent = (0..100).map(|_| cluster.draw(2000) as u32).collect();
+            for _ in 0..200 {
+                let line = cluster.draw(2000) as u32;
+                cluster.nodes[0].1.charge(line, 1);
+            }
+            cluster.run(ms(20));
+        }
+        cluster.run(ms(5000));
+        cluster.assert_converged();
+        assert_eq!(stats(&cluster, 1).pending, 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_changed_bucket_costs_at_most_40_bytes_on_the_wire() {
     let mut cluster = met(2, 10_000, CLEAR);
     let before = stats(&cluster, 1).counters;
