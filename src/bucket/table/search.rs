@@ -49,6 +49,8 @@ impl BucketTable {
         let window = self.window(id);
         if !self.tags_are_near {
             self.prefetch_tags(&window);
+            // Two of five that are not in their first line are in this one: it comes with the tags, not after them.
+            self.lines.prefetch(window.at(GROUP));
             let first = window.at(0);
             if self.lines[first].may_hold(id) {
                 return first;
