@@ -261,3 +261,15 @@ fn keygen_makes_a_file_for_its_owner_alone_and_replaces_none() {
     assert!(one != two && one.len() == 65);
     assert!(!keygen(&["/proc/nowhere/secret"]).status.success());
 }
+
+#[test]
+fn keygen_leaves_nothing_where_the_disk_takes_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    let full = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" keygen \"$1\""])
+        .args([Path::new(env!("CARGO_BIN_EXE_openclaw-rating")), &path])
+        .output()
+        .unwrap();
+    assert!(!full.status.success() && !path.exists(), "{}", String::from_utf8_lossy(&full.stderr));
+}
