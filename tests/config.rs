@@ -210,6 +210,12 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[server]\nlisten = [\"localhost:8080\"]", (5, 11), "host names are not looked up"),
     ("[server]\nlisten = [\"unix:\"]", (5, 11), "Unix socket"),
     ("[server]\nlisten = [\"[::1]:1\", \"[::1]:1\"]", (5, 22), "twice"),
+    ("[server]\nlisten = [\"0.0.0.0:1\", \"127.0.0.1:1\"]", (5, 24), "only one of them can be had"),
+    ("[server]\nlisten = [\"unix:a\", \"unix:./a\"]", (5, 21), "only one of them can be had"),
+    ("[server]\nlisten = \"[::ffff:127.0.0.1]:1\"", (5, 10), "write \"127.0.0.1:1\""),
+    ("[server]\nlisten = \"224.0.0.1:1\"", (5, 10), "no single host's"),
+    ("[server]\nlisten = \"255.255.255.255:1\"", (5, 10), "no single host's"),
+    ("[server]\nlisten = \"[fe80::1]:1\"", (5, 10), "on which interface"),
     ("[table]\ncapacity = 0", (5, 12), "whole number from 1"),
     ("[table]\non_table_full = \"alow\"", (5, 17), "did you mean `allow`?"),
     ("[table]\non_table_full = true", (5, 17), "one of \"allow\", \"deny\""),
@@ -245,6 +251,8 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[metrics]\nwatch = [\"login\"]", (5, 10), "must be a table"),
     ("[admin]\nlisten = \"127.0.0.1:9090\"", (5, 10), "without a token: whoever reaches it"),
     ("[admin]\nlisten = \"localhost:9090\"\ntoken_file = \"t\"", (5, 10), "host names are not looked up"),
+    ("[admin]\nlisten = \"[ff02::1]:9090\"\ntoken_file = \"t\"", (5, 10), "no single host's"),
+    ("[admin]\nlisten = \"[::ffff:127.0.0.1]:8080\"\ntoken_file = \"t\"", (5, 10), "choose another port"),
     ("[admin]\nlisten = 9090\ntoken_file = \"t\"", (5, 10), "must be text in quotes"),
     ("[admin]\ntoken_file = \"t\"", (5, 14), "[admin] has no `listen`"),
     ("[admin]\nwitness_token_credential = \"t\"", (5, 28), "[admin] has no `listen`"),
@@ -333,6 +341,14 @@ fn listeners_that_do_not_meet_are_accepted() {
         );
         assert!(load(text).is_ok(), "{server} {admin}");
     }
+}
+
+#[test]
+fn one_port_on_several_addresses_of_a_host_is_accepted() {
+    let listen = "[\"0.0.0.0:1\", \"[::]:1\", \"127.0.0.1:0\", \"127.0.0.2:0\", \"unix:a\"]";
+    assert_eq!(load(format!("{POLICY}[server]\nlisten = {listen}\n")).unwrap().server.listen.len(), 5);
+    let listen = "[\"127.0.0.1:1\", \"127.0.0.2:1\", \"[fe80::1%2]:1\", \"[fe80::1%3]:1\"]";
+    assert_eq!(load(format!("{POLICY}[server]\nlisten = {listen}\n")).unwrap().server.listen.len(), 4);
 }
 
 #[test]

@@ -116,6 +116,8 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
         (CLUSTER.replace("DIR/secret", "DIR/letters"), "64 characters, of which some are no such digits"),
         (CLUSTER.replace("DIR/secret", "DIR/zeros"), "one digit again and again"),
         (CLUSTER.replace("DIR/secret", "DIR/nothing"), "cannot read the secret file"),
+        (CLUSTER.replace("127.0.0.1:7946", "224.0.0.1:7946"), "no single host's, so nobody"),
+        (CLUSTER.replace("127.0.0.1:7946", "[fe80::1]:7946"), "on which interface"),
         (CLUSTER.replace("id = 2", "id = 1"), "this node's own id"),
         (CLUSTER.replace("id = 2", "id = 65"), "from 1 to 64"),
         (CLUSTER.replace("id = 2", ""), "a [[peer]] has no `id`"),

@@ -5,6 +5,7 @@
 //! are laid over it; then each section is read into its runtime type, and that conversion is the
 //! validation, so a `Config` that exists can be served.
 
+mod address;
 mod admin;
 mod agent;
 mod cluster;
