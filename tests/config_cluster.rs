@@ -144,6 +144,16 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
 }
 
 #[test]
+fn a_node_without_an_id_is_told_all_else_that_is_wrong_too() {
+    let text =
+        CLUSTER.replace("id = 1", "").replace("region = \"eu\"", "").replace("127.0.0.1:7947", "nyc:1");
+    let said = refusal(&text.replace("name = \"nyc-1\"", "nane = \"nyc-1\""));
+    for words in ["[node] has no `id`", "[node] has no `region`", "not an address for datagrams", "`name`?"] {
+        assert!(said.contains(words), "{words:?} is not in\n{said}");
+    }
+}
+
+#[test]
 fn a_secret_that_every_user_may_open_is_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");

@@ -162,15 +162,14 @@ pub(super) fn read_cluster(root: &mut Section<'_>, written: &WrittenNode) -> Opt
     if !written.has_id {
         findings.missing(place, "there are peers, but [node] has no `id`", "write id = 1 below [node]");
     }
-    let node_id = written.node.id?;
     if !written.has_region {
         let help = "write region = \"eu-central\" below [node]";
         findings.missing(place, "there are peers, but [node] has no `region`", help);
     }
-    let peers = read_peers(items, node_id, listen, findings);
+    let peers = read_peers(items, written.node.id, listen, findings);
     let ((secret, secret_file), listen) = (secret?, listen?);
     Some(ClusterConfig {
-        node: node_id,
+        node: written.node.id?,
         secret,
         secret_file,
         listen,
@@ -256,14 +255,14 @@ fn read_socket(section: &mut Section<'_>, key: &'static str) -> Option<(SocketAd
 
 fn read_peers(
     items: &[Value],
-    own: NodeId,
+    own: Option<NodeId>,
     listen: Option<SocketAddr>,
     findings: &Findings,
 ) -> Vec<PeerConfig> {
     let mut peers: Vec<PeerConfig> = Vec::with_capacity(items.len());
     for item in items {
         let Some(peer) = read_peer(item, findings) else { continue };
-        if peer.id == own {
+        if Some(peer.id) == own {
             let what = format!("the peer {} has this node's own id", peer.id);
             findings.wrong(item.place, what, "list the other nodes only, each with the id it has itself");
         }
