@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use openclaw_rating::config::{self, Config, Problems, Sources};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const POLICY: &str = "[[policy]]\nname = \"login\"\nrate = \"10/s\"\n";
 
@@ -25,6 +26,7 @@ fn load(text: &str) -> Result<Config, Problems> {
     fs::write(directory.path().join("region"), "eu-west\n").unwrap();
     fs::write(directory.path().join("letters"), "z".repeat(64)).unwrap();
     fs::write(directory.path().join("zeros"), "0".repeat(64)).unwrap();
+    mknodat(CWD, directory.path().join("pipe"), FileType::Fifo, Mode::from(0o600), 0).unwrap();
     load_with(directory.path(), text, &[("MY_REGION", "us-east"), ("EMPTY", "")])
 }
 
@@ -118,6 +120,7 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
         (CLUSTER.replace("DIR/secret", "DIR/nothing"), "cannot read the secret file"),
         (CLUSTER.replace("127.0.0.1:7946", "224.0.0.1:7946"), "no single host's, so nobody"),
         (CLUSTER.replace("127.0.0.1:7946", "[fe80::1]:7946"), "on which interface"),
+        (CLUSTER.replace("DIR/secret", "DIR/pipe"), "cannot read the secret file"),
         (CLUSTER.replace("id = 2", "id = 1"), "this node's own id"),
         (CLUSTER.replace("id = 2", "id = 65"), "from 1 to 64"),
         (CLUSTER.replace("id = 2", ""), "a [[peer]] has no `id`"),
@@ -195,6 +198,7 @@ fn the_region_comes_from_one_source() {
         ("region_env = \"EMPTY\"", "does not know where it is"),
         ("region_env = \"NOWHERE\"", "the environment has no NOWHERE"),
         ("region_file = \"DIR/nothing\"", "cannot read"),
+        ("region_file = \"DIR/pipe\"", "it is not a regular file"),
         ("region = \"eu\"\nregion_env = \"MY_REGION\"", "both `region` and `region_env`"),
         ("region_url = \"http://127.0.0.1:1/region\"", "cannot be had from `region_url`"),
     ] {

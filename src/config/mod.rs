@@ -396,7 +396,7 @@ fn read_secret_file<const N: usize>(
     findings: &Findings,
 ) -> Option<[u8; N]> {
     let Text { text: path, place } = file;
-    let digits = match file::read_bounded(Path::new(path)) {
+    let digits = match file::read_named(Path::new(path)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
             let help = help_for_unreadable(error.kind(), path, help);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::file::read_bounded;
+use super::file::read_named;
 use super::policy;
 use super::problem::{Findings, Place};
 use super::section::{Section, Text};
@@ -82,7 +82,7 @@ fn checked(region: &str, place: Place, findings: &Findings) -> String {
 }
 
 fn from_file(path: &str) -> Result<String, String> {
-    let bytes = read_bounded(Path::new(path)).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let bytes = read_named(Path::new(path)).map_err(|error| format!("cannot read {path}: {error}"))?;
     String::from_utf8(bytes).map_err(|_| format!("{path} is not text"))
 }
 
