@@ -225,6 +225,23 @@ fn a_server_that_runs_is_reconfigured_without_asking_for_its_region_again() {
 }
 
 #[test]
+fn a_metadata_service_that_cannot_be_asked_as_it_is_written_is_no_service_that_is_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+    for settings in [
+        "region_url = \"ftp://127.0.0.1/\"",
+        "region_url = \"127.0.0.1\"",
+        "region_url = \"http://127.0.0.1:1/\"\nregion_url_header = \"no colon\"",
+        "region_url = \"http://127.0.0.1:1/\"\nregion_url_header = \"a name: x\"",
+    ] {
+        fs::write(&file, format!("{POLICY}[node]\n{settings}\n")).unwrap();
+        let said = config::check(&sources).expect_err("it has a mistake").to_string();
+        assert!(said.contains("cannot be had from `region_url`"), "{said}");
+    }
+}
+
+#[test]
 fn the_region_is_asked_of_a_metadata_service_with_its_header() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
