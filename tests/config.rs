@@ -425,8 +425,26 @@ fn bytes_that_are_not_utf_8_are_reported_where_they_are() {
 
 #[test]
 fn control_characters_of_a_file_do_not_reach_the_terminal() {
-    let report = problems(format!("{POLICY}\"\\u001b[2J\" = \"\x1b[2J\"\n")).to_string();
-    assert!(!report.contains('\x1b'), "{report:?}");
+    for line in ["\"\\u001b[2J\" = \"\x1b[2J\"", "\"\\u001b[2J\" = 1"] {
+        let report = problems(format!("{POLICY}{line}\n")).to_string();
+        assert!(!report.contains('\x1b'), "{report:?}");
+    }
+}
+
+#[test]
+fn a_value_of_any_length_leaves_a_sentence_that_can_be_read() {
+    let report = problems(format!("{POLICY}burst = \"{}\"\n", "x".repeat(100_000)));
+    let what = report.iter().next().unwrap().what().to_owned();
+    assert!(what.chars().count() < 600 && what.starts_with("`burst`") && what.ends_with("xx\""), "{what}");
+}
+
+#[test]
+fn problems_beyond_those_that_are_listed_are_counted() {
+    let report = problems(format!("{POLICY}{}", "[[policy.override]]\n".repeat(1500)));
+    assert_eq!(report.iter().len(), 1000);
+    assert!(report.to_string().ends_with("configuration, and 2000 more that are not listed"));
+    let report = problems("=\n".repeat(1500)).to_string();
+    assert!(report.ends_with("and 500 more that are not listed"));
 }
 
 #[test]
