@@ -280,7 +280,7 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[node]\nregion = \"Unknown\"", (5, 10), "does not know where it is"),
     ("[node]\nregion = \"a b\"", (5, 10), "name of a region"),
     ("[log]\nlevel = \"loud\"", (5, 9), "\"info\""),
-    ("[shutdown]\ndeadline = \"2h\"", (5, 12), "from 0ns to 3600s"),
+    ("[shutdown]\ndeadline = \"2h\"", (5, 12), "from 0s to 1h"),
     ("[hash]\nsecret_file = \"/nonexistent/secret\"", (5, 15), "No such file"),
     ("[server]\nthreads = = 2", (5, 11), "not TOML"),
     ("[server]\nthreads = 2\nthreads = 3", (6, 1), "not TOML"),

@@ -44,7 +44,7 @@ use region::Lookup;
 use section::{Section, Text};
 pub use server::ServerConfig;
 pub use state::StateConfig;
-pub(crate) use units::parse_duration;
+pub(crate) use units::{parse_duration, written};
 use value::Value;
 
 /// The variable that names the file when `--config` does not.
