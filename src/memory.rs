@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::thread;
 
 use rustix::fs::{
     FileType, MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
@@ -15,6 +16,8 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mun
 /// Threads that fault pages in at the same time, and the least for each: the thread that faults a page in zeroes it.
 const MAX_POPULATORS: usize = 8;
 const POPULATOR_BYTES: usize = 64 << 20;
+/// Enough for one system call.
+const POPULATOR_STACK_BYTES: usize = 64 << 10;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// A mapping, unmapped on drop.
@@ -46,12 +49,23 @@ impl Mapping {
     }
 
     fn populate(&self) -> io::Result<()> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.populate_by_threads(POPULATOR_STACK_BYTES)
+    }
+
+    fn populate_by_threads(&self, stack_bytes: usize) -> io::Result<()> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         let populators = self.bytes.div_ceil(POPULATOR_BYTES).clamp(1, cores.min(MAX_POPULATORS));
         let part = self.bytes.div_ceil(populators).next_multiple_of(HUGE_PAGE_BYTES);
-        std::thread::scope(|scope| {
-            let parts = (0..self.bytes).step_by(part);
-            let threads: Vec<_> = parts.map(|at| scope.spawn(move || self.populate_part(at, part))).collect();
+        thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for at in (0..self.bytes).step_by(part) {
+                let populator = thread::Builder::new().stack_size(stack_bytes);
+                match populator.spawn_scoped(scope, move || self.populate_part(at, part)) {
+                    Ok(thread) => threads.push(thread),
+                    // Where a limit allows no more threads, this one does it.
+                    Err(_) => self.populate_part(at, part)?,
+                }
+            }
             let ended = || io::Error::other("a thread ended that takes memory");
             threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| ended())?)
         })
@@ -214,6 +228,14 @@ mod tests {
         assert_eq!(resident_pages(&shared.0), 0);
         shared.populate().unwrap();
         assert_eq!(resident_pages(&shared.0), bytes / 4096);
+    }
+
+    #[test]
+    fn memory_is_populated_also_where_no_thread_can_be_had() {
+        let pages = Pages::new(HUGE_PAGE_BYTES, false).unwrap();
+        let no_stack_is_so_large = 1 << 60;
+        pages.0.populate_by_threads(no_stack_is_so_large).unwrap();
+        assert_eq!(resident_pages(&pages.0), HUGE_PAGE_BYTES / 4096);
     }
 
     fn resident_pages(mapping: &Mapping) -> usize {

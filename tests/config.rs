@@ -210,6 +210,12 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[server]\nlisten = [\"localhost:8080\"]", (5, 11), "host names are not looked up"),
     ("[server]\nlisten = [\"unix:\"]", (5, 11), "Unix socket"),
     ("[server]\nlisten = [\"[::1]:1\", \"[::1]:1\"]", (5, 22), "twice"),
+    ("[server]\nlisten = [\"0.0.0.0:1\", \"127.0.0.1:1\"]", (5, 24), "only one of them can be had"),
+    ("[server]\nlisten = [\"unix:a\", \"unix:./a\"]", (5, 21), "only one of them can be had"),
+    ("[server]\nlisten = \"[::ffff:127.0.0.1]:1\"", (5, 10), "write \"127.0.0.1:1\""),
+    ("[server]\nlisten = \"224.0.0.1:1\"", (5, 10), "no single host's"),
+    ("[server]\nlisten = \"255.255.255.255:1\"", (5, 10), "no single host's"),
+    ("[server]\nlisten = \"[fe80::1]:1\"", (5, 10), "on which interface"),
     ("[table]\ncapacity = 0", (5, 12), "whole number from 1"),
     ("[table]\non_table_full = \"alow\"", (5, 17), "did you mean `allow`?"),
     ("[table]\non_table_full = true", (5, 17), "one of \"allow\", \"deny\""),
@@ -245,6 +251,8 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[metrics]\nwatch = [\"login\"]", (5, 10), "must be a table"),
     ("[admin]\nlisten = \"127.0.0.1:9090\"", (5, 10), "without a token: whoever reaches it"),
     ("[admin]\nlisten = \"localhost:9090\"\ntoken_file = \"t\"", (5, 10), "host names are not looked up"),
+    ("[admin]\nlisten = \"[ff02::1]:9090\"\ntoken_file = \"t\"", (5, 10), "no single host's"),
+    ("[admin]\nlisten = \"[::ffff:127.0.0.1]:8080\"\ntoken_file = \"t\"", (5, 10), "choose another port"),
     ("[admin]\nlisten = 9090\ntoken_file = \"t\"", (5, 10), "must be text in quotes"),
     ("[admin]\ntoken_file = \"t\"", (5, 14), "[admin] has no `listen`"),
     ("[admin]\nwitness_token_credential = \"t\"", (5, 28), "[admin] has no `listen`"),
@@ -272,7 +280,7 @@ const MISTAKES: &[(&str, (usize, usize), &str)] = &[
     ("[node]\nregion = \"Unknown\"", (5, 10), "does not know where it is"),
     ("[node]\nregion = \"a b\"", (5, 10), "name of a region"),
     ("[log]\nlevel = \"loud\"", (5, 9), "\"info\""),
-    ("[shutdown]\ndeadline = \"2h\"", (5, 12), "from 0ns to 3600s"),
+    ("[shutdown]\ndeadline = \"2h\"", (5, 12), "from 0s to 1h"),
     ("[hash]\nsecret_file = \"/nonexistent/secret\"", (5, 15), "No such file"),
     ("[server]\nthreads = = 2", (5, 11), "not TOML"),
     ("[server]\nthreads = 2\nthreads = 3", (6, 1), "not TOML"),
@@ -333,6 +341,14 @@ fn listeners_that_do_not_meet_are_accepted() {
         );
         assert!(load(text).is_ok(), "{server} {admin}");
     }
+}
+
+#[test]
+fn one_port_on_several_addresses_of_a_host_is_accepted() {
+    let listen = "[\"0.0.0.0:1\", \"[::]:1\", \"127.0.0.1:0\", \"127.0.0.2:0\", \"unix:a\"]";
+    assert_eq!(load(format!("{POLICY}[server]\nlisten = {listen}\n")).unwrap().server.listen.len(), 5);
+    let listen = "[\"127.0.0.1:1\", \"127.0.0.2:1\", \"[fe80::1%2]:1\", \"[fe80::1%3]:1\"]";
+    assert_eq!(load(format!("{POLICY}[server]\nlisten = {listen}\n")).unwrap().server.listen.len(), 4);
 }
 
 #[test]
@@ -409,8 +425,26 @@ fn bytes_that_are_not_utf_8_are_reported_where_they_are() {
 
 #[test]
 fn control_characters_of_a_file_do_not_reach_the_terminal() {
-    let report = problems(format!("{POLICY}\"\\u001b[2J\" = \"\x1b[2J\"\n")).to_string();
-    assert!(!report.contains('\x1b'), "{report:?}");
+    for line in ["\"\\u001b[2J\" = \"\x1b[2J\"", "\"\\u001b[2J\" = 1"] {
+        let report = problems(format!("{POLICY}{line}\n")).to_string();
+        assert!(!report.contains('\x1b'), "{report:?}");
+    }
+}
+
+#[test]
+fn a_value_of_any_length_leaves_a_sentence_that_can_be_read() {
+    let report = problems(format!("{POLICY}burst = \"{}\"\n", "x".repeat(100_000)));
+    let what = report.iter().next().unwrap().what().to_owned();
+    assert!(what.chars().count() < 600 && what.starts_with("`burst`") && what.ends_with("xx\""), "{what}");
+}
+
+#[test]
+fn problems_beyond_those_that_are_listed_are_counted() {
+    let report = problems(format!("{POLICY}{}", "[[policy.override]]\n".repeat(1500)));
+    assert_eq!(report.iter().len(), 1000);
+    assert!(report.to_string().ends_with("configuration, and 2000 more that are not listed"));
+    let report = problems("=\n".repeat(1500)).to_string();
+    assert!(report.ends_with("and 500 more that are not listed"));
 }
 
 #[test]

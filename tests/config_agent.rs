@@ -110,6 +110,11 @@ fn what_must_hold_between_the_parts_is_checked() {
             vec!["\"elsewhere\" is not the value of a record of type A"],
         ),
         (
+            vec![("provider = ", "type = \"CNAME\"\nprovider = ")],
+            "",
+            vec!["\"192.0.2.1\" is not the value of a record of type CNAME"],
+        ),
+        (
             vec![("health = [\"http://192.0.2.2:8080/health\"]", "")],
             "",
             vec!["[[agent.region]] \"us\" has no `health`"],

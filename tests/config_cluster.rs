@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use openclaw_rating::config::{self, Config, Problems, Sources};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const POLICY: &str = "[[policy]]\nname = \"login\"\nrate = \"10/s\"\n";
 
@@ -25,6 +26,7 @@ fn load(text: &str) -> Result<Config, Problems> {
     fs::write(directory.path().join("region"), "eu-west\n").unwrap();
     fs::write(directory.path().join("letters"), "z".repeat(64)).unwrap();
     fs::write(directory.path().join("zeros"), "0".repeat(64)).unwrap();
+    mknodat(CWD, directory.path().join("pipe"), FileType::Fifo, Mode::from(0o600), 0).unwrap();
     load_with(directory.path(), text, &[("MY_REGION", "us-east"), ("EMPTY", "")])
 }
 
@@ -116,6 +118,9 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
         (CLUSTER.replace("DIR/secret", "DIR/letters"), "64 characters, of which some are no such digits"),
         (CLUSTER.replace("DIR/secret", "DIR/zeros"), "one digit again and again"),
         (CLUSTER.replace("DIR/secret", "DIR/nothing"), "cannot read the secret file"),
+        (CLUSTER.replace("127.0.0.1:7946", "224.0.0.1:7946"), "no single host's, so nobody"),
+        (CLUSTER.replace("127.0.0.1:7946", "[fe80::1]:7946"), "on which interface"),
+        (CLUSTER.replace("DIR/secret", "DIR/pipe"), "cannot read the secret file"),
         (CLUSTER.replace("id = 2", "id = 1"), "this node's own id"),
         (CLUSTER.replace("id = 2", "id = 65"), "from 1 to 64"),
         (CLUSTER.replace("id = 2", ""), "a [[peer]] has no `id`"),
@@ -138,6 +143,16 @@ fn what_a_cluster_lacks_or_has_twice_is_said() {
         let said = refusal(&wrong);
         assert!(said.contains(words), "{words:?} is not in\n{said}");
         assert!(!said.contains("zzz") && !said.contains("0000"), "{said}");
+    }
+}
+
+#[test]
+fn a_node_without_an_id_is_told_all_else_that_is_wrong_too() {
+    let text =
+        CLUSTER.replace("id = 1", "").replace("region = \"eu\"", "").replace("127.0.0.1:7947", "nyc:1");
+    let said = refusal(&text.replace("name = \"nyc-1\"", "nane = \"nyc-1\""));
+    for words in ["[node] has no `id`", "[node] has no `region`", "not an address for datagrams", "`name`?"] {
+        assert!(said.contains(words), "{words:?} is not in\n{said}");
     }
 }
 
@@ -183,6 +198,7 @@ fn the_region_comes_from_one_source() {
         ("region_env = \"EMPTY\"", "does not know where it is"),
         ("region_env = \"NOWHERE\"", "the environment has no NOWHERE"),
         ("region_file = \"DIR/nothing\"", "cannot read"),
+        ("region_file = \"DIR/pipe\"", "it is not a regular file"),
         ("region = \"eu\"\nregion_env = \"MY_REGION\"", "both `region` and `region_env`"),
         ("region_url = \"http://127.0.0.1:1/region\"", "cannot be had from `region_url`"),
     ] {
@@ -206,6 +222,23 @@ fn a_server_that_runs_is_reconfigured_without_asking_for_its_region_again() {
     // What is written is believed, so that it shows that a restart is needed.
     fs::write(&file, format!("{POLICY}[node]\nregion = \"us\"\n")).unwrap();
     assert_eq!(config::load_again(&sources, "eu").unwrap().node.region, "us");
+}
+
+#[test]
+fn a_metadata_service_that_cannot_be_asked_as_it_is_written_is_no_service_that_is_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+    for settings in [
+        "region_url = \"ftp://127.0.0.1/\"",
+        "region_url = \"127.0.0.1\"",
+        "region_url = \"http://127.0.0.1:1/\"\nregion_url_header = \"no colon\"",
+        "region_url = \"http://127.0.0.1:1/\"\nregion_url_header = \"a name: x\"",
+    ] {
+        fs::write(&file, format!("{POLICY}[node]\n{settings}\n")).unwrap();
+        let said = config::check(&sources).expect_err("it has a mistake").to_string();
+        assert!(said.contains("cannot be had from `region_url`"), "{said}");
+    }
 }
 
 #[test]
@@ -260,4 +293,16 @@ fn keygen_makes_a_file_for_its_owner_alone_and_replaces_none() {
     let (one, two) = (keygen(&[]).stdout, keygen(&[]).stdout);
     assert!(one != two && one.len() == 65);
     assert!(!keygen(&["/proc/nowhere/secret"]).status.success());
+}
+
+#[test]
+fn keygen_leaves_nothing_where_the_disk_takes_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    let full = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" keygen \"$1\""])
+        .args([Path::new(env!("CARGO_BIN_EXE_openclaw-rating")), &path])
+        .output()
+        .unwrap();
+    assert!(!full.status.success() && !path.exists(), "{}", String::from_utf8_lossy(&full.stderr));
 }

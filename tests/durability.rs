@@ -211,6 +211,19 @@ fn a_directory_that_can_be_had_later_is_used_from_then_on() {
 }
 
 #[test]
+fn a_directory_that_is_moved_away_is_made_anew_with_all_that_a_start_needs() {
+    let program = Program::start(CONFIG);
+    drain(&program);
+    let state = program.directory().join("state");
+    fs::rename(&state, program.directory().join("aside")).unwrap();
+    program.until_logged("the state directory was removed or replaced");
+    let program = restart(program, |state| {
+        assert!(["epoch", "hash.key"].iter().all(|name| state.join(name).exists()));
+    });
+    assert!(program.said_before("restored 1 of") && !allows(&program, "slow"));
+}
+
+#[test]
 fn a_server_that_outlives_the_other_on_its_directory_takes_it_over() {
     let mut first = Program::start(CONFIG);
     let state = first.directory().join("state");

@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use crate::percent::percent_encode;
 
 /// Longer than the server takes for the slowest answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-const MAX_ANSWER_BYTES: u64 = 1 << 20;
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// Why there is no answer. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +161,7 @@ fn ask<T: DeserializeOwned>(socket: &Path, method: &str, target: &str, body: &st
     read_answer(&answer).unwrap_or_else(|| Err(AskError::NotUnderstood(socket.to_owned())))
 }
 
-/// All that the server at `socket` says to `request`; each step of it within `patience`.
+/// All that the server at `socket` says to `request`, once it is connected to within `patience`.
 fn exchange(socket: &Path, request: &str, patience: Duration) -> Result<Vec<u8>, AskError> {
     let path = || socket.to_owned();
     let silent_or = |error: io::Error, other: fn(PathBuf, io::Error) -> AskError| match error.kind() {
@@ -170,7 +170,7 @@ fn exchange(socket: &Path, request: &str, patience: Duration) -> Result<Vec<u8>,
     };
     let stream = connect(socket, patience)
         .map_err(|error| silent_or(error, |path, source| AskError::Unreachable { path, source }))?;
-    converse(stream, request)
+    converse(stream, request, Instant::now() + patience)
         .map_err(|error| silent_or(error, |path, source| AskError::Broken { path, source }))
 }
 
@@ -183,10 +183,23 @@ fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     Ok(OwnedFd::from(socket).into())
 }
 
-fn converse(mut stream: UnixStream, request: &str) -> io::Result<Vec<u8>> {
+/// The whole answer is there in time, or there is none: one that comes in drops would be waited for without end.
+fn converse(mut stream: UnixStream, request: &str, until: Instant) -> io::Result<Vec<u8>> {
     stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
+    let (mut answer, mut part) = (Vec::new(), [0; 16 * 1024]);
+    while answer.len() < MAX_ANSWER_BYTES {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(bytes) => answer.extend_from_slice(&part[..bytes]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(answer)
 }
 
@@ -211,6 +224,8 @@ fn read_answer<T: DeserializeOwned>(answer: &[u8]) -> Option<Result<T, AskError>
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[test]
@@ -240,6 +255,23 @@ mod tests {
         }
         drop(stopped);
         assert!(matches!(ask(), AskError::Unreachable { .. }));
+    }
+
+    #[test]
+    fn an_answer_that_comes_in_drops_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Until nobody reads any more.
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let given_up = exchange(&path, "GET / HTTP/1.1\r\n\r\n", Duration::from_millis(100)).unwrap_err();
+        assert!(matches!(given_up, AskError::Silent { .. }), "{given_up}");
+        server.join().unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The agent's settings in words, with what each provider can and cannot do.
 
-use crate::config::{AgentConfig, Failback, SlackConfig, TrafficConfig};
+use crate::config::{AgentConfig, Failback, SlackConfig, TrafficConfig, written};
 use crate::counted::counted;
 use crate::server::agent::providers::{client, provider_name, traffic};
 use crate::server::agent::secrets::unusable;
@@ -14,14 +14,15 @@ pub(super) fn explain(agent: &AgentConfig) -> Vec<(&'static str, String)> {
         vec![("agent", format!("{mode}, region {} of {}{dry_run}", agent.own_region, names.join(", ")))];
     let failback = match agent.pace.failback {
         Failback::Manual => "by hand".to_owned(),
-        Failback::After(after) => format!("after {after:?} without a fault"),
+        Failback::After(after) => format!("after {} without a fault", written(after)),
     };
     let pace = &agent.pace;
     lines.push((
         "",
         format!(
-            "at most one switch in {:?} and {} a day without a person; back {failback}",
-            pace.cooldown, pace.max_switches_per_day
+            "at most one switch in {} and {} a day without a person; back {failback}",
+            written(pace.cooldown),
+            pace.max_switches_per_day
         ),
     ));
     let witnesses = counted(agent.witnesses.len(), "witness", "witnesses");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::bucket::policy::{Matcher, Mode, PolicySpec};
 use crate::bucket::table::{BYTES_PER_LINE, OnTableFull};
-use crate::config::{AdminConfig, Config, ServerConfig, TableSettings};
+use crate::config::{AdminConfig, Config, ServerConfig, TableSettings, written};
 use crate::counted::counted;
 use crate::server::greeting::{addresses, limit, origin};
 
@@ -28,7 +28,8 @@ pub(super) fn summary(config: &Config) -> String {
         None => line("agent", "none: nothing watches the regions".to_owned()),
     }
     let shutdown = &config.shutdown;
-    line("shutdown", format!("lame duck {:?}, deadline {:?}", shutdown.lame_duck, shutdown.deadline));
+    let (lame_duck, deadline) = (written(shutdown.lame_duck), written(shutdown.deadline));
+    line("shutdown", format!("lame duck {lame_duck}, deadline {deadline}"));
     line("log", config.log_level.as_str().to_lowercase());
     let secret = match (&config.cluster, config.hash_secret, &config.state) {
         (Some(_), ..) => "from the cluster's secret",
@@ -51,15 +52,18 @@ fn describe_cluster(config: &Config, line: &mut impl FnMut(&str, String)) {
     match &config.state {
         Some(state) => line(
             "state",
-            format!("{}, a snapshot every {:?}", state.directory.display(), state.snapshot_interval),
+            format!("{}, a snapshot every {}", state.directory.display(), written(state.snapshot_interval)),
         ),
         None => line("state", "none: a restart begins with full buckets".to_owned()),
     }
     describe_admin(&config.admin, line);
     let Some(cluster) = &config.cluster else { return line("cluster", "none".to_owned()) };
     line("cluster", format!("node {} ({}) on {}", cluster.node, config.node.name, cluster.listen));
-    let flush =
-        format!("flush every {:?}, absent after {:?}", cluster.flush_interval, cluster.detect_timeout);
+    let flush = format!(
+        "flush every {}, absent after {}",
+        written(cluster.flush_interval),
+        written(cluster.detect_timeout)
+    );
     line("", format!("{flush}, at most {} bytes/s a peer", cluster.max_bytes_per_second));
     for peer in &cluster.peers {
         line("peer", format!("node {} ({}) at {}", peer.id, peer.name, peer.address));
@@ -97,8 +101,11 @@ fn describe_server(server: &ServerConfig, line: &mut impl FnMut(&str, String)) {
     line(
         "timeouts",
         format!(
-            "idle {:?}, header {:?}, body {:?}, write {:?}",
-            server.idle_timeout, server.header_timeout, server.body_timeout, server.write_timeout
+            "idle {}, header {}, body {}, write {}",
+            written(server.idle_timeout),
+            written(server.header_timeout),
+            written(server.body_timeout),
+            written(server.write_timeout)
         ),
     );
     line(

@@ -1,6 +1,6 @@
 //! `keygen`: a secret for a cluster.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub(super) fn run(arguments: &KeygenArguments) -> ExitCode {
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
+        // Half a secret is none, and would be in the way of the next try.
+        let _ = fs::remove_file(path);
+    })
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::address::{check_own, collide};
 use super::problem::Findings;
 use super::secret::{secret, secret_credential, secret_file};
 use super::section::{Section, Text};
@@ -113,7 +114,7 @@ fn read_path(section: &mut Section<'_>, taken: &[ListenAddr]) -> Option<PathBuf>
         findings.wrong(place, what, format!("a socket's path has 1 to {MAX_SOCKET_PATH_BYTES} bytes"));
     }
     let path = PathBuf::from(text);
-    if taken.iter().any(|listen| matches!(listen, ListenAddr::Unix(other) if *other == path)) {
+    if taken.iter().any(|listen| collide(listen, &ListenAddr::Unix(path.clone()))) {
         let what = format!("[admin] has the socket {text:?} where [server] listens for checks");
         findings.wrong(place, what, "choose another path for one of them");
     }
@@ -123,25 +124,27 @@ fn read_path(section: &mut Section<'_>, taken: &[ListenAddr]) -> Option<PathBuf>
 fn read_listen(section: &mut Section<'_>, taken: &[ListenAddr]) -> Option<SocketAddr> {
     let findings = section.findings();
     let Text { text, place } = section.text("listen", "127.0.0.1:9090")?;
-    let address = text.parse::<SocketAddr>().ok();
-    if address.is_none() {
+    let Ok(address) = text.parse::<SocketAddr>() else {
         let help = "write an IP address and a port, \"127.0.0.1:9090\" or \"[::1]:9090\"; host names are not \
             looked up";
         findings.wrong(place, format!("{text:?} is not an address for the admin listener"), help);
-    }
-    if let Some(address) = address
-        && taken.iter().any(|listen| matches!(listen, ListenAddr::Tcp(other) if overlap(address, *other)))
-    {
+        return None;
+    };
+    let address = as_ipv4(address);
+    check_own(address, place, findings);
+    if taken.iter().any(|listen| collide(listen, &ListenAddr::Tcp(address))) {
         let what = format!("[admin] listens on {address}, where [server] listens for checks");
         findings.wrong(place, what, "choose another port for one of them");
     }
-    address
+    Some(address)
 }
 
-/// Whether only one of two sockets can be had; port 0 is one that is free.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4() && same_ip
+/// An IPv4 address that is written in the form of IPv6 as what it is.
+fn as_ipv4(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip != address.ip() => SocketAddr::new(ip, address.port()),
+        _ => address,
+    }
 }
 
 /// Reports a listener that anybody could use, and settings that nothing uses.

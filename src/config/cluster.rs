@@ -1,12 +1,13 @@
 //! `[node]`, `[cluster]` and `[[peer]]`: who this node is, and whom it shares limits with.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address::{check_own, is_no_single_hosts};
 use super::problem::{Findings, Place};
 use super::region::{self, Lookup};
 use super::section::{Section, Text};
@@ -148,7 +149,7 @@ pub(super) fn read_cluster(root: &mut Section<'_>, written: &WrittenNode) -> Opt
     let place = root.place();
     let mut section = root.section("cluster");
     let secret = read_secret(&mut section);
-    let listen = read_socket(&mut section, "listen");
+    let listen = read_listen(&mut section);
     let flush_interval = section.duration("flush_interval", FLUSH_RANGE).unwrap_or(DEFAULT_FLUSH);
     let detect_timeout = read_detect_timeout(&mut section, flush_interval);
     let max_bytes_per_second = read_bytes_per_second(&mut section, flush_interval);
@@ -162,15 +163,14 @@ pub(super) fn read_cluster(root: &mut Section<'_>, written: &WrittenNode) -> Opt
     if !written.has_id {
         findings.missing(place, "there are peers, but [node] has no `id`", "write id = 1 below [node]");
     }
-    let node_id = written.node.id?;
     if !written.has_region {
         let help = "write region = \"eu-central\" below [node]";
         findings.missing(place, "there are peers, but [node] has no `region`", help);
     }
-    let peers = read_peers(items, node_id, listen, findings);
+    let peers = read_peers(items, written.node.id, listen, findings);
     let ((secret, secret_file), listen) = (secret?, listen?);
     Some(ClusterConfig {
-        node: node_id,
+        node: written.node.id?,
         secret,
         secret_file,
         listen,
@@ -235,7 +235,13 @@ fn read_secret(section: &mut Section<'_>) -> Option<(ClusterSecret, PathBuf)> {
     Some((ClusterSecret(secret), PathBuf::from(file.text)))
 }
 
-fn read_socket(section: &mut Section<'_>, key: &'static str) -> Option<SocketAddr> {
+fn read_listen(section: &mut Section<'_>) -> Option<SocketAddr> {
+    let (listen, place) = read_socket(section, "listen")?;
+    check_own(listen, place, section.findings());
+    Some(listen)
+}
+
+fn read_socket(section: &mut Section<'_>, key: &'static str) -> Option<(SocketAddr, Place)> {
     let Text { text, place } = section.text(key, "10.0.0.2:7946")?;
     // An IPv4 address in the form of IPv6 is reached from no socket of this program.
     let is_usable = |address: &SocketAddr| address.port() != 0 && address.ip().to_canonical() == address.ip();
@@ -245,19 +251,19 @@ fn read_socket(section: &mut Section<'_>, key: &'static str) -> Option<SocketAdd
             not looked up";
         section.findings().wrong(place, format!("{text:?} is not an address for datagrams"), help);
     }
-    address
+    address.map(|address| (address, place))
 }
 
 fn read_peers(
     items: &[Value],
-    own: NodeId,
+    own: Option<NodeId>,
     listen: Option<SocketAddr>,
     findings: &Findings,
 ) -> Vec<PeerConfig> {
     let mut peers: Vec<PeerConfig> = Vec::with_capacity(items.len());
     for item in items {
         let Some(peer) = read_peer(item, findings) else { continue };
-        if peer.id == own {
+        if Some(peer.id) == own {
             let what = format!("the peer {} has this node's own id", peer.id);
             findings.wrong(item.place, what, "list the other nodes only, each with the id it has itself");
         }
@@ -274,8 +280,7 @@ fn read_peers(
 /// Reports a peer that no datagram from where this node listens can get to.
 fn check_reachable(peer: &PeerConfig, listen: Option<SocketAddr>, place: Place, findings: &Findings) {
     let (name, address) = (&peer.name, peer.address);
-    let is_broadcast = address.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
-    if address.ip().is_unspecified() || address.ip().is_multicast() || is_broadcast {
+    if address.ip().is_unspecified() || is_no_single_hosts(address.ip()) {
         let what = format!("the peer {name:?} has the address {}, which is no single host's", address.ip());
         return findings.wrong(place, what, "write the address it has itself");
     }
@@ -302,7 +307,7 @@ fn read_peer(item: &Value, findings: &Findings) -> Option<PeerConfig> {
         }
     }
     let id = section.integer("id", 1..=u64::from(NodeId::MAX));
-    let address = read_socket(&mut section, "address");
+    let address = read_socket(&mut section, "address").map(|(address, _)| address);
     let name = read_name(&mut section);
     let region = section.text("region", "eu-central");
     if let Some(Text { text, place }) = region

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::problem::{Findings, Place};
 use super::value::{self, Value};
 use super::{CONFIG_VARIABLE, Sources};
+use crate::files;
 
 /// A bound on what a wrong path can make the server read.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -42,7 +43,7 @@ pub(super) fn read_document(file: Option<&Path>, findings: &Findings) -> Option<
         let source = findings.add_source("the built-in defaults".to_owned(), defaults.to_owned(), true);
         return Some(value::parse_document(defaults, source, findings));
     };
-    let bytes = match read_bounded(path) {
+    let bytes = match File::open(path).and_then(read_to_end) {
         Ok(bytes) => bytes,
         Err(error) => {
             let what = format!("cannot read the configuration file {}: {error}", path.display());
@@ -76,10 +77,15 @@ const fn remedy_of_unreadable(kind: ErrorKind) -> &'static str {
     }
 }
 
+/// All bytes of a file that settings name. A pipe in its place would have a reload wait for whoever writes there.
+pub(super) fn read_named(path: &Path) -> io::Result<Vec<u8>> {
+    files::open_regular_or_link(path).and_then(read_to_end)
+}
+
 /// All bytes of a file, which is not larger than a configuration may be.
-pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+fn read_to_end(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let message = format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20);
         return Err(io::Error::new(ErrorKind::FileTooLarge, message));

@@ -5,6 +5,7 @@
 //! are laid over it; then each section is read into its runtime type, and that conversion is the
 //! validation, so a `Config` that exists can be served.
 
+mod address;
 mod admin;
 mod agent;
 mod cluster;
@@ -43,7 +44,7 @@ use region::Lookup;
 use section::{Section, Text};
 pub use server::ServerConfig;
 pub use state::StateConfig;
-pub(crate) use units::parse_duration;
+pub(crate) use units::{parse_duration, written};
 use value::Value;
 
 /// The variable that names the file when `--config` does not.
@@ -395,7 +396,7 @@ fn read_secret_file<const N: usize>(
     findings: &Findings,
 ) -> Option<[u8; N]> {
     let Text { text: path, place } = file;
-    let digits = match file::read_bounded(Path::new(path)) {
+    let digits = match file::read_named(Path::new(path)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
             let help = help_for_unreadable(error.kind(), path, help);

@@ -9,6 +9,8 @@ use std::ops::Range;
 const MAX_EXCERPT_CHARS: usize = 120;
 /// A file of nothing but mistakes must not fill memory with reports.
 const MAX_PROBLEMS: usize = 1000;
+/// The longest sentence that is shown whole: what is wrong may quote a value of any length.
+const MAX_WHAT_CHARS: usize = 500;
 
 /// A stretch of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +55,11 @@ struct Gathered {
     syntax: Vec<Finding>,
     /// Sources and lines that have a syntax error.
     broken_lines: BTreeSet<(usize, usize)>,
+    /// The last of all, also of those that are only counted.
+    last_broken_line: Option<(usize, usize)>,
     meaning: Vec<Finding>,
+    /// Problems beyond those that are kept.
+    more: usize,
     /// Where a table should be and is none.
     no_tables: BTreeSet<Place>,
 }
@@ -72,15 +78,22 @@ impl Findings {
     pub(super) fn syntax(&self, place: Place, what: String) {
         let mut gathered = self.gathered.borrow_mut();
         let line = gathered.line_of(place);
-        if gathered.syntax.len() < MAX_PROBLEMS && gathered.broken_lines.insert(line) {
-            keep(&mut gathered.syntax, Finding { place: Some(place), what, help: None });
+        if gathered.broken_lines.contains(&line) || gathered.last_broken_line == Some(line) {
+            return;
+        }
+        gathered.last_broken_line = Some(line);
+        if gathered.broken_lines.len() < MAX_PROBLEMS {
+            gathered.broken_lines.insert(line);
+            gathered.syntax.push(Finding { place: Some(place), what, help: None });
+        } else {
+            gathered.more += 1;
         }
     }
 
     /// A place where the text says something that cannot be.
     pub(super) fn wrong(&self, place: Place, what: impl Into<String>, help: impl Into<String>) {
         let finding = Finding { place: Some(place), what: what.into(), help: Some(help.into()) };
-        keep(&mut self.gathered.borrow_mut().meaning, finding);
+        self.gathered.borrow_mut().keep(finding);
     }
 
     /// Something else stands where a table should be.
@@ -100,7 +113,7 @@ impl Findings {
     /// Something wrong with a source as a whole.
     pub(super) fn outside(&self, what: String, help: &str) {
         let finding = Finding { place: None, what, help: Some(help.to_owned()) };
-        keep(&mut self.gathered.borrow_mut().meaning, finding);
+        self.gathered.borrow_mut().keep(finding);
     }
 
     /// Where `place` begins, in words.
@@ -121,6 +134,14 @@ impl Findings {
 }
 
 impl Gathered {
+    fn keep(&mut self, finding: Finding) {
+        if self.meaning.len() < MAX_PROBLEMS {
+            self.meaning.push(finding);
+        } else {
+            self.more += 1;
+        }
+    }
+
     fn explains_what_is_missing(&self, place: Place) -> bool {
         !self.syntax.is_empty() || self.no_tables.contains(&place)
     }
@@ -131,7 +152,7 @@ impl Gathered {
         let meaning = self.meaning.iter().filter(|finding| !finding.place.is_some_and(is_guess));
         let mut all: Vec<&Finding> = self.syntax.iter().chain(meaning).collect();
         all.sort_by_key(|finding| finding.place);
-        Problems { list: all.into_iter().map(|finding| self.resolve(finding)).collect() }
+        Problems { list: all.into_iter().map(|finding| self.resolve(finding)).collect(), more: self.more }
     }
 
     fn line_of(&self, place: Place) -> (usize, usize) {
@@ -141,15 +162,9 @@ impl Gathered {
     fn resolve(&self, finding: &Finding) -> Problem {
         Problem {
             location: finding.place.map(|place| locate(&self.sources[place.source], place)),
-            what: finding.what.clone(),
+            what: shown(&finding.what),
             help: finding.help.clone(),
         }
-    }
-}
-
-fn keep(list: &mut Vec<Finding>, finding: Finding) {
-    if list.len() < MAX_PROBLEMS {
-        list.push(finding);
     }
 }
 
@@ -225,6 +240,8 @@ impl fmt::Display for Location {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     list: Vec<Problem>,
+    /// How many more there are, which are not listed.
+    more: usize,
 }
 
 impl Problems {
@@ -240,7 +257,11 @@ impl fmt::Display for Problems {
             writeln!(f, "{problem}\n")?;
         }
         let count = self.list.len();
-        write!(f, "{count} problem{} in the configuration", if count == 1 { "" } else { "s" })
+        write!(f, "{count} problem{} in the configuration", if count == 1 { "" } else { "s" })?;
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, ", and {more} more that are not listed"),
+        }
     }
 }
 
@@ -288,6 +309,16 @@ fn locate(source: &Source, place: Place) -> Location {
         excerpt,
         marked: from..(from + marked_chars).min(width),
     }
+}
+
+/// A sentence without control characters, and without the middle when it is too long for a person.
+fn shown(what: &str) -> String {
+    let mut chars: Vec<char> = what.chars().map(printable).collect();
+    if chars.len() > MAX_WHAT_CHARS {
+        let part = MAX_WHAT_CHARS / 2;
+        chars.splice(part..chars.len() - part, [' ', '…', ' ']);
+    }
+    chars.into_iter().collect()
 }
 
 /// Control characters of a file must not reach the terminal.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::file::read_bounded;
+use super::file::read_named;
 use super::policy;
 use super::problem::{Findings, Place};
 use super::section::{Section, Text};
@@ -54,20 +54,26 @@ pub(super) fn read_region(
     let found = match (key, lookup) {
         ("region", _) => Ok(text.to_owned()),
         (_, Lookup::Known(region)) => return region.to_owned(),
-        ("region_file", _) => from_file(text),
-        ("region_env", _) => from_environment(text, environment),
+        ("region_file", _) => from_file(text).map_err(NotFound::Wrong),
+        ("region_env", _) => from_environment(text, environment).map_err(NotFound::Wrong),
         _ => from_url(text, header.map(|header| header.text)),
     };
-    if found.is_err() && (key, lookup) == ("region_url", Lookup::Tried) {
-        return String::new();
-    }
     match found {
         Ok(region) => checked(region.trim(), place, findings),
-        Err(error) => {
+        Err(NotFound::Away(_)) if lookup == Lookup::Tried => String::new(),
+        Err(NotFound::Wrong(error) | NotFound::Away(error)) => {
             findings.wrong(place, format!("the region cannot be had from `{key}`: {error}"), HELP);
             NONE.to_owned()
         }
     }
+}
+
+/// Why a source gives no region.
+enum NotFound {
+    /// It never will as it is written.
+    Wrong(String),
+    /// The metadata service does not give one now.
+    Away(String),
 }
 
 fn checked(region: &str, place: Place, findings: &Findings) -> String {
@@ -82,7 +88,7 @@ fn checked(region: &str, place: Place, findings: &Findings) -> String {
 }
 
 fn from_file(path: &str) -> Result<String, String> {
-    let bytes = read_bounded(Path::new(path)).map_err(|error| format!("cannot read {path}: {error}"))?;
+    let bytes = read_named(Path::new(path)).map_err(|error| format!("cannot read {path}: {error}"))?;
     String::from_utf8(bytes).map_err(|_| format!("{path} is not text"))
 }
 
@@ -91,15 +97,20 @@ fn from_environment(name: &str, environment: &[(String, String)]) -> Result<Stri
     found.map(|(_, value)| value.clone()).ok_or_else(|| format!("the environment has no {name}"))
 }
 
-fn from_url(url: &str, header: Option<&str>) -> Result<String, String> {
+fn from_url(url: &str, header: Option<&str>) -> Result<String, NotFound> {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().timeout_global(Some(METADATA_TIMEOUT)).proxy(None).build().into();
     let mut request = agent.get(url);
     if let Some(header) = header {
-        let (name, value) = header.split_once(':').ok_or("region_url_header must be `Name: value`")?;
+        let malformed = || NotFound::Wrong("region_url_header must be `Name: value`".to_owned());
+        let (name, value) = header.split_once(':').ok_or_else(malformed)?;
         request = request.header(name.trim(), value.trim());
     }
-    let mut response = request.call().map_err(|error| format!("{url}: {error}"))?;
-    let body = response.body_mut().with_config().limit(MAX_METADATA_BYTES).read_to_string();
-    body.map_err(|error| format!("{url}: {error}"))
+    let not_found = |error: ureq::Error| match error {
+        // What cannot be made into a request.
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => NotFound::Wrong(format!("{url}: {error}")),
+        _ => NotFound::Away(format!("{url}: {error}")),
+    };
+    let mut response = request.call().map_err(not_found)?;
+    response.body_mut().with_config().limit(MAX_METADATA_BYTES).read_to_string().map_err(not_found)
 }

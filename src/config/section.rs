@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::problem::{Findings, Place};
-use super::units::parse_duration;
+use super::units::{parse_duration, written};
 use super::value::{Kind, Table, Value};
 
 /// A table that is being read. Getters return `None` for what is absent and for what is wrong; the
@@ -142,9 +142,9 @@ impl<'a> Section<'a> {
             Ok(_) => self.findings.wrong(
                 place,
                 format!(
-                    "`{key}` in {label} must be from {:?} to {:?}, not {text:?}",
-                    range.start(),
-                    range.end()
+                    "`{key}` in {label} must be from {} to {}, not {text:?}",
+                    written(*range.start()),
+                    written(*range.end())
                 ),
                 "choose a time in that range",
             ),

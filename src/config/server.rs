@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::address::{check_own, collide};
 use super::problem::{Findings, Place};
 use super::section::{Section, Text};
 use super::value::{Kind, Value};
@@ -96,8 +97,12 @@ fn read_listen(section: &mut Section<'_>) -> Vec<ListenAddr> {
             continue;
         };
         let Some(address) = read_address(Text { text, place: item.place }, findings) else { continue };
-        if listen.contains(&address) {
-            findings.wrong(item.place, format!("{address} is in `listen` twice"), "remove one of them");
+        if let Some(other) = listen.iter().find(|other| **other == address || collide(other, &address)) {
+            let what = match *other == address {
+                true => format!("{address} is in `listen` twice"),
+                false => format!("{address} and {other} are in `listen`, and only one of them can be had"),
+            };
+            findings.wrong(item.place, what, "remove one of them");
         }
         listen.push(address);
     }
@@ -114,13 +119,14 @@ fn read_address(address: Text<'_>, findings: &Findings) -> Option<ListenAddr> {
     if let Some(path) = text.strip_prefix("unix:") {
         return read_unix_path(path, place, findings);
     }
-    let address = text.parse().ok().map(ListenAddr::Tcp);
-    if address.is_none() {
+    let Ok(address) = text.parse() else {
         let help = "write an IP address and a port, \"127.0.0.1:8080\" or \"[::1]:8080\", or \"unix:\" and a \
             path; host names are not looked up";
         findings.wrong(place, format!("{text:?} is not an address to listen on"), help);
-    }
-    address
+        return None;
+    };
+    check_own(address, place, findings);
+    Some(ListenAddr::Tcp(address))
 }
 
 fn read_unix_path(path: &str, place: Place, findings: &Findings) -> Option<ListenAddr> {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::bucket::gcra::{Rate, RateError};
 use crate::time::{NS_PER_MS, NS_PER_SECOND};
 
-/// Spellings of units of time, in nanoseconds.
+/// Spellings of units of time, the usual one first, in nanoseconds.
 const TIME_UNITS: &[(&[&str], u64)] = &[
     (&["ms", "millisecond", "milliseconds"], NS_PER_MS),
     (&["s", "sec", "second", "seconds"], NS_PER_SECOND),
-    (&["m", "min", "minute", "minutes"], 60 * NS_PER_SECOND),
+    (&["min", "m", "minute", "minutes"], 60 * NS_PER_SECOND),
     (&["h", "hr", "hour", "hours"], 3600 * NS_PER_SECOND),
-    (&["d", "day", "days"], 86_400 * NS_PER_SECOND),
+    (&["day", "d", "days"], 86_400 * NS_PER_SECOND),
 ];
 
 /// Why a text is not the quantity it should be.
@@ -61,6 +61,19 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let (count, unit) = leading_number(text.trim())?;
     let count = count.ok_or(UnitError::NoNumber)?;
     count.checked_mul(unit_ns(unit)?).map(Duration::from_nanos).ok_or(UnitError::TooLarge)
+}
+
+/// A time as a configuration writes it, with the largest unit that it is a whole number of.
+pub(crate) fn written(duration: Duration) -> String {
+    if duration.is_zero() {
+        return "0s".to_owned();
+    }
+    let counted = |(names, unit_ns): &(&[&str], u64)| {
+        let unit_ns = u128::from(*unit_ns);
+        let is_whole = duration.as_nanos().is_multiple_of(unit_ns);
+        is_whole.then(|| format!("{}{}", duration.as_nanos() / unit_ns, names[0]))
+    };
+    TIME_UNITS.iter().rev().find_map(counted).unwrap_or_else(|| format!("{duration:?}"))
 }
 
 /// The digits that `text` begins with (`_` may group them), and the rest.
@@ -134,5 +147,14 @@ mod tests {
         assert_eq!(parse_duration("s"), Err(UnitError::NoNumber));
         assert_eq!(parse_duration("10"), Err(UnitError::NoUnit));
         assert_eq!(parse_duration("9999999999999999d"), Err(UnitError::TooLarge));
+    }
+
+    #[test]
+    fn a_time_is_written_as_it_is_read_with_its_largest_unit() {
+        for text in ["0s", "250ms", "90s", "5min", "90min", "12h", "1day"] {
+            assert_eq!(written(parse_duration(text).unwrap()), text);
+        }
+        assert_eq!(written(Duration::from_secs(3600)), "1h");
+        assert_eq!(written(Duration::from_micros(1500)), "1.5ms");
     }
 }

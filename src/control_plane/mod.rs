@@ -49,8 +49,8 @@ const IO_MEMORY: usize = 64 * 1024;
 pub enum ControlPlaneError {
     /// No executor.
     #[error(
-        "cannot start the control plane: {0}; it needs io_uring (sysctl kernel.io_uring_disabled=0) and \
-         512 KiB of locked memory (ulimit -l, or LimitMEMLOCK= in the unit)"
+        "cannot start the control plane: {0}; it needs io_uring (sysctl kernel.io_uring_disabled=0), 512 KiB \
+         of locked memory (ulimit -l, or LimitMEMLOCK= in the unit) and two threads (ulimit -u, or TasksMax=)"
     )]
     Executor(String),
     /// Its thread ended before it served.

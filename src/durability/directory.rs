@@ -59,7 +59,7 @@ pub enum DirectoryError {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Directory {
@@ -73,7 +73,13 @@ impl Directory {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self { path: path.to_owned(), _lock: Lock::take(path, patience)? })
+        Ok(Self { path: path.to_owned(), lock: Lock::take(path, patience)? })
+    }
+
+    /// Whether it is still at its path. It is not when it was removed or moved, or something was mounted over it.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.lock.is_of(&self.path)
     }
 
     /// Where the snapshot is.

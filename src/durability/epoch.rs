@@ -71,6 +71,11 @@ impl Epoch {
         self.promised(promised_ms);
     }
 
+    /// Takes note that the promises of this run are on the disk no longer.
+    pub const fn lost(&mut self) {
+        self.promised_ms = self.found_ms;
+    }
+
     /// Takes note that a promise is on the disk.
     pub fn promised(&mut self, promised_ms: u64) {
         self.promised_ms = self.promised_ms.max(promised_ms);
@@ -125,6 +130,16 @@ mod tests {
         assert_eq!(epoch.last_promise(Duration::from_secs(5)), 1_065_000);
         epoch.found(9_000_000);
         assert_eq!(epoch.last_promise(Duration::from_secs(5)), 9_000_000);
+    }
+
+    #[test]
+    fn a_promise_that_was_lost_is_due_again() {
+        let mut epoch = Epoch::start(Some(5_000), 1_000);
+        let promise = epoch.renewal(Duration::ZERO).unwrap();
+        epoch.promised(promise);
+        assert_eq!(epoch.renewal(Duration::ZERO), None);
+        epoch.lost();
+        assert_eq!(epoch.renewal(Duration::ZERO), Some(promise));
     }
 
     #[test]

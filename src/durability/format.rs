@@ -197,17 +197,33 @@ fn check(file: &mut (impl Read + Seek)) -> Result<u64, SnapshotError> {
     let content_end = bytes - SHA256_OUTPUT_LEN as u64;
     let mut digest = Context::new(&SHA256);
     digest.update(&prefix);
-    let mut left = content_end - PREFIX_BYTES as u64;
-    let mut buffer = vec![0; 64 * 1024];
-    while left > 0 {
-        let part = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        file.read_exact(&mut buffer[..part])?;
-        digest.update(&buffer[..part]);
-        left -= part as u64;
-    }
+    digest_frames(file, &mut digest, content_end - PREFIX_BYTES as u64)?;
     let mut said = [0; SHA256_OUTPUT_LEN];
     file.read_exact(&mut said)?;
     if digest.finish().as_ref() == said { Ok(content_end) } else { Err(SnapshotError::Checksum) }
+}
+
+/// Adds the frames to the digest, which end `left` bytes from here. A file that goes on behind the last frame is told
+/// there: it may be of any size.
+fn digest_frames(file: &mut impl Read, digest: &mut Context, mut left: u64) -> Result<(), SnapshotError> {
+    let mut frame = Vec::new();
+    loop {
+        let mut length = [0; 4];
+        left = left.checked_sub(4).ok_or(SnapshotError::Checksum)?;
+        file.read_exact(&mut length)?;
+        digest.update(&length);
+        let length = u32::from_le_bytes(length);
+        if length == 0 {
+            return if left == 0 { Ok(()) } else { Err(SnapshotError::Checksum) };
+        }
+        left = left.checked_sub(u64::from(length)).ok_or(SnapshotError::Checksum)?;
+        if length > MAX_FRAME_BYTES {
+            return Err(SnapshotError::Checksum);
+        }
+        frame.resize(length as usize, 0);
+        file.read_exact(&mut frame)?;
+        digest.update(&frame);
+    }
 }
 
 fn read_up_to(file: &mut impl Read, mut buffer: &mut [u8]) -> io::Result<usize> {
@@ -306,6 +322,35 @@ mod tests {
         }
         let longer = [whole.as_slice(), b"x"].concat();
         assert!(matches!(read_all(&longer), Err(SnapshotError::Checksum)));
+    }
+
+    /// Counts what is read of it.
+    struct Counting<R> {
+        inner: R,
+        bytes: usize,
+    }
+
+    impl<R: Read> Read for Counting<R> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.inner.read(buffer).inspect(|bytes| self.bytes += bytes)
+        }
+    }
+
+    impl<R: Seek> Seek for Counting<R> {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.inner.seek(to)
+        }
+    }
+
+    #[test]
+    fn a_snapshot_with_anything_behind_its_end_is_refused_without_reading_that() {
+        let mut bytes = snapshot(5);
+        let whole = bytes.len();
+        bytes.resize(whole + (1 << 20), 0);
+        let mut file = Counting { inner: Cursor::new(bytes), bytes: 0 };
+        let refused = read(&mut file, HEADER.key_print, |_, _| panic!("it is altered"));
+        assert!(matches!(refused, Err(SnapshotError::Checksum)));
+        assert!(file.bytes <= whole, "{} bytes were read", file.bytes);
     }
 
     #[test]

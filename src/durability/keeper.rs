@@ -177,8 +177,12 @@ impl KeeperParts {
         }
     }
 
-    /// Opens the directory, if the start could not, and stores the key, if it is not stored.
+    /// Opens the directory, if the start could not or it was replaced since, and stores the key, if it is not stored.
     fn be_ready(&mut self) -> Result<(), DirectoryError> {
+        if self.store.leave_if_replaced() {
+            warn!("the state directory was removed or replaced; what is at its path is used from now on");
+            self.epoch.lost();
+        }
         if self.store.directory().is_none() {
             let promised = self.store.open(Duration::ZERO)?.epoch();
             warn!("the state directory can be used now; what was in it is replaced, not restored");

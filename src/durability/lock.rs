@@ -1,6 +1,7 @@
 //! One process at a time has a state directory: two would replace each other's files.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::files;
 /// Holds the directory as long as it is open.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _directory: File,
+    directory: File,
 }
 
 impl Lock {
@@ -30,7 +31,16 @@ impl Lock {
             }
             Err(errno) => return Err(io("lock the directory", errno.into())),
         }
-        Ok(Self { _directory: directory })
+        Ok(Self { directory })
+    }
+
+    /// Whether the directory that it holds is the one at `path`.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        let identity = |found: fs::Metadata| (found.dev(), found.ino());
+        match (self.directory.metadata(), fs::metadata(path)) {
+            (Ok(held), Ok(found)) => identity(held) == identity(found),
+            _ => false,
+        }
     }
 }
 

@@ -42,13 +42,11 @@ impl Found {
     fn key(&mut self, store: &mut Store, make_key: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
         let stored =
             store.directory().and_then(|directory| self.unless_wrong(directory.hash_key()).flatten());
-        stored.unwrap_or_else(|| {
-            let key = make_key();
-            store.use_key(key);
-            let tried = store.store_key();
-            self.unless_wrong(tried);
-            key
-        })
+        let key = stored.unwrap_or_else(make_key);
+        store.use_key(key, stored.is_some());
+        let tried = store.store_key();
+        self.unless_wrong(tried);
+        key
     }
 
     fn unless_wrong<T>(&mut self, result: Result<T, DirectoryError>) -> Option<T> {

@@ -30,7 +30,7 @@ use crate::agent::engine::Agent;
 use crate::api::{CoreService, ServiceParts};
 use crate::bucket::policy::{PolicySet, PolicySpec};
 use crate::bucket::table::BucketTable;
-use crate::config::{Config, ServerConfig, Sources, StateConfig};
+use crate::config::{Config, ServerConfig, Sources, StateConfig, written};
 use crate::control_plane::{ControlParts, ControlPlane, ControlPlaneError, CoreHandles, MAX_QUESTIONS};
 use crate::counted::counted;
 use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
@@ -232,7 +232,8 @@ impl<'s> Server<'s> {
         self.health.set(Reason::Draining, true);
         let shutdown = self.config.shutdown;
         self.supervision.stopping(shutdown);
-        info!("stopping: lame duck for {:?}, then at most {:?}", shutdown.lame_duck, shutdown.deadline);
+        let (lame_duck, deadline) = (written(shutdown.lame_duck), written(shutdown.deadline));
+        info!("stopping: lame duck for {lame_duck}, then at most {deadline}");
         let until = std::time::Instant::now() + shutdown.lame_duck;
         // A second signal to stop cuts the wait short.
         let _ = self.signals.stops.recv_deadline(until);

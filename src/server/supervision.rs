@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::config::ShutdownConfig;
+use crate::config::{ShutdownConfig, written};
 use crate::data_plane::{DataPlane, ListenAddr};
 use crate::health::{Health, Reason};
 use crate::metrics::core::CoreMetrics;
@@ -83,7 +83,7 @@ impl Supervision {
 
     pub(super) fn stopping(&self, shutdown: ShutdownConfig) {
         let longest = shutdown.lame_duck + shutdown.deadline + LAST_SNAPSHOT;
-        self.tell_stopping(longest, &format!("lame duck for {:?}", shutdown.lame_duck));
+        self.tell_stopping(longest, &format!("lame duck for {}", written(shutdown.lame_duck)));
     }
 
     /// A data thread has ended, and the server stops for that. Nobody feeds the watchdog from now on: a service

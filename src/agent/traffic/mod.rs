@@ -27,6 +27,8 @@ pub use resolver::{PublicView, resolve};
 pub use rfc2136::{Rfc2136, TsigKey};
 pub use route53::{AwsKeys, Route53};
 
+use std::net::IpAddr;
+
 use crate::agent::types::RecordState;
 
 /// `kind` of the pools of a load balancer, the one kind of values whose order counts.
@@ -41,7 +43,9 @@ pub fn is_domain_name(text: &str) -> bool {
 /// Whether a record of this type (`A`, `AAAA`, `CNAME`) can have this value.
 #[must_use]
 pub fn is_value_of(kind: &str, value: &str) -> bool {
-    !value.is_empty() && dns::data_of(kind, value).is_ok()
+    // An address can be read as a name of four labels, which leads nowhere.
+    let is_address = value.trim_end_matches('.').parse::<IpAddr>().is_ok();
+    !value.is_empty() && dns::data_of(kind, value).is_ok() && (kind != "CNAME" || !is_address)
 }
 
 /// What a write did.

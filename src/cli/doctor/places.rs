@@ -64,22 +64,40 @@ fn table_bytes(config: &Config) -> u64 {
 }
 
 fn memory(config: &Config) -> Finding {
-    judge_memory(
-        table_bytes(config),
-        available_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
-    )
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let limit = group_limit(&text("/proc/self/cgroup"), text);
+    judge_memory(table_bytes(config), available_memory(&text("/proc/meminfo")), limit)
 }
 
-fn judge_memory(needed: u64, available: Option<u64>) -> Finding {
+fn judge_memory(needed: u64, available: Option<u64>, limit: Option<u64>) -> Finding {
     let check = Check { name: "memory", meaning: "the whole table is taken at the start" };
     let found = format!("the table takes {} MiB", needed.div_ceil(1 << 20));
-    match available {
-        Some(available) if available < needed => {
-            let found = format!("{found}, and {} MiB are free", available >> 20);
+    let too_little = |memory: Option<u64>| memory.filter(|bytes| *bytes < needed).map(|bytes| bytes >> 20);
+    if let Some(limit) = too_little(limit) {
+        let found = format!("{found}, and the control group of this shell may have {limit} MiB");
+        return check.warn(
+            found,
+            "lower [table] capacity, or raise the limit (MemoryMax= of the unit, limits.memory of the pod)",
+        );
+    }
+    match too_little(available) {
+        Some(available) => {
+            let found = format!("{found}, and {available} MiB are free");
             check.warn(found, "lower [table] capacity, or end what else takes memory")
         }
-        _ => check.ok(found),
+        None => check.ok(found),
     }
+}
+
+/// The least limit of memory of the control group and of those above it (cgroup v2); `text` reads a file, where it is.
+fn group_limit(groups: &str, text: impl Fn(&str) -> String) -> Option<u64> {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let limit = |group: &Path| {
+        let group = group.strip_prefix("/").unwrap_or(group);
+        let file = Path::new("/sys/fs/cgroup").join(group).join("memory.max");
+        text(file.to_str()?).trim().parse().ok()
+    };
+    Path::new(own).ancestors().filter_map(limit).min()
 }
 
 fn available_memory(meminfo: &str) -> Option<u64> {
@@ -406,8 +424,23 @@ mod tests {
     fn a_table_that_does_not_fit_is_told_before_the_kernel_ends_the_server() {
         let meminfo = "MemTotal:  999 kB\nMemAvailable:     2048 kB\n";
         assert_eq!(available_memory(meminfo), Some(2 << 20));
-        assert_eq!(judge_memory(3 << 20, available_memory(meminfo)).level, Level::Warn);
-        assert_eq!(judge_memory(2 << 20, available_memory(meminfo)).level, Level::Ok);
-        assert_eq!(judge_memory(3 << 20, available_memory("")).level, Level::Ok);
+        assert_eq!(judge_memory(3 << 20, available_memory(meminfo), None).level, Level::Warn);
+        assert_eq!(judge_memory(2 << 20, available_memory(meminfo), Some(2 << 20)).level, Level::Ok);
+        assert_eq!(judge_memory(3 << 20, available_memory(""), None).level, Level::Ok);
+        let limited = judge_memory(2 << 20, available_memory(meminfo), Some(1 << 20));
+        assert!(limited.level == Level::Warn && limited.remedy.unwrap().contains("MemoryMax="));
+    }
+
+    #[test]
+    fn the_limit_of_memory_is_the_least_of_all_groups_above() {
+        let text = |path: &str| match path {
+            "/sys/fs/cgroup/a.slice/b.service/memory.max" => "max\n".to_owned(),
+            "/sys/fs/cgroup/a.slice/memory.max" => "4096\n".to_owned(),
+            "/sys/fs/cgroup/memory.max" => "8192\n".to_owned(),
+            _ => String::new(),
+        };
+        assert_eq!(group_limit("1:cpu:/\n0::/a.slice/b.service\n", text), Some(4096));
+        assert_eq!(group_limit("0::/\n", text), Some(8192));
+        assert_eq!(group_limit("4:memory:/a.slice\n", text), None);
     }
 }
