@@ -59,6 +59,9 @@ fn every_check_connection_error_and_token_is_counted() {
     assert_eq!(value(&page, "openclaw_request_errors_total{reason=\"bad_cost\"}"), 1.0);
     assert!(value(&page, "openclaw_connections_opened_total") >= 17.0);
     assert!(value(&page, "openclaw_received_bytes_total") > 300.0);
+    for series in ["openclaw_request_duration_seconds_count", "openclaw_decision_duration_seconds_count"] {
+        assert_eq!(value(&page, series), 17.0, "what was answered before the page is in its latencies");
+    }
     assert_eq!(value(&page, "openclaw_table_inserts_total"), 2.0);
     let available = |key| {
         let labels = format!("{{region=\"eu\",policy=\"api\",key=\"{key}\"}}");
@@ -70,7 +73,7 @@ fn every_check_connection_error_and_token_is_counted() {
 }
 
 #[test]
-fn histograms_and_fill_ratios_arrive_within_seconds() {
+fn fill_ratios_arrive_within_seconds_and_latencies_have_a_sum() {
     let program = Program::start(CONFIG);
     for _ in 0..10 {
         program.get("/v1/check/api/k");

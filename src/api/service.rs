@@ -171,7 +171,6 @@ impl Answerer {
             }
         };
         work.consumed += request.bytes;
-        work.answered += 1;
         connection.request_taken();
         let envelope = self.envelope(connection, &request, &input[work.consumed..]);
         match self.route(&request, envelope, policies) {
@@ -184,6 +183,7 @@ impl Answerer {
                 }
             }
         }
+        work.answered += 1;
         envelope.close.then(|| {
             connection.close();
             Next::Close

@@ -1,7 +1,7 @@
 //! Looks at the other planes: gathers what the metrics page shows, and keeps `/health` true.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -25,6 +25,8 @@ use crate::time::MonotonicNs;
 
 /// Lines looked at in one tick: 256 KiB, so that the walk takes little of the memory's bandwidth.
 const LINES_A_TICK: usize = 4096;
+/// How long a metrics page waits for a data thread that does not hand over its latencies.
+const LATENCIES_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the control plane has of a data thread.
 #[derive(Debug)]
@@ -43,6 +45,12 @@ pub struct Observed {
     latencies: Latencies,
     /// Of the last second.
     interval: Latencies,
+    /// Those just handed over; empty between calls.
+    arrived: Latencies,
+    /// By data thread, whether the next page waits for its latencies.
+    awaited: Vec<bool>,
+    /// Until when it waits, once somebody has asked for it.
+    page_due: Option<MonotonicNs>,
     meter: VitalsMeter,
     published: Arc<Published>,
     watchdog: Watchdog,
@@ -91,10 +99,13 @@ impl Observed {
             parts;
         Self {
             watchdog: Watchdog::new(cores.len(), now),
+            awaited: vec![false; cores.len()],
             cores,
             histograms,
             latencies: Latencies::default(),
             interval: Latencies::default(),
+            arrived: Latencies::default(),
+            page_due: None,
             meter: VitalsMeter::new(now),
             published,
             scan: FillScan::default(),
@@ -112,11 +123,7 @@ impl Observed {
 
     /// Gathers histograms and heartbeats; to be called about once a second.
     pub(super) fn collect(&mut self, now: MonotonicNs) {
-        self.interval.clear();
-        for histograms in &mut self.histograms {
-            histograms.collect(&mut self.interval);
-        }
-        self.latencies.add(&self.interval);
+        self.take_latencies();
         for (core, metrics) in self.cores.iter().enumerate() {
             match self.watchdog.observe(core, metrics.turns(), now) {
                 Some(Change::Stalled { core }) => {
@@ -128,6 +135,17 @@ impl Observed {
         }
         self.health.set(Reason::StalledCore, self.watchdog.any_stalled());
         self.publish(now);
+        self.interval.clear();
+    }
+
+    /// Takes what the data threads have handed over, and asks again.
+    fn take_latencies(&mut self) {
+        for (histograms, awaited) in self.histograms.iter_mut().zip(&mut self.awaited) {
+            *awaited &= !histograms.collect(&mut self.arrived);
+        }
+        self.latencies.add(&self.arrived);
+        self.interval.add(&self.arrived);
+        self.arrived.clear();
     }
 
     /// Tells the agent what the last second was like.
@@ -151,21 +169,39 @@ impl Observed {
         self.scan.advance(&self.table, &self.policies.load(), LINES_A_TICK, now);
     }
 
-    /// Answers the data threads that wait for a metrics page, all with the same one.
+    /// Answers the data threads that wait for a metrics page, all with the same one, once it would show all that was
+    /// answered before they asked.
     pub(super) fn answer(
-        &self,
+        &mut self,
         renders: &Receiver<RenderRequest>,
         replies: &MetricsReplies,
         now: MonotonicNs,
         more: impl FnOnce() -> Vec<Family>,
     ) {
-        if renders.is_empty() {
+        if renders.is_empty() || !self.has_latencies(replies, now) {
             return;
         }
         let body = self.page(now, more());
         for RenderRequest { core, token } in renders.try_iter().take(renders.len()) {
             replies.send(core, RenderReply { token, body: body.clone() });
         }
+    }
+
+    /// Whether all data threads have handed over their latencies since the page was asked for, or have had the time;
+    /// has them do so. One that has nothing to do is woken for it.
+    fn has_latencies(&mut self, replies: &MetricsReplies, now: MonotonicNs) -> bool {
+        self.take_latencies();
+        let Some(until) = self.page_due else {
+            self.page_due = Some(now.after(LATENCIES_WITHIN));
+            self.awaited.fill(true);
+            replies.wake();
+            return false;
+        };
+        let is_due = now >= until || !self.awaited.contains(&true);
+        if is_due {
+            self.page_due = None;
+        }
+        is_due
     }
 
     fn page(&self, now: MonotonicNs, mut more: Vec<Family>) -> Bytes {

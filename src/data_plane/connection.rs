@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::storage::{HeldList, Partial};
 use crate::ring::SendBuffer;
+use crate::time::MonotonicNs;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub(super) struct Connection<P> {
     /// Counts lives, to tell a late metrics page for an earlier one.
     pub(super) life: u32,
     pub(super) waiting: Waiting,
+    /// Until when the other side is waited for while it goes on sending, once we have said all.
+    pub(super) lingers_until: MonotonicNs,
     /// Answers being written.
     pub(super) output: Option<SendBuffer>,
     /// Answers being sent.

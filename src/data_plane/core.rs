@@ -219,7 +219,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         }
     }
 
-    fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         // A wall clock before 1970 is as good as none.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.service.set_wall_clock(unix.as_secs());

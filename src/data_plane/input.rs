@@ -39,7 +39,12 @@ impl<S: Service, C: Clock> Core<S, C> {
         match connection.stage {
             Stage::Closing => self.close_if_quiet(index),
             Stage::Lingering if connection.ended => self.close(index),
-            Stage::Lingering => self.discard_input(index),
+            Stage::Lingering => {
+                if result > 0 {
+                    self.linger_on(index);
+                }
+                self.discard_input(index);
+            }
             _ => self.pump(index),
         }
     }

@@ -12,7 +12,7 @@ use super::service::{Event, Refusal, Service};
 use crate::ring::{Completion, Operation};
 use crate::time::Clock;
 
-/// How long a connection that ended on our side waits for the other side to end.
+/// How long a connection that ended on our side waits for the other side to end, or to send more.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long an open connection may take to ask once more when the server ends: a request may be on its way
 /// on any that was not told to close.
@@ -114,6 +114,17 @@ impl<S: Service, C: Clock> Core<S, C> {
         };
         self.connections[index as usize].waiting = waiting;
         self.deadlines[index as usize] = self.now.after(limit).0;
+    }
+
+    /// Waits on for a client that is still sending, as long as a body may take: many read an answer only after all is
+    /// sent. Who was turned away has a place that the next may need, and the end of the server waits for nobody.
+    pub(super) fn linger_on(&mut self, index: u32) {
+        let connection = &self.connections[index as usize];
+        if connection.is_served && !self.draining {
+            let until = self.now.after(LINGER).min(connection.lingers_until);
+            let deadline = &mut self.deadlines[index as usize];
+            *deadline = (*deadline).max(until.0);
+        }
     }
 
     pub(super) fn expired(&mut self, index: u32) {

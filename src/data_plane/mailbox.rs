@@ -99,7 +99,7 @@ impl Mailbox {
         self.replies.pop()
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         // Only a full counter refuses, and then the thread is being woken already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }

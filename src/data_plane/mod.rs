@@ -127,6 +127,11 @@ impl MetricsReplies {
             mailbox.send_reply(reply);
         }
     }
+
+    /// Has every data thread take a turn soon, at whose end it does what was asked of it.
+    pub fn wake(&self) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+    }
 }
 
 impl DataPlane {

@@ -153,6 +153,7 @@ impl<S: Service, C: Clock> Core<S, C> {
         }
         connection.stage = Stage::Lingering;
         connection.shutting_down = true;
+        connection.lingers_until = self.now.after(self.limits.body_timeout);
         self.ring.shutdown_write(Self::file(index), index);
         self.discard_input(index);
         self.wait_for(index, Waiting::End);

@@ -12,7 +12,7 @@ pub struct Step {
     pub consumed: usize,
     /// Bytes of the output that were written.
     pub written: usize,
-    /// Requests answered.
+    /// Requests answered; one that awaits the metrics page is not yet.
     pub answered: u32,
     /// What is needed to go on.
     pub next: Next,

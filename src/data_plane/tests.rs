@@ -3,11 +3,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::connection::{Connection, Stage};
 use super::*;
-use crate::ring::{Completion, DirectFile};
+use crate::ring::{Completion, DirectFile, Operation};
 use crate::time::{ManualClock, MonotonicNs};
 
 const PLACE: u32 = 0;
@@ -135,6 +136,40 @@ fn whoever_asks_for_the_page_is_told_at_once_that_nobody_can_make_it() {
     client.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"Metrics");
     assert_eq!(core.connections[0].stage, Stage::Finishing);
+}
+
+/// Has the client send a byte and waits until it is thrown away.
+fn send_on(core: &mut Core<Lines, Arc<ManualClock>>, client: &mut UnixStream) {
+    client.write_all(b"x").unwrap();
+    loop {
+        let completion = next(core);
+        if completion.operation() == Operation::Receive {
+            return core.received(PLACE, completion);
+        }
+        core.shut_down(PLACE);
+    }
+}
+
+#[test]
+fn who_is_still_sending_is_waited_for_as_long_as_a_body_may_take() {
+    // With a client that sends all the time: after how many half seconds it is waited for no more.
+    for (is_served, draining, halves) in [(true, false, 6), (false, false, 2), (true, true, 2)] {
+        let (mut core, mut client) = core_and_client();
+        core.limits.body_timeout = Duration::from_secs(3);
+        core.draining = draining;
+        core.connections[0].is_served = is_served;
+        core.served = u32::from(is_served);
+        core.open_everywhere.store(core.served, Ordering::Relaxed);
+        core.finish(PLACE);
+        core.linger_if_done(PLACE);
+        for half in 1..=halves {
+            assert_eq!(core.connections[0].stage, Stage::Lingering, "{half} of {halves}");
+            send_on(&mut core, &mut client);
+            core.now = MonotonicNs(0).after(half * Duration::from_millis(500));
+            core.sweep();
+        }
+        assert_ne!(core.connections[0].stage, Stage::Lingering, "{halves}");
+    }
 }
 
 #[test]

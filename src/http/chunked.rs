@@ -13,6 +13,7 @@ const MAX_TRAILER_BYTES: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Size { digits: u32, size: usize },
+    SizeBlank { size: usize },
     Extension { size: usize },
     SizeLineFeed { size: usize },
     Data { left: usize },
@@ -78,13 +79,22 @@ impl ChunkScanner {
     fn after(&mut self, byte: u8) -> Result<Stage, Reject> {
         match (self.stage, byte) {
             (Stage::Size { digits: 1.., size }, b'\r') => Ok(Stage::SizeLineFeed { size }),
-            (Stage::Size { digits: 1.., size }, b';') => Ok(Stage::Extension { size }),
+            (Stage::Size { digits: 1.., size } | Stage::SizeBlank { size }, b';') => {
+                Ok(Stage::Extension { size })
+            }
+            // Bad whitespace, which is to be taken all the same (RFC 9112, 7.1.1).
+            (Stage::Size { digits: 1.., size } | Stage::SizeBlank { size }, b'\t' | b' ')
+                if self.extension_bytes < MAX_EXTENSION_BYTES =>
+            {
+                self.extension_bytes += 1;
+                Ok(Stage::SizeBlank { size })
+            }
             (Stage::Size { digits, size }, _) if digits < MAX_SIZE_DIGITS => {
                 let digit = (byte as char).to_digit(16).ok_or(Reject::BadChunk)?;
                 Ok(Stage::Size { digits: digits + 1, size: size << 4 | digit as usize })
             }
             (Stage::Extension { size }, b'\r') => Ok(Stage::SizeLineFeed { size }),
-            (Stage::Extension { size }, b'\t' | b' '..=b'~')
+            (Stage::Extension { size }, b'\t' | b' '..=b'~' | 0x80..)
                 if self.extension_bytes < MAX_EXTENSION_BYTES =>
             {
                 self.extension_bytes += 1;
@@ -166,13 +176,15 @@ mod tests {
 
     #[test]
     fn chunked_bodies_end_where_the_coding_says() {
-        let good: [(&[u8], usize, &[u8]); 7] = [
+        let good: [(&[u8], usize, &[u8]); 9] = [
             (b"0\r\n\r\n", 5, b""),
             (b"3\r\nabc\r\n0\r\n\r\nGET /", 13, b"abc"),
             (b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", 18, b"abc"),
             (b"A\r\n0123456789\r\n00\r\n\r\n", 21, b"0123456789"),
             (b"0000000a;x=y\r\n0123456789\r\n0;z\r\n\r\n", 33, b"0123456789"),
             (b"2;q=\"a b\"\r\n\r\n\r\n0\r\n\r\n", 20, b"\r\n"),
+            (b"1 \t; q = v\r\na\r\n0 ;z\r\n\r\n", 23, b"a"),
+            (b"1;q=\"\xe9\"\r\na\r\n0\r\n\r\n", 17, b"a"),
             (b"0\r\nX: y\r\nEmpty:\r\n\r\n0", 19, b""),
         ];
         for (body, end, content) in good {
@@ -184,11 +196,14 @@ mod tests {
 
     #[test]
     fn a_broken_chunk_is_refused_however_it_arrives() {
-        let bad: [&[u8]; 22] = [
+        let bad: [&[u8]; 25] = [
             b"\r\n",
             b";x\r\n",
             b" 3\r\n",
             b"3 \r\n",
+            b"3 3\r\n",
+            b"3\t\n",
+            b"3;\x7f\r\n",
             b"+3\r\n",
             b"-1\r\n",
             b"0x3\r\n",
@@ -218,6 +233,8 @@ mod tests {
     fn extensions_trailers_and_bodies_are_bounded() {
         let extension = [b"0;".to_vec(), vec![b'x'; MAX_EXTENSION_BYTES + 1]].concat();
         assert_eq!(byte_by_byte(&extension), Err(Reject::BadChunk));
+        let blanks = [b"0".to_vec(), vec![b' '; MAX_EXTENSION_BYTES + 1]].concat();
+        assert_eq!(byte_by_byte(&blanks), Err(Reject::BadChunk));
         let trailer = [b"0\r\nx:".to_vec(), vec![b'x'; MAX_TRAILER_BYTES]].concat();
         assert_eq!(byte_by_byte(&trailer), Err(Reject::BadChunk));
         assert_eq!(byte_by_byte(b"ffffffff\r\n"), Err(Reject::BodyTooLarge));

@@ -174,12 +174,43 @@ fn reject_of_line_end(bytes: &[u8]) -> Reject {
     if is_half { Reject::BadLineEnd } else { Reject::BadRequestLine }
 }
 
+/// The members of a field value that is a list.
+fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii)
+}
+
+/// The transfer codings so far, in the order in which they were applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Codings {
+    #[default]
+    None,
+    Chunked,
+    /// Others than `chunked`.
+    Others,
+    /// Others, and `chunked` last.
+    OthersThenChunked,
+    /// Something behind `chunked`.
+    Endless,
+}
+
+impl Codings {
+    fn then(self, coding: &[u8]) -> Self {
+        let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+        match (self, is_chunked) {
+            (Self::None, true) => Self::Chunked,
+            (Self::None | Self::Others, false) => Self::Others,
+            (Self::Others, true) => Self::OthersThenChunked,
+            (Self::Chunked | Self::OthersThenChunked | Self::Endless, _) => Self::Endless,
+        }
+    }
+}
+
 /// The fields that decide how a request is framed, as they come in.
 #[derive(Debug, Default)]
 struct Fields {
     hosts: u32,
     length: Option<usize>,
-    chunked: bool,
+    codings: Codings,
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
@@ -197,7 +228,10 @@ impl Fields {
                 Ok(())
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.codings = members(value).fold(self.codings, Codings::then);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -208,16 +242,17 @@ impl Fields {
     }
 
     fn expect(&mut self, value: &[u8]) -> Result<(), Reject> {
-        if !value.eq_ignore_ascii_case(b"100-continue") {
-            return Err(Reject::UnknownExpectation);
+        for expectation in members(value).filter(|expectation| !expectation.is_empty()) {
+            if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                return Err(Reject::UnknownExpectation);
+            }
+            self.expects_continue = true;
         }
-        self.expects_continue = true;
         Ok(())
     }
 
     fn connection(&mut self, value: &[u8]) {
-        for option in value.split(|b| *b == b',') {
-            let option = option.trim_ascii();
+        for option in members(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
@@ -239,17 +274,6 @@ impl Fields {
         Ok(())
     }
 
-    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Reject> {
-        if self.chunked {
-            return Err(Reject::AmbiguousBody);
-        }
-        if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Reject::UnknownCoding);
-        }
-        self.chunked = true;
-        Ok(())
-    }
-
     fn check_host(&self, is_http_10: bool) -> Result<(), Reject> {
         match self.hosts {
             1 => Ok(()),
@@ -259,12 +283,13 @@ impl Fields {
     }
 
     fn framing(&self, is_http_10: bool, limits: &HttpLimits) -> Result<Framing, Reject> {
-        match (self.chunked, self.length) {
-            (true, Some(_)) => Err(Reject::AmbiguousBody),
-            (true, None) if is_http_10 => Err(Reject::AmbiguousBody),
-            (true, None) => Ok(Framing::Chunked),
-            (false, Some(length)) if length > limits.max_body_bytes => Err(Reject::BodyTooLarge),
-            (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
+        match (self.codings, self.length) {
+            (Codings::None, Some(length)) if length > limits.max_body_bytes => Err(Reject::BodyTooLarge),
+            (Codings::None, length) => Ok(Framing::Length(length.unwrap_or(0))),
+            (Codings::Chunked, None) if !is_http_10 => Ok(Framing::Chunked),
+            (Codings::OthersThenChunked, None) if !is_http_10 => Err(Reject::UnknownCoding),
+            // Also where `chunked` is not the last: then nobody can say where the body ends (RFC 9112, 6.3).
+            _ => Err(Reject::AmbiguousBody),
         }
     }
 }

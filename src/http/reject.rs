@@ -108,8 +108,11 @@ pub enum Reject {
     /// A length that is no plain number, or several.
     #[error("Content-Length must be given once, in decimal digits")]
     BadContentLength,
-    /// Both ways to say where the body ends, or one of them twice.
-    #[error("the end of the body is ambiguous: Transfer-Encoding must stand alone, once, on HTTP/1.1")]
+    /// Both ways to say where the body ends, or one that does not say it.
+    #[error(
+        "the end of the body is ambiguous: Transfer-Encoding must be `chunked`, once, on HTTP/1.1, and \
+         without Content-Length"
+    )]
     AmbiguousBody,
     /// Broken chunked coding.
     #[error("the chunked body is malformed, or its extensions or trailers are too long")]

@@ -45,11 +45,11 @@ impl Service for Lines {
                 return step;
             }
             step.consumed += line.len();
-            step.answered += 1;
             if line == b"page\n" {
                 step.next = Next::AwaitMetrics;
                 return step;
             }
+            step.answered += 1;
             let answer = if line == b"big\n" { &[b'x'; BIG][..] } else { line };
             output[step.written..step.written + answer.len()].copy_from_slice(answer);
             step.written += answer.len();

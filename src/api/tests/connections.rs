@@ -47,7 +47,7 @@ fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
     let long_target = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(400));
     let long_head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(1100));
     let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(100));
-    let cases: [(&str, u16); 53] = [
+    let cases: [(&str, u16); 58] = [
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
@@ -92,7 +92,13 @@ fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
         ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 65537\r\n\r\n", 413),
         ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
-        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n", 501),
+        // RFC 9112, 6.3: chunked is not the last coding, so that nobody can say where the body ends.
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: \r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\nContent-Length: 1\r\n\r\n", 400),
         (
             "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
             400,
@@ -100,7 +106,7 @@ fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\ng\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n", 413),
-        ("POST / HTTP/1.1\r\nHost: h\r\nExpect: 200-maybe\r\nContent-Length: 1\r\n\r\n", 417),
+        ("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue, 200-maybe\r\nContent-Length: 1\r\n\r\n", 417),
         (&long_target, 414),
         (&long_head, 431),
         (&many, 431),
@@ -180,6 +186,12 @@ fn a_client_that_waits_to_send_its_body_is_told_to_go_on() {
     assert_eq!(statuses(&answers), [100, 200]);
     let (answers, _) = server.ask(&format!("{head}ab"));
     assert_eq!(statuses(&answers), [200]);
+    // A list, whose empty members mean nothing (RFC 9110, 10.1.1 and 5.6.1).
+    for (expectations, expected) in [("100-Continue, ,100-continue", vec![100, 200]), ("", vec![200])] {
+        let head = head.replace("100-continue", expectations).replace("/k ", "/k?cost=0 ");
+        let (answers, _) = server.feed([head.as_bytes(), b"ab"]);
+        assert_eq!(statuses(&answers), expected, "{expectations:?}");
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn a_metrics_page_that_comes_while_the_server_drains_is_the_last_answer() {
     let (mut connection, mut output) = (ConnectionState::default(), vec![0; ROOM]);
     let request = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n";
     let step = server.service.step(&mut connection, request, &mut output, server.now);
-    assert_eq!(step.next, Next::AwaitMetrics);
+    assert_eq!((step.next, step.answered), (Next::AwaitMetrics, 0), "it is answered with the page");
     server.health.set(Reason::Draining, true);
     let (written, last) = server.service.finish_metrics(&mut connection, 3, &mut output);
     let head = std::str::from_utf8(&output[..written]).unwrap();
