@@ -15,6 +15,8 @@ use crate::bucket::policy::{LimitSpec, Matcher, OverrideSpec, Policy, PolicySet,
 use crate::bucket::sharing::{Consistency, Partition, Share, Sharing};
 use crate::bucket::table::{BYTES_PER_LINE, BucketTable, OnTableFull, TableConfig};
 
+mod telling;
+
 const SECOND: u64 = 1_000_000_000;
 const DETECT: Duration = Duration::from_millis(500);
 const EPOCH_MS: u64 = 1_000;
@@ -192,57 +194,6 @@ fn a_bucket_never_heard_of_is_charged_what_has_not_drained() {
     assert!(a.charge(b"l", 1));
     let mut c = Node::new(3, EVENTUAL);
     assert_eq!(c.hear(1, &a.entry(b"l")), Applied::FirstContact(1));
-}
-
-#[test]
-fn nothing_is_said_of_a_bucket_that_is_full_and_was_never_used_here() {
-    let (mut a, b) = (Node::new(1, EVENTUAL), Node::new(2, EVENTUAL));
-    assert!(b.charge(b"k", 1));
-    a.hear(2, &b.entry(b"k"));
-    let line = a.replica.line(a.id(b"k")).unwrap();
-    assert_eq!(a.tell(&[line])[0].used, 0);
-    a.pass(1000);
-    assert_eq!(a.tell(&[line]), []);
-    let empty = (line + 1) % 64;
-    assert_eq!(a.tell(&[empty]), []);
-}
-
-#[test]
-fn only_what_was_charged_here_is_told_as_changed() {
-    let (mut a, b) = acquainted(EVENTUAL);
-    let line = a.replica.line(a.id(b"k")).unwrap();
-    assert_eq!(a.changed(), [line]);
-    assert!(b.charge(b"k", 1));
-    a.hear(2, &b.entry(b"k"));
-    assert!(a.changed().is_empty());
-    assert!(a.charge(b"k", 1) && a.charge(b"k", 0));
-    assert_eq!(a.changed(), [line]);
-    assert!(!a.charge(b"k", BURST));
-    assert!(a.changed().is_empty());
-}
-
-#[test]
-fn what_is_told_again_to_repair_is_not_taken_for_used_since() {
-    let mut a = Node::new(1, EVENTUAL);
-    assert!(a.charge(b"k", 10));
-    let (line, now) = (a.replica.line(a.id(b"k")).unwrap(), a.now);
-    let mark = |a: &Node| a.replica.marks.get(line as usize);
-    let before = mark(&a);
-    a.replica.tell(&[line], Occasion::Review, now, &mut vec![]);
-    assert_eq!(mark(&a), before);
-    a.replica.tell(&[line], Occasion::Change, now, &mut vec![]);
-    assert_ne!(mark(&a), before);
-}
-
-#[test]
-fn a_bucket_that_is_more_than_half_used_is_to_be_told_first() {
-    let mut a = Node::new(1, EVENTUAL);
-    for (key, cost) in [(b"little", BURST / 2), (b"plenty", BURST / 2 + 1)] {
-        assert!(a.charge(key, cost));
-        let mut urgent = 0;
-        a.replica.drain_changed(a.now, &mut |changed| urgent |= changed.urgent);
-        assert_eq!(urgent != 0, cost > BURST / 2, "{cost} of {BURST}");
-    }
 }
 
 #[test]
@@ -565,14 +516,6 @@ fn a_cluster_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn the_closer_to_its_limit_the_more_urgent_a_bucket_is() {
-    let a = Node::new(1, EVENTUAL);
-    assert!(a.charge(b"k", 1) && a.charge(b"l", BURST));
-    let urgency = |key: &[u8]| a.replica.urgency(a.replica.line(a.id(key)).unwrap(), a.now);
-    assert_eq!((urgency(b"k"), urgency(b"l")), (2, 255));
-}
-
-#[test]
 fn a_key_of_an_override_is_heard_in_its_own_limits() {
     let (mut a, b) = (Node::new(1, EVENTUAL), Node::new(2, EVENTUAL));
     assert_eq!(b.drain(b"vip"), BURST * 10);
@@ -583,24 +526,6 @@ fn a_key_of_an_override_is_heard_in_its_own_limits() {
     let said = Entry { policy: b.entry(b"vip").policy ^ 1, id: a.id(b"other"), ..b.entry(b"k") };
     assert!(matches!(a.hear(2, &said), Applied::FirstContact(_)));
     assert_eq!(a.level(b"other"), 1);
-}
-
-#[test]
-fn what_is_charged_in_limits_of_a_reload_is_told_once_they_are_known_here() {
-    let mut a = Node::new(1, EVENTUAL);
-    let now = a.now;
-    let next = Arc::new(a.policies.reload(&[spec("p", EVENTUAL), spec("new", EVENTUAL)], now).unwrap());
-    a.table.publish_limits(&next);
-    let policy = next.find(b"new").unwrap();
-    let id = a.hasher.bucket_id(policy, b"k");
-    assert!(a.table.charge(id, policy.default_limits(), 1, now).allowed);
-    let line = a.replica.line(id).unwrap();
-    assert_eq!(a.changed(), [line]);
-    assert!(a.tell(&[line]).is_empty());
-    a.replica.set_policies(next);
-    assert_eq!(a.changed(), [line], "it could not be told");
-    assert!(matches!(a.tell(&[line])[..], [Entry { count, .. }] if count > 0));
-    assert!(a.changed().is_empty());
 }
 
 #[test]
@@ -662,18 +587,6 @@ proptest! {
         }
         prop_assert_eq!(levels, vec![costs.iter().sum::<u64>(); 2]);
     }
-}
-
-#[test]
-fn what_was_used_of_a_policy_that_was_removed_is_still_told() {
-    let mut a = Node::new(1, EVENTUAL);
-    assert!(a.charge(b"k", 5));
-    let said = a.entry(b"k");
-    let next = Arc::new(a.policies.reload(&[spec("q", EVENTUAL)], a.now).unwrap());
-    a.table.publish_limits(&next);
-    a.replica.set_policies(next);
-    assert_eq!(a.entry(b"k"), said);
-    assert_eq!(a.hear(2, &said), Applied::UnknownPolicy);
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! What a node says of its buckets, and when.
+
+use super::*;
+
+#[test]
+fn nothing_is_said_of_a_bucket_that_is_full_and_was_never_used_here() {
+    let (mut a, b) = (Node::new(1, EVENTUAL), Node::new(2, EVENTUAL));
+    assert!(b.charge(b"k", 1));
+    a.hear(2, &b.entry(b"k"));
+    let line = a.replica.line(a.id(b"k")).unwrap();
+    assert_eq!(a.tell(&[line])[0].used, 0);
+    a.pass(1000);
+    assert_eq!(a.tell(&[line]), []);
+    let empty = (line + 1) % 64;
+    assert_eq!(a.tell(&[empty]), []);
+}
+
+#[test]
+fn only_what_was_charged_here_is_told_as_changed() {
+    let (mut a, b) = acquainted(EVENTUAL);
+    let line = a.replica.line(a.id(b"k")).unwrap();
+    assert_eq!(a.changed(), [line]);
+    assert!(b.charge(b"k", 1));
+    a.hear(2, &b.entry(b"k"));
+    assert!(a.changed().is_empty());
+    assert!(a.charge(b"k", 1) && a.charge(b"k", 0));
+    assert_eq!(a.changed(), [line]);
+    assert!(!a.charge(b"k", BURST));
+    assert!(a.changed().is_empty());
+}
+
+#[test]
+fn what_is_told_again_to_repair_is_not_taken_for_used_since() {
+    let mut a = Node::new(1, EVENTUAL);
+    assert!(a.charge(b"k", 10));
+    let (line, now) = (a.replica.line(a.id(b"k")).unwrap(), a.now);
+    let mark = |a: &Node| a.replica.marks.get(line as usize);
+    let before = mark(&a);
+    a.replica.tell(&[line], Occasion::Review, now, &mut vec![]);
+    assert_eq!(mark(&a), before);
+    a.replica.tell(&[line], Occasion::Change, now, &mut vec![]);
+    assert_ne!(mark(&a), before);
+}
+
+#[test]
+fn a_bucket_that_is_more_than_half_used_is_to_be_told_first() {
+    let mut a = Node::new(1, EVENTUAL);
+    for (key, cost) in [(b"little", BURST / 2), (b"plenty", BURST / 2 + 1)] {
+        assert!(a.charge(key, cost));
+        let mut urgent = 0;
+        a.replica.drain_changed(a.now, &mut |changed| urgent |= changed.urgent);
+        assert_eq!(urgent != 0, cost > BURST / 2, "{cost} of {BURST}");
+    }
+}
+
+#[test]
+fn the_closer_to_its_limit_the_more_urgent_a_bucket_is() {
+    let a = Node::new(1, EVENTUAL);
+    assert!(a.charge(b"k", 1) && a.charge(b"l", BURST));
+    let urgency = |key: &[u8]| a.replica.urgency(a.replica.line(a.id(key)).unwrap(), a.now);
+    assert_eq!((urgency(b"k"), urgency(b"l")), (2, 255));
+}
+
+#[test]
+fn what_is_charged_in_limits_of_a_reload_is_told_once_they_are_known_here() {
+    let mut a = Node::new(1, EVENTUAL);
+    let now = a.now;
+    let next = Arc::new(a.policies.reload(&[spec("p", EVENTUAL), spec("new", EVENTUAL)], now).unwrap());
+    a.table.publish_limits(&next);
+    let policy = next.find(b"new").unwrap();
+    let id = a.hasher.bucket_id(policy, b"k");
+    assert!(a.table.charge(id, policy.default_limits(), 1, now).allowed);
+    let line = a.replica.line(id).unwrap();
+    assert_eq!(a.changed(), [line]);
+    assert!(a.tell(&[line]).is_empty());
+    a.replica.set_policies(next);
+    assert_eq!(a.changed(), [line], "it could not be told");
+    assert!(matches!(a.tell(&[line])[..], [Entry { count, .. }] if count > 0));
+    assert!(a.changed().is_empty());
+}
+
+#[test]
+fn what_was_used_of_a_policy_that_was_removed_is_still_told() {
+    let mut a = Node::new(1, EVENTUAL);
+    assert!(a.charge(b"k", 5));
+    let said = a.entry(b"k");
+    let next = Arc::new(a.policies.reload(&[spec("q", EVENTUAL)], a.now).unwrap());
+    a.table.publish_limits(&next);
+    a.replica.set_policies(next);
+    assert_eq!(a.entry(b"k"), said);
+    assert_eq!(a.hear(2, &said), Applied::UnknownPolicy);
+}
