@@ -301,6 +301,29 @@ fn no_override_takes_the_witnesses_of_automatic_mode_away() {
 }
 
 #[test]
+fn no_incident_is_over_before_the_agent_could_act_on_it() {
+    let witness = "[[agent.witness]]\nurl = \"https://a/{region}\"\n";
+    let with = |pace: &str| load(&[("[agent]", &format!("[agent]\n{pace}"))], witness);
+    for (pace, place) in [
+        ("mode = \"automatic\"\nhold_off = \"30min\"", ":12:"),
+        ("mode = \"automatic\"\nack_timeout = \"500ms\"", ":12:"),
+        ("ack_timeout = \"0s\"", ":11:"),
+    ] {
+        let report = with(pace).unwrap_err().to_string();
+        assert!(report.contains("make ack_timeout longer than hold_off"), "{report}");
+        assert!(report.contains("handed over") && report.contains(place), "{report}");
+    }
+    for pace in [
+        "mode = \"automatic\"\nhold_off = \"29min\"",
+        "mode = \"automatic\"\nhold_off = \"2h\"\nack_timeout = \"3h\"",
+        "hold_off = \"2h\"",
+        "mode = \"observe\"\nack_timeout = \"0s\"",
+    ] {
+        with(pace).unwrap_or_else(|problems| panic!("{pace}: {problems}"));
+    }
+}
+
+#[test]
 fn a_witness_that_cannot_be_read_is_reported_once() {
     let automatic = [("[agent]", "[agent]\nmode = \"automatic\"")];
     let text = refusal(&automatic, "[[agent.witness]]\nurl = \"https://a/b\"\n");

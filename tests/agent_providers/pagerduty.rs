@@ -304,7 +304,10 @@ fn an_acknowledgement_by_a_person_is_found() {
     assert_eq!(state_of_page(&pager).unwrap(), PageState::Waiting);
     desk.change("i1", |incident| incident.acknowledger = Some(person()));
     let (by, at) = ("Earline Greenholt".to_owned(), "2026-01-02T03:04:05Z".to_owned());
-    assert_eq!(state_of_page(&pager).unwrap(), PageState::Acknowledged(Acknowledged { by: by.clone(), at }));
+    assert_eq!(
+        state_of_page(&pager).unwrap(),
+        PageState::Acknowledged(Acknowledged { by: by.clone(), at, ago: None })
+    );
     // Resolved in the meantime: the list forgets, the log does not.
     desk.change("i1", |incident| {
         incident.status = "resolved";
@@ -316,8 +319,51 @@ fn an_acknowledgement_by_a_person_is_found() {
     });
     assert_eq!(
         state_of_page(&pager).unwrap(),
-        PageState::Acknowledged(Acknowledged { by, at: "t".to_owned() })
+        PageState::Acknowledged(Acknowledged { by, at: "t".to_owned(), ago: None })
     );
+}
+
+#[test]
+fn an_acknowledgement_of_what_the_page_was_merged_into_is_found() {
+    let desk = desk();
+    let mut pager = desk.pager();
+    pager.send(&trigger("i1", "dark")).unwrap();
+    let merged =
+        json!({"type": "merge_resolve_reason", "incident": {"id": "Q9", "type": "incident_reference"}});
+    let list = json!({"incidents": [{"id": "Q1", "status": "resolved", "resolve_reason": merged}]});
+    let log = json!({"log_entries": []});
+    let acknowledgements = json!([{"at": "2026-01-02T03:04:05Z", "acknowledger": person()}]);
+    let other = |status: &str, acknowledgements: &Value| {
+        json!({"incident": {"id": "Q9", "status": status, "acknowledgements": acknowledgements,
+            "resolve_reason": null}})
+    };
+    let state = |other: Value| {
+        desk.fake.inject([&list, &log, &other].map(|body| Fault::Answer(answer(200, body))));
+        state_of_page(&pager).unwrap()
+    };
+    assert_eq!(state(other("triggered", &json!([]))), PageState::Waiting);
+    let PageState::Acknowledged(person) = state(other("acknowledged", &acknowledgements)) else {
+        panic!("Q9 is acknowledged")
+    };
+    assert_eq!(person.by, "Earline Greenholt");
+    assert_eq!(desk.fake.lines().last().unwrap(), "GET /incidents/Q9");
+}
+
+#[test]
+fn how_long_ago_somebody_acknowledged_is_by_the_clock_of_pagerduty() {
+    let desk = desk();
+    let mut pager = desk.pager();
+    pager.send(&trigger("i1", "dark")).unwrap();
+    // Far from what the clock of this host says.
+    let acknowledged = json!({"incidents": [{"id": "Q1", "status": "acknowledged",
+        "acknowledgements": [{"at": "2026-01-02T03:04:05Z", "acknowledger": person()}]}]});
+    let mut answer = answer(200, &acknowledged);
+    answer.headers.push(("Date", "Fri, 02 Jan 2026 03:04:12 GMT".to_owned()));
+    desk.fake.inject([Fault::Answer(answer)]);
+    let PageState::Acknowledged(person) = state_of_page(&pager).unwrap() else {
+        panic!("it is acknowledged")
+    };
+    assert_eq!(person.ago, Some(std::time::Duration::from_secs(7)));
 }
 
 #[test]

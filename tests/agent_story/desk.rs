@@ -41,9 +41,9 @@ impl Webhook {
         Self::at(Timestamp::now(), id, key)
     }
 
-    /// The same ten minutes ago.
-    pub(crate) fn of_the_past(id: &str, key: &str) -> Self {
-        Self::at(Timestamp::now() - SignedDuration::from_mins(10), id, key)
+    /// The same so many minutes ago.
+    pub(crate) fn of_the_past(minutes: i64, id: &str, key: &str) -> Self {
+        Self::at(Timestamp::now() - SignedDuration::from_mins(minutes), id, key)
     }
 
     fn at(at: Timestamp, id: &str, key: &str) -> Self {

@@ -77,7 +77,8 @@ fn a_signed_webhook_acknowledges_once_and_what_is_forged_or_replayed_moves_nothi
     for (webhook, status, says) in [
         (Webhook::acknowledged("01FORGED", PAGE_KEY).forged(), 401, ""),
         (Webhook::acknowledged("01BORROWED", PAGE_KEY).signed_as(&right), 401, ""),
-        (Webhook::of_the_past("01PAST", PAGE_KEY), 400, ""),
+        (Webhook::of_the_past(10, "01PAST", PAGE_KEY), 400, ""),
+        (Webhook::of_the_past(2, "01EARLIER", PAGE_KEY), 200, "before the page that waits here"),
         (early, 200, "seen before"),
         (
             Webhook::acknowledged("01OTHER", "openclaw-rating:rates:failover:us"),
@@ -91,6 +92,10 @@ fn a_signed_webhook_acknowledges_once_and_what_is_forged_or_replayed_moves_nothi
     }
     std::thread::sleep(A_WHILE);
     until_phase(&us, "paged");
+    assert_says(
+        &told(us.directory(), "failover status"),
+        &["Ada acknowledged", "`failover ack` goes on", "NTP"],
+    );
     assert_eq!((story.dns.values(), story.dns.serial()), (vec![EU.to_owned()], serial));
     assert_says(&desk.webhook(&right).body, &["acknowledged by Ada"]);
     until("the record", || story.dns.values() == [US]);

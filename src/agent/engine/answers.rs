@@ -80,10 +80,14 @@ impl Pilot {
             (None, _) => "nobody is named who acknowledged, so it changes nothing".to_owned(),
             (_, None) => "no page of this agent is named, so it changes nothing".to_owned(),
             (Some(by), Some(key)) => {
-                if self.hear_acknowledged(key, by.clone(), Some(event.occurred_ms))? {
-                    format!("acknowledged by {by}")
-                } else {
-                    "it is about no page that waits here".to_owned()
+                let at = self.clock.moment().agent_time_of(event.occurred_ms);
+                match self.hear_acknowledged(key, by.clone(), Some(at))? {
+                    Some(true) => format!("acknowledged by {by}"),
+                    Some(false) => {
+                        self.tell_uncounted(by);
+                        "it was before the page that waits here, by the clock of this host".to_owned()
+                    }
+                    None => "it is about no page that waits here".to_owned(),
                 }
             }
         };

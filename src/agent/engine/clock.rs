@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::agent::pager::Acknowledged;
 use crate::agent::types::UnixMs;
 use crate::time::whole_ms;
 
@@ -49,6 +50,16 @@ impl Moment {
         UnixMs(u64::try_from((i128::from(wall_ms) + ahead_ms).max(0)).unwrap_or(u64::MAX))
     }
 
+    /// When a person acknowledged, in the agent's own time; `None` when the pager does not say it. By the pager's
+    /// clock where that is told, since this host's may be wrong.
+    pub(super) fn agent_time_of_acknowledgement(&self, person: &Acknowledged) -> Option<UnixMs> {
+        if let Some(ago) = person.ago {
+            return Some(UnixMs(self.agent.0.saturating_sub(whole_ms(ago))));
+        }
+        let at = person.at.parse::<jiff::Timestamp>().ok()?;
+        Some(self.agent_time_of(at.as_millisecond()))
+    }
+
     /// How far the two clocks are apart.
     pub(super) const fn apart_ms(&self) -> u64 {
         self.agent.0.abs_diff(self.wall.0)
@@ -62,6 +73,8 @@ fn wall_clock() -> UnixMs {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -75,6 +88,26 @@ mod tests {
         ] {
             let moment = Moment { agent: UnixMs(agent), wall: UnixMs(wall) };
             assert_eq!(moment.agent_time_of(told), UnixMs(expected), "{moment:?} {told}");
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_is_dated_by_the_pagers_clock_and_by_this_hosts_only_where_that_is_not_told() {
+        // This host's clock is two hours ahead.
+        let moment = Moment { agent: UnixMs(7_260_000), wall: UnixMs(7_260_000) };
+        let person = |at: &str, ago_s: Option<u64>| Acknowledged {
+            by: "Ada".to_owned(),
+            at: at.to_owned(),
+            ago: ago_s.map(Duration::from_secs),
+        };
+        for (at, ago_s, expected) in [
+            ("1970-01-01T00:00:50Z", Some(10), Some(7_250_000)),
+            ("1970-01-01T00:00:50Z", None, Some(50_000)),
+            ("1970-01-01T00:00:50Z", Some(1 << 40), Some(0)),
+            ("yesterday", None, None),
+        ] {
+            let found = moment.agent_time_of_acknowledgement(&person(at, ago_s));
+            assert_eq!(found, expected.map(UnixMs), "{at} {ago_s:?}");
         }
     }
 }

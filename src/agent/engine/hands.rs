@@ -272,7 +272,7 @@ mod tests {
 
     /// A node of `eu`, whose peer 2 is of `us`.
     fn around() -> Surroundings {
-        let peers = vec![PeerPlace { node: 2, region: Region("us".to_owned()) }];
+        let peers = vec![PeerPlace { node: 2, region: Region("us".to_owned()), health: None }];
         Surroundings { own_region: Region("eu".to_owned()), peers, brake: Arc::default() }
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Flight {
     following: Option<String>,
     told_failing: bool,
     told_apart: bool,
+    /// The incident for which an acknowledgement that came too early was told.
+    told_uncounted: Option<IncidentId>,
     pub(super) counts: Counts,
     /// What went wrong last outside of the runbook.
     pub(super) trouble: Option<String>,
@@ -246,9 +248,12 @@ impl Pilot {
                 }
             }
             Message::Heard(Heard::State(key, PageState::Acknowledged(person))) => {
-                let at_ms = person.at.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond);
+                let at = self.clock.moment().agent_time_of_acknowledgement(&person);
+                let by = person.by.clone();
                 // If it cannot be journalled now, the next question brings it again.
-                let _ = self.hear_acknowledged(&key, person.by, at_ms.ok());
+                if self.hear_acknowledged(&key, by, at) == Ok(Some(false)) && person.ago.is_none() {
+                    self.tell_uncounted(&person.by);
+                }
             }
             Message::Secrets(UnusableSecrets(problems)) => {
                 let is_new = |problem: &&String| !self.flight.unusable_secrets.contains(problem);
@@ -274,8 +279,8 @@ impl Pilot {
         }
     }
 
-    /// A person acknowledged the page with `key` at `at_ms` of wall-clock time. It does not count when it was
-    /// meant for an earlier page with the same key.
+    /// A person acknowledged the page with `key` at `at`, by the agent's time. It does not count when it was meant
+    /// for an earlier page with the same key. `None` when no page with this key waits, else whether it counts.
     ///
     /// # Errors
     /// When it counts but cannot be journalled.
@@ -283,21 +288,36 @@ impl Pilot {
         &mut self,
         key: &str,
         by: String,
-        at_ms: Option<i64>,
-    ) -> Result<bool, OrderRefused> {
+        at: Option<UnixMs>,
+    ) -> Result<Option<bool>, OrderRefused> {
         let Some((_, region)) = self.runbook.waiting_page().filter(|(waiting, _)| waiting == key) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let moment = self.clock.moment();
-        let at = at_ms.map(|at_ms| moment.agent_time_of(at_ms));
         if !self.runbook.incident().is_some_and(|incident| self.pages.is_answered(key, incident, at)) {
-            return Ok(false);
+            return Ok(Some(false));
         }
         if let Some(why) = self.ledger.failing() {
             return Err(OrderRefused::JournalFails { why: why.to_owned() });
         }
         self.tell(Event::PageAcknowledged { region, by });
-        Ok(true)
+        Ok(Some(true))
+    }
+
+    /// A person who may believe to have answered learns, once an incident, that it does not count: it was too early by
+    /// this host's clock, which may be wrong.
+    pub(super) fn tell_uncounted(&mut self, by: &str) {
+        let Some(incident) = self.runbook.incident().cloned() else { return };
+        if self.flight.told_uncounted.as_ref() == Some(&incident) {
+            return;
+        }
+        let why = format!(
+            "{by} acknowledged at the pager before the page of {incident} was sent, by the clock of this \
+             host, so that does not count. If it was meant for this page, `failover ack` goes on; then set \
+             the clock of this host by NTP"
+        );
+        warn!("{why}");
+        self.flight.trouble = Some(why);
+        self.flight.told_uncounted = Some(incident);
     }
 
     /// Has the asker follow the page of an incident that waits for a person, and no other.

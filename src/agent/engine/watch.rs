@@ -27,6 +27,8 @@ pub struct PeerPlace {
     pub node: u8,
     /// Its region.
     pub region: Region,
+    /// Which of its region's health URLs is its own, where that is known.
+    pub health: Option<usize>,
 }
 
 /// What is watched.
@@ -125,7 +127,7 @@ impl Watch {
             let is_up = *region == self.parts.own_region || nodes.any(|peer| is_heard(peer.node));
             self.parts.outlook.link(region, is_up);
         }
-        let elected = self.is_elected(is_heard);
+        let elected = self.is_elected(now, is_heard);
         let assessment = self.parts.outlook.assess(now, elected, self.unfit());
         let is_news = match &self.told {
             Some((at, told)) => *told != assessment || now.since_ms(*at) >= AT_LEAST_MS,
@@ -138,11 +140,14 @@ impl Watch {
         Some(assessment)
     }
 
-    /// Whether no node of this region that is heard has a lower number.
-    fn is_elected(&self, is_heard: impl Fn(u8) -> bool) -> bool {
+    /// Whether no node of this region that is heard has a lower number. One that says itself that it should get no
+    /// traffic is unfit to act, and is in nobody's way.
+    fn is_elected(&self, now: UnixMs, is_heard: impl Fn(u8) -> bool) -> bool {
         let Some(own) = self.parts.own_node else { return true };
-        let ours = self.parts.peers.iter().filter(|peer| peer.region == self.parts.own_region);
-        !ours.into_iter().any(|peer| peer.node < own && is_heard(peer.node))
+        let region = &self.parts.own_region;
+        let is_unfit = |place| self.parts.outlook.is_sick(now, region, place);
+        let mut ours = self.parts.peers.iter().filter(|peer| peer.region == *region);
+        !ours.any(|peer| peer.node < own && is_heard(peer.node) && !peer.health.is_some_and(is_unfit))
     }
 
     /// A server that should get no traffic sends none to itself.
@@ -218,4 +223,72 @@ impl Watch {
 fn free_percent(directory: &std::path::Path) -> Option<f64> {
     let space = rustix::fs::statvfs(directory).ok()?;
     (space.f_blocks > 0).then(|| 100.0 * space.f_bavail as f64 / space.f_blocks as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::history::Subjects;
+    use crate::agent::runbook::{Glimpse, Hysteresis};
+    use crate::metrics::PeerVital;
+
+    fn us() -> Region {
+        Region("us".to_owned())
+    }
+
+    /// Nothing of this server's own is looked at here.
+    fn limits() -> OwnLimits {
+        let (percent, time) = (0.0, Duration::ZERO);
+        OwnLimits {
+            tokens_low_percent: percent,
+            tokens_low_for: time,
+            tokens_critical_percent: percent,
+            tokens_critical_for: time,
+            error_percent: percent,
+            errors_for: time,
+            p99: time,
+            p99_for: time,
+            disk_free_percent: percent,
+        }
+    }
+
+    /// Node 3 of `us`, which hears node 2 of `us`.
+    fn watch(health: Option<usize>) -> Watch {
+        let published = Arc::<Published>::default();
+        let heard = PeerVital { node: 2, is_present: true, is_synced: true, phi: 0.0, lag: Duration::ZERO };
+        published.peers.store(Arc::new(vec![heard]));
+        Watch::new(WatchParts {
+            outlook: Outlook::new(Hysteresis::default(), &[(us(), 2)], 0),
+            regions: vec![us()],
+            own_region: us(),
+            own_node: Some(3),
+            peers: vec![PeerPlace { node: 2, region: us(), health }],
+            limits: limits(),
+            history: History::new(Subjects::default()).unwrap(),
+            published,
+            health: Arc::default(),
+            state_directory: PathBuf::new(),
+        })
+    }
+
+    #[test]
+    fn a_lower_node_acts_unless_it_says_itself_that_it_is_unfit() {
+        let drained = || Glimpse::Sick(vec!["draining by order".to_owned()]);
+        let silent = || Glimpse::Bad("not in time".to_owned());
+        for (health, glimpse, is_elected) in [
+            (Some(0), Glimpse::Good, false),
+            (Some(0), drained(), true),
+            (Some(1), drained(), false),
+            (None, drained(), false),
+            // Its heartbeats arrive, so it lives.
+            (Some(0), silent(), false),
+        ] {
+            let mut watch = watch(health);
+            for at in 1..=3 {
+                watch.parts.outlook.probed(UnixMs(at * 1_000), &us(), 0, glimpse.clone());
+            }
+            let assessment = watch.assess(UnixMs(3_000)).unwrap();
+            assert_eq!(assessment.elected, is_elected, "{health:?} {glimpse:?}");
+        }
+    }
 }

@@ -152,6 +152,8 @@ impl Client {
         let mut answer = sent.map_err(|error| fail(failure_of(error, self.max_response_bytes)))?;
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| parse_retry_after(text, SystemTime::now()));
+        let date = answer.headers().get("date").and_then(|value| value.to_str().ok());
+        let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(self.max_response_bytes).read_to_vec();
         if !(200..300).contains(&status) {
@@ -165,7 +167,7 @@ impl Client {
             return Err(fail(Failure::Status { code, retry_after, excerpt }));
         }
         let body = body.map_err(|error| fail(failure_of(error, self.max_response_bytes)))?;
-        Ok(Response { service, call: request.call(), status, body })
+        Ok(Response { service, call: request.call(), status, date, body })
     }
 }
 

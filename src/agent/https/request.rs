@@ -1,7 +1,7 @@
 //! What is sent and what comes back.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -141,10 +141,17 @@ pub struct Response {
     pub(super) service: &'static Service,
     pub(super) call: String,
     pub(super) status: u16,
+    pub(super) date: Option<SystemTime>,
     pub(super) body: Vec<u8>,
 }
 
 impl Response {
+    /// When it was answered, by the clock of whoever answered, to the second.
+    #[must_use]
+    pub const fn date(&self) -> Option<SystemTime> {
+        self.date
+    }
+
     /// The HTTP status.
     #[must_use]
     pub const fn status(&self) -> u16 {

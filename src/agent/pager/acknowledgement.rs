@@ -1,5 +1,7 @@
 //! Whether a person has taken the incident on, from what PagerDuty's REST API says.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -28,6 +30,9 @@ pub struct Acknowledged {
     pub by: String,
     /// The moment, in PagerDuty's words (ISO 8601).
     pub at: String,
+    /// How long ago that was by PagerDuty's own clock, where it says what that shows: the clock of this host may be
+    /// wrong.
+    pub ago: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +46,26 @@ pub(super) struct Incident {
     status: String,
     #[serde(default)]
     acknowledgements: Vec<Acknowledgement>,
+    /// Why it was resolved, where PagerDuty did that itself.
+    #[serde(default)]
+    resolve_reason: Option<ResolveReason>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ResolveReason {
+    /// What it was merged into.
+    #[serde(default)]
+    incident: Option<Merged>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Merged {
+    id: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct OneIncident {
+    pub(super) incident: Incident,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,7 +111,23 @@ impl Reference {
 
     fn acknowledged(&self, at: &str) -> Acknowledged {
         let name = self.name();
-        Acknowledged { by: name.unwrap_or_else(|| "a person without a name".to_owned()), at: at.to_owned() }
+        let by = name.unwrap_or_else(|| "a person without a name".to_owned());
+        Acknowledged { by, at: at.to_owned(), ago: None }
+    }
+}
+
+impl PageState {
+    /// The same, told at `told_at` by PagerDuty's clock.
+    pub(super) fn told_at(mut self, told_at: Option<SystemTime>) -> Self {
+        if let Self::Acknowledged(Acknowledged { at, ago, .. }) = &mut self {
+            let between = |told_at: SystemTime| {
+                let at_ms = u64::try_from(moment(at)?.as_millisecond()).ok()?;
+                let at = UNIX_EPOCH.checked_add(Duration::from_millis(at_ms))?;
+                Some(told_at.duration_since(at).unwrap_or_default())
+            };
+            *ago = told_at.and_then(between);
+        }
+        self
     }
 }
 
@@ -114,6 +155,12 @@ impl Incident {
             // Acknowledgements vanish when it is resolved or times out.
             _ => None,
         }
+    }
+
+    /// The incident that goes on in its place.
+    pub(super) fn merged_into(&self) -> Option<&str> {
+        let merged = self.resolve_reason.as_ref()?.incident.as_ref()?;
+        Some(&merged.id)
     }
 
     pub(super) fn is_resolved(&self) -> bool {
@@ -148,7 +195,8 @@ mod tests {
     }
 
     fn ada() -> PageState {
-        PageState::Acknowledged(Acknowledged { by: "Ada".to_owned(), at: "2026-01-01T00:00:00Z".to_owned() })
+        let at = "2026-01-01T00:00:00Z".to_owned();
+        PageState::Acknowledged(Acknowledged { by: "Ada".to_owned(), at, ago: None })
     }
 
     #[test]
@@ -159,6 +207,19 @@ mod tests {
         {
             assert_eq!(incident("acknowledged", kind).state(), None, "{kind}");
         }
+    }
+
+    #[test]
+    fn how_long_ago_it_was_is_said_by_the_clock_of_pagerduty() {
+        let ago = |told_at: Option<&str>| {
+            let told_at = told_at.map(|text| httpdate::parse_http_date(text).unwrap());
+            let PageState::Acknowledged(person) = ada().told_at(told_at) else { panic!("Ada has answered") };
+            person.ago
+        };
+        assert_eq!(ago(Some("Thu, 01 Jan 2026 00:00:09 GMT")), Some(Duration::from_secs(9)));
+        // A date is cut to the second, so an answer may seem to be earlier than what it tells.
+        assert_eq!(ago(Some("Wed, 31 Dec 2025 23:59:59 GMT")), Some(Duration::ZERO));
+        assert_eq!(ago(None), None);
     }
 
     #[test]

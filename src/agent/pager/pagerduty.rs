@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use super::acknowledgement::{IncidentList, LogEntries, PageState};
+use super::acknowledgement::{Incident, IncidentList, LogEntries, OneIncident, PageState};
 use super::events::{Event, MAX_DEDUP_KEY_CHARS};
 use super::spool::{Spool, SpoolError};
-use crate::agent::https::{BaseUrl, CallError, Client, Failure, Method, Repeat, Request, Service};
+use crate::agent::https::{BaseUrl, CallError, Client, Failure, Method, Repeat, Request, Response, Service};
 use crate::agent::secret::{SecretError, SecretSource};
 use crate::percent::percent_encode;
 
@@ -211,21 +211,40 @@ impl RestAccess {
             "/incidents?incident_key={}&date_range=all&sort_by=created_at%3Adesc&limit=1",
             percent_encode(dedup_key)
         );
-        let list: IncidentList = self.get(client, &path)?;
+        let answer = self.get(client, &path)?;
+        let list: IncidentList = answer.json()?;
         let Some(incident) = list.into_newest() else { return Ok(PageState::Unknown) };
-        if let Some(state) = incident.state() {
+        let state = self.state_of(client, &incident, &answer)?;
+        // Whoever merged it answers the incident that goes on in its place.
+        let Some(other) = incident.merged_into().filter(|_| state == PageState::Resolved) else {
             return Ok(state);
-        }
-        let path = format!("/incidents/{}/log_entries?limit=100", percent_encode(&incident.id));
-        let log: LogEntries = self.get(client, &path)?;
-        Ok(log.state(incident.is_resolved()))
+        };
+        let answer = self.get(client, &format!("/incidents/{}", percent_encode(other)))?;
+        let OneIncident { incident } = answer.json()?;
+        self.state_of(client, &incident, &answer)
     }
 
-    fn get<T: serde::de::DeserializeOwned>(&self, client: &Client, path: &str) -> Result<T, PagerError> {
+    /// The state of `incident`, of which `answer` tells.
+    fn state_of(
+        &self,
+        client: &Client,
+        incident: &Incident,
+        answer: &Response,
+    ) -> Result<PageState, PagerError> {
+        if let Some(state) = incident.state() {
+            return Ok(state.told_at(answer.date()));
+        }
+        let path = format!("/incidents/{}/log_entries?limit=100", percent_encode(&incident.id));
+        let answer = self.get(client, &path)?;
+        let log: LogEntries = answer.json()?;
+        Ok(log.state(incident.is_resolved()).told_at(answer.date()))
+    }
+
+    fn get(&self, client: &Client, path: &str) -> Result<Response, PagerError> {
         let request = Request::get(self.base.join(path))
             .header("Accept", "application/vnd.pagerduty+json;version=2")
             .secret_header("Authorization", "Token token=", &self.key.read()?);
-        Ok(client.call(&REST, &request)?.json()?)
+        Ok(client.call(&REST, &request)?)
     }
 }
 

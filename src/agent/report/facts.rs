@@ -42,6 +42,8 @@ pub(super) struct Duration {
 pub(super) enum State {
     Done(UnixMs),
     Failed(UnixMs),
+    /// Begun, and how it ended was not written down.
+    Unknown(UnixMs),
     NotDone,
 }
 
@@ -155,7 +157,20 @@ impl Journey<'_> {
     fn state_of(&self, wanted: Step) -> State {
         let failed =
             self.last(|entry| matches!(entry, Entry::Outcome { step, done: false, .. } if *step == wanted));
-        self.done(wanted).map(State::Done).or(failed.map(State::Failed)).unwrap_or(State::NotDone)
+        let begun = self.begun(wanted).map(State::Unknown);
+        let ended = self.done(wanted).map(State::Done).or(failed.map(State::Failed));
+        ended.or(begun).unwrap_or(State::NotDone)
+    }
+
+    fn begun(&self, wanted: Step) -> Option<UnixMs> {
+        self.first(|entry| matches!(entry, Entry::Intent { step, .. } if *step == wanted))
+    }
+
+    /// A write whose answer was lost is settled by reading, and resolvers are asked only for what was read.
+    fn switched(&self) -> State {
+        let state = self.state_of(Step::WriteRecord);
+        let settled = self.begun(Step::AwaitVisible).filter(|_| !matches!(state, State::Done(_)));
+        settled.map_or(state, State::Done)
     }
 
     /// The phase in which it was left and when; a report closes it.
@@ -193,7 +208,7 @@ impl Journey<'_> {
         let target = plan.and_then(|(_, target, _)| target).map(|target| format!(" to {target}"));
         let moved = format!("traffic was moved{}", target.unwrap_or_default());
         let ending = match self.final_move() {
-            Some((Phase::Recovered, ..)) if self.done(Step::WriteRecord).is_some() => {
+            Some((Phase::Recovered, ..)) if matches!(self.switched(), State::Done(_)) => {
                 format!("{moved} and is served again")
             }
             Some((Phase::Recovered, ..)) => "traffic is served again".to_owned(),
@@ -296,8 +311,8 @@ impl Journey<'_> {
         let detected = self.detected();
         let paged = self.done(Step::Page);
         let agreed = self.moved_to(&[Phase::Acknowledged, Phase::AutoApproved, Phase::Declined]);
-        let switching = self.moved_to(&[Phase::Switching]);
-        let switched = self.moved_out_of(Phase::Switching);
+        let switching = self.begun(Step::WriteRecord);
+        let switched = self.done(Step::AwaitVisible);
         let validating = self.moved_to(&[Phase::Validating]);
         let validated = self.moved_out_of(Phase::Validating);
         let row = |name, meaning, from: Option<UnixMs>, to: Option<UnixMs>| {
@@ -336,7 +351,7 @@ impl Journey<'_> {
             ("Paged", self.state_of(Step::Page)),
             agreed,
             ("Target passed preflight", self.state_of(Step::Preflight)),
-            ("Record switched", self.state_of(Step::WriteRecord)),
+            ("Record switched", self.switched()),
             ("Change visible to resolvers", self.state_of(Step::AwaitVisible)),
             ("Validated through the public name", self.state_of(Step::Validate)),
         ];
@@ -365,16 +380,22 @@ impl Journey<'_> {
         })
     }
 
-    /// As last found, or as last written and confirmed.
+    /// As last found, or as last written and confirmed, by an answer or by what came next.
     fn record_after(&self) -> Option<RecordState> {
         let mut wanted = None;
+        let mut before = None;
         let mut after = None;
         for line in self.lines {
             match line.logged.known() {
                 Some(Entry::Record { state }) => after = Some(state.clone()),
-                Some(Entry::Intent { step, wanted: state, .. }) if is_write(*step) => {
+                Some(Entry::Intent { step, wanted: state, expected, .. }) if is_write(*step) => {
+                    if *step == Step::WriteRecord {
+                        before.clone_from(expected);
+                    }
                     wanted.clone_from(state);
                 }
+                Some(Entry::Intent { step: Step::AwaitVisible, .. }) => after = wanted.take().or(after),
+                Some(Entry::Moved { to: Phase::RolledBack, .. }) => after = before.take().or(after),
                 Some(Entry::Outcome { step, done: true, .. }) if is_write(*step) => {
                     after = wanted.take().or(after);
                 }

@@ -102,6 +102,7 @@ fn checklist(facts: &Facts) -> Markup {
                 @let (class, mark, when) = match state {
                     State::Done(at) => ("done", "✓", clock(*at)),
                     State::Failed(at) => ("failed", "✗", format!("failed {}", clock(*at))),
+                    State::Unknown(at) => ("failed", "?", open_end(*at)),
                     State::NotDone => ("skipped", "–", "did not come to it".to_owned()),
                 };
                 li class=(class) {
@@ -111,6 +112,10 @@ fn checklist(facts: &Facts) -> Markup {
             }
         }
     }
+}
+
+fn open_end(at: UnixMs) -> String {
+    format!("begun {}, its end is not known", clock(at))
 }
 
 fn clock(at: UnixMs) -> String {

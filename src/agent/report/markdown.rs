@@ -64,6 +64,7 @@ fn check(name: &str, state: State) -> String {
     match state {
         State::Done(at) => format!("- [x] {name} ({} UTC)", utc(at)),
         State::Failed(at) => format!("- [ ] {name}: failed ({} UTC)", utc(at)),
+        State::Unknown(at) => format!("- [ ] {name}: begun ({} UTC), its end is not known", utc(at)),
         State::NotDone => format!("- [ ] {name}: did not come to it"),
     }
 }

@@ -139,7 +139,7 @@ fn durations_and_checklist_are_those_of_the_journal() {
         ("Detection", 1_000),
         ("Page", 900),
         ("Acknowledgement", 30_050),
-        ("Switch", 3_000),
+        ("Switch", 2_700),
         ("Validate", 10_000),
         ("Total", 46_100),
     ];
@@ -181,6 +181,50 @@ fn a_rollback_says_that_the_record_is_as_it_was() {
     assert!(matches!(state("Rolled back"), State::Done(_)));
     assert!(matches!(state("Validated through the public name"), State::Failed(_)));
     assert_eq!(state("Page resolved"), State::NotDone);
+}
+
+fn without(mut entries: Vec<(u64, Entry)>, wanted: Step) -> Vec<(u64, Entry)> {
+    entries.retain(|(_, entry)| !matches!(entry, Entry::Outcome { step, .. } if *step == wanted));
+    entries
+}
+
+#[test]
+fn a_write_that_was_settled_by_reading_is_reported_as_made() {
+    let mut entries = without(until_validated("timed out", true), Step::WriteRecord);
+    let shows = |(_, entry): &(u64, Entry)| matches!(entry, Entry::Outcome { step: Step::AwaitVisible, .. });
+    let at = entries.iter().position(shows).unwrap();
+    // The agent was killed right after the write, and this is another life of it.
+    entries.insert(at, (35_000, intent(Step::AwaitVisible, None, None)));
+    entries.push((46_100, moved(Phase::Validating, Phase::Recovered, "p99 900 µs")));
+    let facts = Facts::new(&id(), &lines(entries)).unwrap();
+    let state = |name: &str| facts.checklist.iter().find(|(check, _)| *check == name).unwrap().1;
+    assert_eq!(state("Record switched"), State::Done(UnixMs(BEGAN + 35_000)));
+    assert_eq!(facts.record_after, Some(record("198.51.100.1")));
+    assert!(facts.headline.contains("traffic was moved to us"), "{}", facts.headline);
+}
+
+#[test]
+fn a_write_of_which_nothing_was_heard_is_not_reported_as_made_nor_as_left_out() {
+    let mut entries = without(until_validated("x", true), Step::WriteRecord);
+    entries.truncate(entries.iter().position(|(at, _)| *at == 36_000).unwrap());
+    entries.push((40_000, moved(Phase::Switching, Phase::HandedOver, "somebody else changed the record")));
+    let lines = lines(entries);
+    let facts = Facts::new(&id(), &lines).unwrap();
+    let state = |name: &str| facts.checklist.iter().find(|(check, _)| *check == name).unwrap().1;
+    assert_eq!(state("Record switched"), State::Unknown(UnixMs(BEGAN + 33_300)));
+    let switch = facts.durations.iter().find(|row| row.name == "Switch").unwrap();
+    assert_eq!(switch.ms, None, "it never showed");
+    let (markdown, html) = rendered(&lines, &[]);
+    assert!(markdown.contains("Record switched: begun") && html.contains("its end is not known"));
+}
+
+#[test]
+fn a_record_that_was_found_put_back_is_reported_as_it_was() {
+    let mut entries = without(until_validated("x", false), Step::RestoreRecord);
+    entries.push((46_100, moved(Phase::Validating, Phase::RollingBack, "errors 40 %")));
+    entries.push((47_100, moved(Phase::RollingBack, Phase::RolledBack, "the record leads to eu again")));
+    let facts = Facts::new(&id(), &lines(entries)).unwrap();
+    assert_eq!(facts.record_after, Some(record("192.0.2.1")));
 }
 
 #[test]

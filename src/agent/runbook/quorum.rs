@@ -134,6 +134,14 @@ impl Outlook {
         }
     }
 
+    /// Whether node `node` of `region` answers now that it should get no traffic.
+    #[must_use]
+    pub fn is_sick(&self, now: UnixMs, region: &Region, node: usize) -> bool {
+        let looks = self.regions.get(region).and_then(|watch| watch.nodes.get(node));
+        let last = looks.and_then(|looks| looks.fresh(now, self.limits));
+        matches!(last, Some((false, Glimpse::Sick(_))))
+    }
+
     /// How the regions look now. `elected` and `unfit` are the caller's.
     #[must_use]
     pub fn assess(&self, now: UnixMs, elected: bool, unfit: Option<String>) -> Assessment {
@@ -251,6 +259,22 @@ mod tests {
             outlook.probed(UnixMs(at * 1_000), &eu(), 1, Glimpse::Sick(vec!["stalled".to_owned()]));
         }
         assert_eq!(standing(&outlook, 3_000), "sick");
+    }
+
+    #[test]
+    fn a_node_is_sick_while_it_says_so_itself() {
+        let mut outlook = outlook(2, 0);
+        let is_sick = |outlook: &Outlook, now| outlook.is_sick(UnixMs(now), &eu(), 1);
+        for at in 0..3 {
+            assert!(!is_sick(&outlook, at * 1_000), "not by one answer");
+            outlook.probed(UnixMs(at * 1_000), &eu(), 1, Glimpse::Sick(vec!["draining".to_owned()]));
+        }
+        assert!(is_sick(&outlook, 2_000) && !outlook.is_sick(UnixMs(2_000), &eu(), 0));
+        assert!(!is_sick(&outlook, 7_001), "that was long ago");
+        for (at, glimpse) in [(3_000, bad()), (4_000, Glimpse::Good)] {
+            outlook.probed(UnixMs(at), &eu(), 1, glimpse);
+            assert!(!is_sick(&outlook, at), "it does not say so any more");
+        }
     }
 
     #[test]

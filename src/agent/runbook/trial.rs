@@ -38,9 +38,11 @@ impl Runbook {
             return Next::Stay(State::Preflight { run, tries });
         }
         let timeout_ms = self.config.timing.preflight_timeout_ms;
-        let target = run.target.clone();
+        let (target, is_overdue) = (run.target.clone(), tries.is_overdue(self.now));
         let ended = self.attempt(Some(head), &mut tries, arrived, timeout_ms, || Work::Preflight { target });
-        match ended {
+        // After this process stood still, what was seen before says nothing of now.
+        let late = || Ended::unknown("its answer came too late to count");
+        match ended.map(|ended| if is_overdue { late() } else { ended }) {
             None => Next::Stay(State::Preflight { run, tries }),
             Some(Ended::Failed { failure: Failure::NotDone | Failure::Unknown, why }) => {
                 self.last_error = Some(format!("preflight of {}: {why}", run.target));

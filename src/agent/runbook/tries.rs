@@ -62,6 +62,11 @@ impl Tries {
         }
     }
 
+    /// Whether its answer, if it comes now, comes too late.
+    pub(super) fn is_overdue(self, now: UnixMs) -> bool {
+        matches!(self, Self::Running { deadline, .. } if deadline <= now)
+    }
+
     /// When it needs a tick.
     pub(super) const fn deadline(self) -> UnixMs {
         match self {

@@ -75,6 +75,25 @@ fn a_write_that_takes_effect_while_it_waits_for_approval_anew_is_tried_and_repor
 }
 
 #[test]
+fn a_preflight_from_before_the_process_stood_still_is_made_again() {
+    for (late_ms, is_passed) in [(5_000, true), (60_000, false)] {
+        let mut story = Story::new(config());
+        story.assess(eu_is_dead());
+        story.pass_slowly_ms(1_500);
+        let at = story.open.iter().position(|task| task.work.step() == Step::Preflight).unwrap();
+        let task = story.open.remove(at);
+        // The first thing that is heard of is the answer; the regions look as before.
+        story.now = story.now.after_ms(late_ms);
+        story.end(&task, Ended::done("well"));
+        story.assess(eu_is_dead());
+        story.pass_slowly_ms(1_000);
+        let preflights = if is_passed { 1 } else { 2 };
+        assert_eq!(story.count(Step::Preflight), preflights, "{late_ms} {:?}", story.phases());
+        assert_eq!(story.count(Step::WriteRecord), usize::from(is_passed), "{late_ms} {:?}", story.phases());
+    }
+}
+
+#[test]
 fn a_preflight_that_nobody_answered_does_not_count_against_the_target() {
     for (failure, is_over) in [(Failure::Unknown, false), (Failure::NotDone, false), (Failure::Refused, true)]
     {

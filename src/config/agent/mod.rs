@@ -116,7 +116,7 @@ pub(super) fn read_agent(root: &mut Section<'_>, around: &Around<'_>) -> Option<
     let witnesses = regions::read_witnesses(&mut section, &regions);
     let probe = rules::read_probe(&mut section);
     let signals = rules::read_signals(&mut section);
-    let pace = rules::read_pace(&mut section);
+    let pace = rules::read_pace(&mut section, mode);
     let validation = rules::read_validation(&mut section, around.policies);
     let pagerduty = services::read_pagerduty(&mut section);
     let slack = services::read_slack(&mut section);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::policy;
 use super::super::section::{Section, Text};
 use super::super::units::parse_duration;
+use crate::agent::orders::AgentMode;
 
 const SHORT: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
 const LONG: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
@@ -67,7 +68,7 @@ pub enum Failback {
 pub struct PaceConfig {
     /// In automatic mode, between the page and the act.
     pub hold_off: Duration,
-    /// In manual mode, between the page and giving up on an answer.
+    /// Between the page and giving up: on an answer, or on what stands against acting.
     pub ack_timeout: Duration,
     /// Between two switches.
     pub cooldown: Duration,
@@ -156,11 +157,24 @@ pub(super) fn read_signals(agent: &mut Section<'_>) -> SignalConfig {
 }
 
 /// The keys stand in `[agent]` itself.
-pub(super) fn read_pace(agent: &mut Section<'_>) -> PaceConfig {
+pub(super) fn read_pace(agent: &mut Section<'_>, mode: AgentMode) -> PaceConfig {
     let mut time = |key, usual| agent.duration(key, LONG).unwrap_or(usual);
     let hold_off = time("hold_off", Duration::from_millis(500));
     let ack_timeout = time("ack_timeout", seconds(1800));
     let cooldown = time("cooldown", seconds(600));
+    // It would be over before the hold-off is, or before anybody can answer.
+    let is_too_short = match mode {
+        AgentMode::Automatic => hold_off >= ack_timeout,
+        AgentMode::Manual => ack_timeout.is_zero(),
+        AgentMode::Observe => false,
+    };
+    if is_too_short && let Some(value) = agent.get("hold_off").or_else(|| agent.get("ack_timeout")) {
+        let what = format!(
+            "an incident would be handed over {} s after its page, before the agent could act on it",
+            ack_timeout.as_secs_f64()
+        );
+        agent.findings().wrong(value.place, what, "make ack_timeout longer than hold_off");
+    }
     PaceConfig {
         hold_off,
         ack_timeout,

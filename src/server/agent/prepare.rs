@@ -1,6 +1,7 @@
 //! What the agent is made of, from the configuration.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -152,7 +153,10 @@ fn watch(
     };
     let peers = config.cluster.iter().flat_map(|cluster| &cluster.peers);
     let place = |peer: &config::PeerConfig| {
-        peer.region.clone().map(|region| PeerPlace { node: peer.id.get(), region: Region(region) })
+        let region = Region(peer.region.clone()?);
+        let of = agent.regions.iter().find(|known| known.name == region);
+        let health = of.and_then(|of| health_of(peer.address.ip(), of));
+        Some(PeerPlace { node: peer.id.get(), region, health })
     };
     let signals = &agent.signals;
     Ok(WatchParts {
@@ -177,6 +181,14 @@ fn watch(
         health: Arc::clone(health),
         state_directory: state.to_owned(),
     })
+}
+
+/// Which health URL of `region` is that of the node at `address`; `None` where none, or more than one, may be.
+fn health_of(address: IpAddr, region: &config::RegionConfig) -> Option<usize> {
+    let is_there = |url: &ProbeUrl| url.host().parse() == Ok(address);
+    let mut places = (0..region.health.len()).filter(|place| is_there(&region.health[*place]));
+    let place = places.next()?;
+    places.next().is_none().then_some(place)
 }
 
 /// How things are looked at.
@@ -297,6 +309,27 @@ fn deeds(
 mod tests {
     use super::*;
     use crate::config::Sources;
+
+    #[test]
+    fn a_nodes_health_is_known_where_one_url_alone_leads_to_its_address() {
+        let url = |text: &&str| ProbeUrl::new(text).unwrap();
+        let found = |address: &str, urls: &[&str]| {
+            let region = config::RegionConfig {
+                name: Region("eu".to_owned()),
+                values: Vec::new(),
+                drill_values: Vec::new(),
+                health: urls.iter().map(url).collect(),
+                weight: 1,
+            };
+            health_of(address.parse().unwrap(), &region)
+        };
+        let urls =
+            ["http://192.0.2.1:8080/health", "http://[2001:db8:0::1]:8080/health", "http://eu-3.example"];
+        assert_eq!((found("192.0.2.1", &urls), found("2001:db8::1", &urls)), (Some(0), Some(1)));
+        assert_eq!(found("192.0.2.3", &urls), None);
+        let two_on_one_host = ["http://192.0.2.1:8080", "http://192.0.2.1:8081"];
+        assert_eq!(found("192.0.2.1", &two_on_one_host), None);
+    }
 
     /// With an `exec` whose time limit is `timeout`.
     fn timing_with(timeout: &str) -> Timing {
