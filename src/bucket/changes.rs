@@ -50,10 +50,9 @@ impl ChangeMap {
         full_barrier_after_exchange();
         let (word, bit) = (line / 64, 1 << (line % 64));
         // Relaxed: ordered by the barrier; the bits publish nothing but themselves.
-        if self.lines[word].load(Ordering::Relaxed) & bit == 0 {
+        let lacks = |bits: &[AtomicU64]| bits[word].load(Ordering::Relaxed) & bit == 0;
+        if lacks(&self.lines) || (is_urgent && lacks(&self.urgent)) {
             self.set(word, bit, is_urgent);
-        } else if is_urgent && self.urgent[word].load(Ordering::Relaxed) & bit == 0 {
-            self.set(word, bit, true);
         }
     }
 

@@ -33,13 +33,7 @@ impl LineSet {
 
     /// Adds a line; one that does not exist is ignored.
     pub(super) fn insert(&mut self, line: u32) {
-        let (word, bit) = (line as usize / 64, 1 << (line % 64));
-        if line >= self.lines || self.words[word] & bit != 0 {
-            return;
-        }
-        self.words[word] |= bit;
-        self.summary[word / 64] |= 1 << (word % 64);
-        self.len += 1;
+        self.insert_word(line / 64, 1 << (line % 64));
     }
 
     /// Adds lines of the 64 that begin at 64 times `word`, a bit each; those that do not exist are ignored.
