@@ -9,9 +9,9 @@ use crate::data_plane::ListenAddr;
 /// Reports an address that no socket can be bound to, or that nobody could connect or send to.
 pub(super) fn check_own(address: SocketAddr, place: Place, findings: &Findings) {
     let ip = address.ip();
-    if ip.to_canonical() != ip {
+    let as_ipv4 = as_ipv4(address);
+    if as_ipv4 != address {
         let what = format!("{address} is an IPv4 address in the form of IPv6, where no socket can listen");
-        let as_ipv4 = SocketAddr::new(ip.to_canonical(), address.port());
         findings.wrong(place, what, format!("write \"{as_ipv4}\""));
     } else if is_no_single_hosts(ip) {
         let what = format!("the address {ip} is no single host's, so nobody could be heard there");
@@ -20,6 +20,14 @@ pub(super) fn check_own(address: SocketAddr, place: Place, findings: &Findings) 
         let what = format!("{address} is an address of one link and does not say on which interface");
         let help = "add the interface's number, as `ip -o link` lists it: \"[fe80::1%2]:8080\"";
         findings.wrong(place, what, help);
+    }
+}
+
+/// An IPv4 address that is written in the form of IPv6 as what it is.
+pub(super) fn as_ipv4(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip != address.ip() => SocketAddr::new(ip, address.port()),
+        _ => address,
     }
 }
 

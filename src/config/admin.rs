@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::address::{check_own, collide};
+use super::address::{as_ipv4, check_own, collide};
 use super::problem::Findings;
 use super::secret::{secret, secret_credential, secret_file};
 use super::section::{Section, Text};
@@ -137,14 +137,6 @@ fn read_listen(section: &mut Section<'_>, taken: &[ListenAddr]) -> Option<Socket
         findings.wrong(place, what, "choose another port for one of them");
     }
     Some(address)
-}
-
-/// An IPv4 address that is written in the form of IPv6 as what it is.
-fn as_ipv4(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        ip if ip != address.ip() => SocketAddr::new(ip, address.port()),
-        _ => address,
-    }
 }
 
 /// Reports a listener that anybody could use, and settings that nothing uses.
