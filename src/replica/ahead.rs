@@ -8,6 +8,9 @@ use super::{Entry, MAX_ENTRIES_HEARD, NodeId};
 /// Entries between asking for tags and reading them, and between asking for a line and merging into it: what memory
 /// takes to answer, in merges.
 pub(super) const AHEAD: usize = 8;
+/// So many are asked for in a row: the processor looks their addresses up side by side, where one alone can hold up
+/// all that comes after it.
+const TOGETHER: usize = 4;
 /// A table of so few lines (128 KiB) stays in a core's own caches, and to ask for its lines gains nothing. Caches
 /// that cores share do not count: each line is touched once a flush, and others displace it in between.
 const CACHED_LINES: usize = 1 << 11;
@@ -36,14 +39,15 @@ impl<'e> Ahead<'e> {
         Self { entries, asked, column: replica.column(from), lines: ArrayVec::new(), next: 0 }
     }
 
-    /// The next entry, and where its bucket may be.
-    pub fn next(&mut self, replica: &Replica) -> Option<(&'e Entry, Option<usize>)> {
+    /// The next entry, and the line that its bucket is in, as its tags have it.
+    pub fn next(&mut self, replica: &Replica) -> Option<(&'e Entry, usize)> {
         let place = self.next;
         let entry = self.entries.get(place)?;
         self.next += 1;
         coming(self.asked, place, 2 * AHEAD).iter().for_each(|entry| replica.table.ask_for_tags(entry.id));
         coming(self.asked, place, AHEAD).iter().for_each(|entry| self.ask_for_line(replica, entry));
-        Some((entry, self.lines.get(place).copied()))
+        let line = self.lines.get(place).copied();
+        Some((entry, line.unwrap_or_else(|| replica.table.ask_for_tagged(entry.id))))
     }
 
     fn ask_for_line(&mut self, replica: &Replica, entry: &Entry) {
@@ -55,9 +59,13 @@ impl<'e> Ahead<'e> {
     }
 }
 
-/// Those of `items` to ask for at a place of them, to be `distance` ahead: one, and at the first place all up to it.
+/// Those of `items` to ask for at a place of them, to be `distance` ahead at least: at every fourth place four, and at
+/// the first all up to those.
 pub(super) fn coming<T>(items: &[T], place: usize, distance: usize) -> &[T] {
-    let end = items.len().min(place + distance + 1);
+    if !place.is_multiple_of(TOGETHER) {
+        return &[];
+    }
+    let end = items.len().min(place + distance + TOGETHER);
     let start = if place == 0 { 0 } else { end.min(place + distance) };
     &items[start..end]
 }
@@ -81,7 +89,8 @@ mod tests {
             let mut asked: Vec<usize> = vec![];
             for place in 0..count {
                 asked.extend(coming(&items, place, distance));
-                assert_eq!(asked, items[..count.min(place + distance + 1)], "{count} {distance} {place}");
+                let until = place / TOGETHER * TOGETHER + TOGETHER + distance;
+                assert_eq!(asked, items[..count.min(until)], "{count} {distance} {place}");
             }
         }
     }

@@ -184,11 +184,17 @@ impl Replica {
         let Sender { column, now, .. } = *sender;
         let Some((rules, limits)) = self.directory.find(entry.policy) else { return Applied::UnknownPolicy };
         self.stats.epochs_lost += u64::from(self.peers[column].note(entry));
+        let strict = rules.sharing.consistency == Consistency::Strict;
+        let plain = line.filter(|_| !strict && !self.presence.is_disturbed());
+        if let Some(tokens) = plain.and_then(|line| self.charge_plainly(sender, entry, limits, line)) {
+            self.observed[rules.index].add(1 + column, tokens);
+            return Applied::Charged(tokens);
+        }
         let mut hearing = Hearing {
             table: &self.table,
             entry,
             heard: &self.peers[column].heard,
-            strict: rules.sharing.consistency == Consistency::Strict,
+            strict,
             sender,
             covered: None,
             phantom: None,
@@ -212,5 +218,24 @@ impl Replica {
             self.observed[rules_index].add(1 + column, tokens);
         }
         applied
+    }
+
+    /// Charges the growth of a counter as nearly all are: of a bucket that is in `line` and was heard of before, into
+    /// no debt, and with nothing for absent peers. The tokens; `None` for any other, to which nothing was done.
+    #[inline]
+    fn charge_plainly(&self, sender: &Sender, entry: &Entry, limits: &Limits, line: usize) -> Option<u64> {
+        let heard = &self.peers[sender.column].heard;
+        let before = Some(heard.get(line)).filter(|count| *count > 0)?;
+        let News::Growth(tokens) = rule::news(Some(before), entry) else { return None };
+        if tokens > limits.burst() || self.table.absent_factor(limits.slot()) != 0 {
+            return None;
+        }
+        let (now, ticks) = (limits.clock().at(sender.now), limits.clock().ticks(tokens));
+        let raised = |tat: u64| Some(tat.max(now) + ticks).filter(|tat| *tat <= now + limits.burst_ticks());
+        let is_done = self.table.raise(line, entry.id, limits, sender.column as u32, raised);
+        is_done.then(|| {
+            heard.set(line, entry.count);
+            tokens
+        })
     }
 }

@@ -353,7 +353,7 @@ impl Store for Replica {
         for entries in entries.chunks(MAX_ENTRIES_HEARD) {
             let mut ahead = Ahead::new(self, from, entries);
             while let Some((entry, line)) = ahead.next(self) {
-                self.take(sender.as_ref(), entry, line);
+                self.take(sender.as_ref(), entry, Some(line));
             }
         }
     }

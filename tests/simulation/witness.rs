@@ -180,7 +180,7 @@ impl Store for Witness {
         let delivery = Delivery { from, arrival, now };
         let mut ahead = Ahead::new(&self.replica, from, entries);
         while let Some((entry, line)) = ahead.next(&self.replica) {
-            self.apply(delivery, entry, line);
+            self.apply(delivery, entry, Some(line));
         }
     }
 

@@ -113,6 +113,20 @@ impl BucketTable {
         None
     }
 
+    /// Moves the level of a bucket that is in `line`, is counted in `limits` and whose owner the peer in `column` is
+    /// known to speak of; whether that could be done at once.
+    #[inline]
+    pub(crate) fn raise(
+        &self,
+        line: usize,
+        id: BucketId,
+        limits: &Limits,
+        column: u32,
+        next: impl FnOnce(u64) -> Option<u64>,
+    ) -> bool {
+        self.lines.get(line).is_some_and(|line| line.raise(id, limits.slot(), column, next))
+    }
+
     /// Notes what was charged for absent peers.
     pub(crate) fn add_phantom(&self, line: usize, fixed: u64, idle: bool) {
         self.lines[line].add_phantom(fixed, idle);
