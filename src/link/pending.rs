@@ -156,13 +156,18 @@ impl Backlog {
         let ChangedLines { word, lines, urgent } = changed;
         self.oldest_since = self.oldest_since.min(changed_at);
         self.lines.insert_word(word, lines);
-        self.urgent.insert_word(word, lines & urgent);
+        // Nearly always there is none, and its word is another miss of the caches.
+        if urgent != 0 {
+            self.urgent.insert_word(word, lines & urgent);
+        }
     }
 
     /// Takes a line out of its turn.
     pub(super) fn remove(&mut self, line: u32) {
         self.lines.remove(line);
-        self.urgent.remove(line);
+        if !self.urgent.is_empty() {
+            self.urgent.remove(line);
+        }
         self.forget_if_empty();
     }
 
