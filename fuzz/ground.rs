@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openclaw_rating::bucket::hash::KeyHasher;
 use openclaw_rating::bucket::policy::{LimitSpec, PolicySet, PolicySpec};
 use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
 use openclaw_rating::link::keys::Secret;
@@ -77,7 +78,9 @@ pub struct Replicating {
 impl Replicating {
     /// Node `own` of 1 and 2.
     pub fn new(own: u8, now: MonotonicNs) -> Self {
-        let policies = Arc::new(PolicySet::new(&specs(100), now).expect("the policies are valid"));
+        let policies = Arc::new(
+            PolicySet::new(&specs(100), &KeyHasher::new([7; 16]), now).expect("the policies are valid"),
+        );
         let table = Arc::new(table(&policies).replicated(1000));
         let config = ReplicaConfig { node: node(own), peers: vec![node(3 - own)], detect_timeout: DETECT };
         let replica = Replica::new(&config, Arc::clone(&table), Arc::clone(&policies), now);

@@ -61,7 +61,7 @@ fn policies(now: openclaw_rating::time::MonotonicNs) -> Arc<PolicySet> {
         sharing: Sharing::default(),
         metadata: BTreeMap::new(),
     };
-    Arc::new(PolicySet::new(&[spec], now).unwrap())
+    Arc::new(PolicySet::new(&[spec], &KeyHasher::new([1; 16]), now).unwrap())
 }
 
 fn start() -> DataPlane {

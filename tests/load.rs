@@ -49,7 +49,7 @@ impl Server {
             sharing: Sharing::default(),
             metadata,
         };
-        let policies = Arc::new(PolicySet::new(&[policy], clock.now()).unwrap());
+        let policies = Arc::new(PolicySet::new(&[policy], &KeyHasher::new([1; 16]), clock.now()).unwrap());
         let table = BucketTable::new(TableConfig { lines: 1 << 14, on_full: OnTableFull::Deny }).unwrap();
         table.publish_limits(&policies);
         let (table, health) = (Arc::new(table), Arc::new(Health::default()));

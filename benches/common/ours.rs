@@ -14,7 +14,7 @@ use super::{BATCH, Size};
 pub(crate) fn policies() -> PolicySet {
     let limit = LimitSpec::per_second(Rate::MAX_PER_SECOND, 1 << 31).unwrap();
     let spec = PolicySpec::new("default", limit);
-    PolicySet::new(&[spec], MonotonicNs(0)).unwrap()
+    PolicySet::new(&[spec], &hasher(), MonotonicNs(0)).unwrap()
 }
 
 /// The hasher of every bench: its secret is the same in every run.
@@ -76,15 +76,7 @@ impl Ours {
 
     /// The same in batches.
     pub(crate) fn decide_batches(&self, ids: &[BucketId]) -> usize {
-        let limits = self.policy().default_limits();
-        let mut allowed = 0;
-        for batch in ids.chunks(BATCH) {
-            let mut items: ArrayVec<_, BATCH> =
-                batch.iter().map(|id| BatchItem::new(*id, limits, 1, true)).collect();
-            self.table.charge_each(&mut items, self.now);
-            allowed += items.iter().filter(|item| item.charge.allowed).count();
-        }
-        allowed
+        self.charge_batches(ids, |id| *id)
     }
 
     /// Hashes and decides; whether allowed.
@@ -100,10 +92,18 @@ impl Ours {
 
     /// Hashes and decides, in batches; how many were allowed.
     pub(crate) fn check_batches(&self, keys: &[String]) -> usize {
+        self.charge_batches(keys, |key| self.id(key.as_bytes()))
+    }
+
+    /// Charges one token each to the buckets of `keys`, a batch at a time; how many were allowed.
+    fn charge_batches<K>(&self, keys: &[K], bucket_of: impl Fn(&K) -> BucketId) -> usize {
+        let limits = self.policy().default_limits();
         let mut allowed = 0;
         for batch in keys.chunks(BATCH) {
-            let ids: ArrayVec<_, BATCH> = batch.iter().map(|key| self.id(key.as_bytes())).collect();
-            allowed += self.decide_batches(&ids);
+            let mut items: ArrayVec<_, BATCH> =
+                batch.iter().map(|key| BatchItem::new(bucket_of(key), limits, 1, true)).collect();
+            self.table.charge_each(&mut items, self.now);
+            allowed += items.iter().filter(|item| item.charge.allowed).count();
         }
         allowed
     }

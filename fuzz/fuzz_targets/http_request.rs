@@ -19,7 +19,8 @@ const NOW: MonotonicNs = MonotonicNs(1_000_000_000);
 const ROOM: usize = 64 * 1024;
 
 fn service() -> CoreService {
-    let policies = Arc::new(PolicySet::new(&specs(5), NOW).expect("the policies are valid"));
+    let policies =
+        Arc::new(PolicySet::new(&specs(5), &KeyHasher::new([1; 16]), NOW).expect("the policies are valid"));
     let mut service = CoreService::new(ServiceParts {
         table: Arc::new(table(&policies)),
         policies,

@@ -478,13 +478,17 @@ mod tests {
                 let at = at.index(text.len());
                 text[at] = byte;
             }
-            let ours = read(&text).ok().map(sorted);
             // The other parser keeps the last of two members of one name, which is not ours to judge here.
-            let is_twice = ours.iter().flatten().any(|o| o.windows(2).any(|pair| pair[0].0 == pair[1].0));
+            prop_assume!(!text.split(|byte| *byte == b'}').any(has_a_name_twice));
+            let ours = read(&text).ok().map(sorted);
             let too_long = ours.iter().flatten().flatten().any(|(_, value)| value == "too long");
-            prop_assume!(!is_twice && !too_long);
+            prop_assume!(!too_long);
             prop_assert_eq!(ours, read_by_serde(&text).map(sorted), "{:?}", String::from_utf8_lossy(&text));
         }
+    }
+
+    fn has_a_name_twice(object: &[u8]) -> bool {
+        [br#""a""#, br#""n""#].iter().any(|name| object.windows(3).filter(|part| part == name).count() > 1)
     }
 
     fn sorted(mut objects: Vec<Vec<(String, String)>>) -> Vec<Vec<(String, String)>> {

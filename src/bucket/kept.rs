@@ -22,7 +22,7 @@ use crate::time::MonotonicNs;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"OCRTABLE");
 /// To be raised with every change of [`Line`], of how it is used, or of this file.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 const HEADER_WORDS: usize = 8;
 const SLOTS_AT: usize = 4096;
 const SLOTS: usize = 1 << 16;
@@ -272,7 +272,7 @@ mod tests {
     fn policies(rates: &[u64]) -> PolicySet {
         let specs: Vec<PolicySpec> =
             rates.iter().enumerate().map(|(number, rate)| spec(&format!("p{number}"), *rate)).collect();
-        PolicySet::new(&specs, MonotonicNs(0)).unwrap()
+        PolicySet::new(&specs, &KeyHasher::new([7; 16]), MonotonicNs(0)).unwrap()
     }
 
     fn table(kept: &Arc<KeptTable>, policies: &PolicySet) -> BucketTable {

@@ -7,7 +7,7 @@ use loom::thread;
 
 use super::changes::ChangeMap;
 use super::gcra::FIXED_BITS;
-use super::hash::BucketId;
+use super::hash::{BucketId, KeyHasher};
 use super::policy::PolicySet;
 use super::spec::{LimitSpec, PolicySpec};
 use super::sync::{AtomicU64, Ordering};
@@ -36,7 +36,7 @@ impl World {
 
     fn of(tokens: u64, burst: u64, how: impl Fn(BucketTable) -> BucketTable) -> Arc<Self> {
         let spec = PolicySpec::new("p", LimitSpec::per_second(tokens, burst).unwrap());
-        let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
+        let policies = PolicySet::new(&[spec], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap();
         let table = how(BucketTable::new(TableConfig { lines: 4, on_full: OnTableFull::Deny }).unwrap());
         table.publish_limits(&policies);
         Arc::new(Self { table, policies })

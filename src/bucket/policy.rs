@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::hash::{KeyHasher, Prefix};
 use super::identity::{fnv1a, identity_of_override};
 use super::overrides::{Overrides, Twice};
 use super::sharing::Sharing;
@@ -27,7 +28,8 @@ pub struct Policy {
     index: u16,
     mode: Mode,
     sharing: Sharing,
-    hash_key: u64,
+    identity: u64,
+    prefix: Prefix,
     default: Limits,
     overrides: Overrides,
     header: String,
@@ -68,7 +70,13 @@ impl Policy {
     /// The identity of the policy in bucket hashes and between nodes: a hash of its name.
     #[must_use]
     pub const fn identity(&self) -> u64 {
-        self.hash_key
+        self.identity
+    }
+
+    /// What the policy adds to the hash of its keys, under the secret that the set was made for.
+    #[inline]
+    pub(super) const fn prefix(&self) -> &Prefix {
+        &self.prefix
     }
 
     /// The limits of `key`.
@@ -111,6 +119,7 @@ pub struct Owner {
 /// All policies in force at one time.
 #[derive(Debug)]
 pub struct PolicySet {
+    hasher: KeyHasher,
     policies: Vec<Arc<Policy>>,
     by_name: NameIndex,
     /// Every limit there was since the start, so that old buckets can be read.
@@ -122,12 +131,13 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// The first set of a process.
+    /// The first set of a process, whose buckets are named by `hasher`.
     ///
     /// # Errors
     /// When a name, burst or the number of policies is out of range.
-    pub fn new(specs: &[PolicySpec], now: MonotonicNs) -> Result<Self, PolicyError> {
+    pub fn new(specs: &[PolicySpec], hasher: &KeyHasher, now: MonotonicNs) -> Result<Self, PolicyError> {
         let nothing = Self {
+            hasher: hasher.clone(),
             policies: Vec::new(),
             by_name: NameIndex::new(&[]),
             slots: Vec::new(),
@@ -146,6 +156,7 @@ impl PolicySet {
             slots: self.slots.clone(),
             owners: self.owners.clone(),
             indexes: self.indexes.clone(),
+            hasher: &self.hasher,
             now,
         };
         let mut policies: Vec<Arc<Policy>> = Vec::with_capacity(specs.len());
@@ -158,7 +169,8 @@ impl PolicySet {
             policies.push(Arc::new(next.policy(spec, before)?));
         }
         let by_name = NameIndex::new(&policies);
-        Ok(Self { policies, by_name, slots: next.slots, owners: next.owners, indexes: next.indexes })
+        let Builder { slots, owners, indexes, hasher, .. } = next;
+        Ok(Self { hasher: hasher.clone(), policies, by_name, slots, owners, indexes })
     }
 
     /// The policy of that name.
@@ -196,14 +208,15 @@ impl PolicySet {
     }
 }
 
-struct Builder {
+struct Builder<'h> {
     slots: Vec<Limits>,
     owners: Vec<Owner>,
     indexes: HashMap<String, u16>,
+    hasher: &'h KeyHasher,
     now: MonotonicNs,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn policy(&mut self, spec: &PolicySpec, before: Option<&Policy>) -> Result<Policy, PolicyError> {
         spec.check()?;
         let identity = fnv1a(spec.name.as_bytes());
@@ -219,7 +232,8 @@ impl Builder {
             Overrides::new(overrides).map_err(|Twice| PolicyError::DuplicateOverride(spec.name.clone()))?;
         let header = format!("\"{}\";q={};w={}", spec.name, default.burst(), default.window_seconds());
         Ok(Policy {
-            hash_key: owner.identity,
+            identity,
+            prefix: self.hasher.prefix(identity),
             name: spec.name.clone(),
             index: owner.index,
             mode: spec.mode,
@@ -300,17 +314,19 @@ mod tests {
     #[test]
     fn every_policy_is_found_by_its_name_and_no_other() {
         let specs: Vec<_> = (0..MAX_POLICIES).map(|i| spec(&format!("p{i}"), 1, 1)).collect();
-        let set = PolicySet::new(&specs, MonotonicNs(0)).unwrap();
+        let set = PolicySet::new(&specs, &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap();
         for s in &specs {
             assert_eq!(set.find(s.name.as_bytes()).unwrap().name(), s.name);
         }
         assert!(set.find(b"p").is_none());
-        assert!(PolicySet::new(&[], MonotonicNs(0)).unwrap().find(b"p").is_none());
+        assert!(PolicySet::new(&[], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap().find(b"p").is_none());
     }
 
     #[test]
     fn out_of_range_sets_are_refused() {
-        let new = |specs: &[PolicySpec]| PolicySet::new(specs, MonotonicNs(0)).unwrap_err();
+        let new = |specs: &[PolicySpec]| {
+            PolicySet::new(specs, &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap_err()
+        };
         assert!(matches!(new(&[spec("a b", 1, 1)]), PolicyError::BadName(_)));
         assert!(matches!(new(&[spec("", 1, 1)]), PolicyError::BadName(_)));
         assert!(matches!(new(&[spec("a", 1, 1), spec("a", 1, 1)]), PolicyError::Duplicate(_)));
@@ -331,7 +347,7 @@ mod tests {
         ] {
             s.overrides.push(OverrideSpec { matcher, limit: limit(burst) });
         }
-        let set = PolicySet::new(&[s], MonotonicNs(0)).unwrap();
+        let set = PolicySet::new(&[s], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap();
         let policy = set.find(b"a").unwrap();
         for (key, burst) in [("x", 1), ("vip", 2), ("vip:gold:2", 3), ("vip:gold:1", 4)] {
             assert_eq!(policy.limits_for(key.as_bytes()).burst(), burst, "{key}");
@@ -347,7 +363,7 @@ mod tests {
         });
         let mut many = spec("a", 1, 1);
         many.overrides = overrides.collect();
-        let set = PolicySet::new(&[many.clone()], MonotonicNs(0)).unwrap();
+        let set = PolicySet::new(&[many.clone()], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap();
         let next = set.reload(&[many], MonotonicNs(1_000_000_000)).unwrap();
         assert_eq!(next.slots().len(), MAX_SLOTS, "none has another slot");
         let key = b"tenant-40001/x";
@@ -358,7 +374,9 @@ mod tests {
 
     #[test]
     fn a_reload_keeps_slots_clocks_and_counters() {
-        let set = PolicySet::new(&[spec("a", 100, 10), spec("b", 1, 1)], MonotonicNs(0)).unwrap();
+        let set =
+            PolicySet::new(&[spec("a", 100, 10), spec("b", 1, 1)], &KeyHasher::new([1; 16]), MonotonicNs(0))
+                .unwrap();
         let now = MonotonicNs(5_000_000_000);
         let next = set.reload(&[spec("c", 1, 1), spec("a", 200, 20)], now).unwrap();
         let (old, new) = (set.find(b"a").unwrap(), next.find(b"a").unwrap());

@@ -26,7 +26,7 @@ pub(super) fn limit_in_slot(slot: u16, tokens: u64, burst: u64) -> Limits {
 }
 
 fn set(tokens: u64, burst: u64) -> PolicySet {
-    PolicySet::new(&[spec(tokens, burst)], MonotonicNs(0)).unwrap()
+    PolicySet::new(&[spec(tokens, burst)], &KeyHasher::new([3; 16]), MonotonicNs(0)).unwrap()
 }
 
 fn spec(tokens: u64, burst: u64) -> PolicySpec {

@@ -14,7 +14,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 const MAGIC: [u8; 8] = *b"OCRSNAP\n";
 /// The version that this program writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Records of one frame.
 const FRAME_RECORDS: usize = 4096;
 /// Larger than any frame of this version.

@@ -12,7 +12,7 @@ use super::stats::Rejected;
 /// Most bytes of a datagram: they pass the Internet in one piece (IPv6 promises 1,280 with headers).
 pub const MAX_DATAGRAM_BYTES: usize = 1232;
 /// The version of the format.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Bytes of the envelope before what is sealed.
 pub(super) const ENVELOPE_BYTES: usize = 32;
@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(hex, GOLDEN);
     }
 
-    const GOLDEN: &str = "0101020038ede24609090909090909090909090909090909\
-        0500000000000000e899d3435272cbdaae2e9cdfad4787d210581ece65";
+    const GOLDEN: &str = "0201020038ede24609090909090909090909090909090909\
+        0500000000000000e899d34352bb1d3f47cdce04e98d87cc1aad0bc664";
 
     #[test]
     fn a_bit_flipped_anywhere_does_not_open() {
@@ -154,12 +154,12 @@ mod tests {
     #[test]
     fn a_datagram_of_another_version_is_refused_in_words() {
         let (_, envelope, mut datagram) = sealed();
-        datagram[0] = 2;
+        datagram[0] = 3;
         let refused = Envelope::read(&datagram, envelope.cluster).unwrap_err();
-        assert_eq!(refused, Rejected::Version { theirs: 2 });
+        assert_eq!(refused, Rejected::Version { theirs: 3 });
         assert_eq!(
             refused.to_string(),
-            "it has version 2 of the link's format, and this node speaks version 1"
+            "it has version 3 of the link's format, and this node speaks version 2"
         );
         assert_eq!(Envelope::read(&datagram, [0; 4]), Err(Rejected::Cluster));
     }

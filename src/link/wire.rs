@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_version_1_stay() {
+    fn the_bytes_of_a_body_stay() {
         let header = Header {
             challenge: 0x1122_3344_5566_7788,
             echo: 0x99aa_bbcc_ddee_ff00,

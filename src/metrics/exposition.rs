@@ -248,12 +248,13 @@ fn latency(name: &str, help: &str, histogram: &LatencyHistogram, bounds_ns: &[u6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bucket::hash::KeyHasher;
     use crate::bucket::policy::{LimitSpec, PolicySpec};
     use crate::time::MonotonicNs;
 
     fn render(watched: &[WatchedLevel], cores: &[Arc<CoreMetrics>]) -> String {
         let spec = PolicySpec::new("api", LimitSpec::per_second(1, 5).unwrap());
-        let policies = PolicySet::new(&[spec], MonotonicNs(0)).unwrap();
+        let policies = PolicySet::new(&[spec], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap();
         let mut latencies = Latencies::default();
         latencies.request.record(40_000, 3);
         let page = Page {

@@ -128,7 +128,7 @@ mod tests {
     fn policies() -> PolicySet {
         let rate = Rate::new(1, Rate::DAY_NS).unwrap();
         let spec = |name: &str, burst| PolicySpec::new(name, LimitSpec { rate, burst });
-        PolicySet::new(&[spec("a", 100), spec("b", 10)], MonotonicNs(0)).unwrap()
+        PolicySet::new(&[spec("a", 100), spec("b", 10)], &KeyHasher::new([7; 16]), MonotonicNs(0)).unwrap()
     }
 
     #[test]

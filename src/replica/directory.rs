@@ -96,6 +96,7 @@ impl Directory {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::bucket::hash::KeyHasher;
     use crate::bucket::policy::{LimitSpec, Matcher, OverrideSpec, PolicySpec};
     use crate::time::MonotonicNs;
 
@@ -104,8 +105,12 @@ mod tests {
         let limit = |burst| LimitSpec::per_second(100, burst).unwrap();
         let large = OverrideSpec { matcher: Matcher::Prefix(b"vip:".to_vec()), limit: limit(1_000_000) };
         let spec = |name: &str, overrides| PolicySpec { overrides, ..PolicySpec::new(name, limit(200)) };
-        let set =
-            PolicySet::new(&[spec("small", vec![]), spec("large", vec![large])], MonotonicNs(0)).unwrap();
+        let set = PolicySet::new(
+            &[spec("small", vec![]), spec("large", vec![large])],
+            &KeyHasher::new([1; 16]),
+            MonotonicNs(0),
+        )
+        .unwrap();
         let directory = Directory::new(Arc::new(set));
         let shifts: Vec<u32> = directory.rules.iter().map(|rules| rules.mark_shift).collect();
         assert_eq!(shifts[0], 0);

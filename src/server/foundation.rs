@@ -57,12 +57,14 @@ impl Foundation {
         handed: &[HandedMemory],
     ) -> Result<Self, FoundationError> {
         let clock = SystemClock::start();
-        let policies = PolicySet::new(&own_parts(&config.policies, config.cluster.as_ref())?, clock.now())?;
-        let policies = Arc::new(ArcSwap::from_pointee(policies));
+        let specs = own_parts(&config.policies, config.cluster.as_ref())?;
         let mut found = open_state(config);
         let epoch = found.begin_epoch();
         health.warn(Warning::Snapshot, found.failed);
         let hash_key = hash_key(config, &found);
+        let hasher = KeyHasher::new(hash_key);
+        let policies = PolicySet::new(&specs, &hasher, clock.now())?;
+        let policies = Arc::new(ArcSwap::from_pointee(policies));
         let key_print = durability::key_print(&hash_key);
         let provenance = kept_tables::provenance(key_print, clock);
         let memory = kept_tables::create(manager, config.table.lines, &provenance);
@@ -85,7 +87,7 @@ impl Foundation {
             clock,
             policies,
             table,
-            hasher: KeyHasher::new(hash_key),
+            hasher,
             health: Arc::clone(health),
             kept,
             replication,

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use openclaw_rating::bucket::hash::KeyHasher;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::data_plane::{ListenAddr, RenderReply};
 use openclaw_rating::time::{ManualClock, MonotonicNs};
@@ -276,7 +277,7 @@ fn a_thousand_who_ask_for_the_metrics_page_at_once_all_get_it_by_few_requests() 
 #[test]
 fn policies_reach_every_thread() {
     let server = Server::start(|config| config.threads = 2);
-    let policies = Arc::new(PolicySet::new(&[], MonotonicNs(0)).unwrap());
+    let policies = Arc::new(PolicySet::new(&[], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap());
     server.plane.publish_policies(&policies);
     let until = Instant::now() + Duration::from_secs(5);
     while server.counts.policies.load(Ordering::Relaxed) < 2 {

@@ -92,7 +92,7 @@ impl Node {
     ) -> Self {
         let now = MonotonicNs(0);
         let specs = [spec(POLICY, settings.limit, settings.sharing, settings.nodes)];
-        let policies = Arc::new(PolicySet::new(&specs, now).unwrap());
+        let policies = Arc::new(PolicySet::new(&specs, &KeyHasher::new([7; 16]), now).unwrap());
         let table = BucketTable::new(TableConfig { lines: LINES, on_full: OnTableFull::Deny }).unwrap();
         let table = Arc::new(table.replicated(epoch_ms));
         table.publish_limits(&policies);

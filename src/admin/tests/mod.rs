@@ -120,7 +120,7 @@ fn policies() -> PolicySet {
         sharing: Sharing::default(),
         metadata: BTreeMap::new(),
     };
-    PolicySet::new(&[spec], MonotonicNs(0)).unwrap()
+    PolicySet::new(&[spec], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap()
 }
 
 fn secret(directory: &Path, name: &str, text: &str) -> SecretSource {

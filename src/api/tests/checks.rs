@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Server, spec, statuses};
 use crate::api::render::{MAX_ANSWER_BYTES, MAX_CHECK_BYTES};
 use crate::bucket::gcra::Rate;
+use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{Mode, PolicySet};
 use crate::data_plane::Service;
 use crate::http::HttpLimits;
@@ -158,7 +159,7 @@ fn the_largest_answers_fit_the_room_they_are_promised() {
     let mut most = spec(&name, 1 << 31, Mode::Shadow);
     most.limit.rate = Rate::new(1, Rate::DAY_NS).unwrap();
     most.overrides.clear();
-    let policies = Arc::new(PolicySet::new(&[most], MonotonicNs(0)).unwrap());
+    let policies = Arc::new(PolicySet::new(&[most], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap());
     let mut server = Server::with_limits(HttpLimits::default());
     server.service.set_policies(policies);
     let check = format!(r#"{{"policy":"{name}","key":"k","cost":2147483648}}"#);

@@ -51,7 +51,7 @@ impl Server {
             spec("off", 1, Mode::AllowAll),
             spec("stop", 1, Mode::DenyAll),
         ];
-        let policies = Arc::new(PolicySet::new(&specs, MonotonicNs(0)).unwrap());
+        let policies = Arc::new(PolicySet::new(&specs, &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap());
         let table = BucketTable::new(TableConfig { lines: 1024, on_full: OnTableFull::Allow }).unwrap();
         table.publish_limits(&policies);
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(CoreMetrics::new()));

@@ -217,7 +217,7 @@ impl BucketTable {
     }
 
     /// The same, looked into as a table is whose tags are too many for the cache.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn with_far_tags(self) -> Self {
         Self { tags_are_near: false, ..self }
     }

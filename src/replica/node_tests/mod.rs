@@ -60,7 +60,8 @@ impl Node {
 
     fn joining_at(number: u8, sharing: Sharing, lines: usize, epoch_ms: u64) -> Self {
         let now = MonotonicNs(0);
-        let policies = Arc::new(PolicySet::new(&[spec("p", sharing)], now).unwrap());
+        let policies =
+            Arc::new(PolicySet::new(&[spec("p", sharing)], &KeyHasher::new([1; 16]), now).unwrap());
         let table = BucketTable::new(TableConfig { lines, on_full: OnTableFull::Deny }).unwrap();
         let table = Arc::new(table.replicated(epoch_ms));
         table.publish_limits(&policies);
