@@ -80,8 +80,8 @@ impl Line {
         Merged::Done
     }
 
-    /// Moves the level to what `next` makes of `tat`, by one look and one exchange: where the bucket is here, in `slot`,
-    /// and the counter of the peer in `column` is known to be its owner's. Whether it was done.
+    /// Moves the level to what `next` makes of `tat`, by one look and one exchange: where the bucket is here, in
+    /// `slot`, and the counter of the peer in `column` is known to be its owner's. Whether it was done.
     #[inline]
     pub(crate) fn raise(
         &self,

@@ -80,7 +80,9 @@ proptest! {
         for event in events {
             match event {
                 Event::Charge(cost) => prop_assert_eq!(told.charge(b"k", cost), looking.charge(b"k", cost)),
-                Event::Pass { time_ms } => [&mut told, &mut looking].into_iter().for_each(|node| node.pass(time_ms)),
+                Event::Pass { time_ms } => {
+                    [&mut told, &mut looking].into_iter().for_each(|node| node.pass(time_ms));
+                }
                 Event::Present(peer, present) => [&mut told, &mut looking].into_iter().for_each(|node| {
                     node.replica.peer_present(node_id(peer), present, node.now);
                 }),
