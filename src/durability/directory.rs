@@ -182,9 +182,10 @@ impl Directory {
         name: &'static str,
         write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<T>,
     ) -> Result<T, DirectoryError> {
-        let temporary = self.path.join(format!("{name}.new"));
+        let beside = format!("{name}.new");
+        let temporary = self.path.join(&beside);
         let written = files::write_durably(&temporary, 0o600, write);
-        let value = written.map_err(|source| self.error("write", name, source))?;
+        let value = written.map_err(|source| self.error("write", &beside, source))?;
         files::put_in_place(&temporary, &self.path.join(name))
             .map_err(|source| self.error("replace", name, source))?;
         Ok(value)
@@ -256,6 +257,14 @@ mod tests {
             let error = directory.epoch().unwrap_err().to_string();
             assert!(error.contains("epoch says") && error.contains(&promised_ms.to_string()), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_a_write_is_named() {
+        let (_temporary, directory) = directory();
+        fs::create_dir(directory.path.join("epoch.new")).unwrap();
+        let error = directory.replace_epoch(42).unwrap_err().to_string();
+        assert!(error.contains("/epoch.new: "), "{error}");
     }
 
     #[test]

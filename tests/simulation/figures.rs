@@ -161,6 +161,22 @@ fn a_third_region_that_was_cut_off_is_not_charged_for_twice() {
     }
 }
 
+/// The two cannot tell that the others hear both. What is admitted too much is repaid, up to the bound on debt.
+#[test]
+fn two_of_several_regions_that_cannot_hear_each_other_take_no_more_than_the_others_leave() {
+    for nodes in [3, 5] {
+        let scenario = asking(cut(cluster(nodes, 40, 0.0), Share::Equal), &vec![300.0; nodes]);
+        let Outcome { admitted, central, highest_excess, .. } = World::new(scenario).run().unwrap()[0];
+        let (rate, nodes) = (RATE as f64, nodes as f64);
+        // Each takes all but one share, before the cut is noticed all; its end is noticed a little later.
+        let most = (1.0 - 2.0 / nodes) * rate * 20.0 + rate;
+        assert!(highest_excess <= most, "{nodes} nodes: {highest_excess}, and at most {most}");
+        let repaid = highest_excess - (admitted - central);
+        let debt = (nodes - 1.0) * (rate + rate * 0.5);
+        assert!(repaid >= debt * 0.9, "{nodes} nodes: {repaid} of {debt}");
+    }
+}
+
 #[test]
 fn demand_below_the_limit_is_never_denied() {
     for nodes in [2, 5] {
