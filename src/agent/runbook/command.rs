@@ -205,8 +205,8 @@ impl Runbook {
             // Between two looks somebody may have done what the person speaks of.
             self.read_record_now();
             objections.push(format!(
-                "that is as of {age_s} s ago, and the record is read anew now: if it has changed since, order it \
-                 again"
+                "that is as of {age_s} s ago, and the record is read anew now: if it has changed since, \
+                 order it again"
             ));
         }
         Err(OrderRefused::Unsafe { why: objections.join("; ") })
