@@ -68,7 +68,7 @@ fn little_is_needed_and_the_rest_has_the_documented_defaults() {
     assert_eq!(agent.traffic.name, "rates.example.com");
     assert_eq!((agent.traffic.kind.as_str(), agent.traffic.ttl_s), ("A", 30));
     assert_eq!((agent.pace.cooldown, agent.pace.max_switches_per_day), (Duration::from_secs(600), 3));
-    assert_eq!(agent.pace.failback, Failback::Manual);
+    assert_eq!((agent.pace.failback, agent.pace.keep_reports), (Failback::Manual, 200));
     let signals = &agent.signals;
     assert_eq!((signals.tokens_low_percent, signals.tokens_low_for), (10, Duration::from_secs(120)));
     assert_eq!((signals.tokens_critical_percent, signals.tokens_critical_for), (5, Duration::from_secs(30)));

@@ -248,8 +248,32 @@ fn a_change_that_cannot_be_read_back_is_said_to_be_unknown() {
 #[test]
 fn too_many_calls_are_waited_out() {
     let cloudflare = cloudflare();
-    cloudflare.fake.inject([too_many(0), Fault::Pass, Fault::Pass, Fault::Pass, Fault::Pass, too_many(0)]);
+    cloudflare.fake.inject([too_many(0), Fault::Pass, too_many(0)]);
     assert_eq!(switch(&mut cloudflare.record("good-token")).unwrap(), Written::Changed);
+}
+
+/// Cloudflare does not compare, and somebody may edit while a change that was refused waits.
+#[test]
+fn a_change_is_never_sent_again_without_a_look_at_the_record() {
+    let cloudflare = cloudflare();
+    cloudflare.fake.inject(std::iter::repeat_n(Fault::Pass, 4).chain([too_many(0)]));
+    let error = switch(&mut cloudflare.record("good-token")).unwrap_err();
+    assert_eq!((error.may_have_happened(), error.retry_after()), (false, Some(Duration::ZERO)));
+    // Three reads twice, then the first change of several.
+    cloudflare.fake.inject(std::iter::repeat_n(Fault::Pass, 6).chain([too_many(0)]));
+    let (before, after) = (pools(&["p1", "p2"], &[1, 0]), pools(&["p2", "p1"], &[1, 0]));
+    let error = cloudflare.balancer().write(&before, &after).unwrap_err();
+    assert!(!error.may_have_happened(), "{error}");
+    let patches = cloudflare.fake.lines().iter().filter(|line| line.starts_with("PATCH")).count();
+    assert_eq!((patches, cloudflare.content()), (2, json!("192.0.2.1")));
+}
+
+#[test]
+fn the_later_changes_of_a_switch_of_pools_are_waited_for() {
+    let cloudflare = cloudflare();
+    cloudflare.fake.inject(std::iter::repeat_n(Fault::Pass, 7).chain([too_many(0)]));
+    let (before, after) = (pools(&["p1", "p2"], &[1, 0]), pools(&["p2", "p1"], &[1, 0]));
+    assert_eq!(cloudflare.balancer().write(&before, &after).unwrap(), Written::Changed);
 }
 
 #[test]

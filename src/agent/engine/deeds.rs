@@ -58,6 +58,8 @@ pub struct DeedParts {
     pub regions: Vec<Region>,
     /// Where reports go.
     pub reports: PathBuf,
+    /// Of so many incidents.
+    pub keep_reports: usize,
     /// Where reports find what is older than the built-in two hours.
     pub prometheus: Option<Arc<Prometheus>>,
 }
@@ -208,7 +210,9 @@ impl Deeds {
         let Context { lines, series } =
             context.ok_or_else(|| Ended::not_done("the journal cannot be read"))?;
         let (directory, prometheus) = (self.parts.reports.clone(), self.parts.prometheus.clone());
-        let errand = move || write_report(ReportJob { directory, incident, lines, series, prometheus });
+        let keep = self.parts.keep_reports;
+        let job = ReportJob { directory, keep, incident, lines, series, prometheus };
+        let errand = move || write_report(job);
         hand_over(&self.scribe, Writing { task: task.id, write: Box::new(errand) })
     }
 }

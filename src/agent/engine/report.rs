@@ -11,6 +11,8 @@ use crate::agent::types::{IncidentId, UnixMs};
 /// What a report is made of.
 pub(super) struct ReportJob {
     pub(super) directory: PathBuf,
+    /// Reports of so many incidents are left in it.
+    pub(super) keep: usize,
     pub(super) incident: IncidentId,
     pub(super) lines: Vec<Line>,
     /// Of the server's own history.
@@ -25,7 +27,7 @@ pub(super) fn window_of(incident: &IncidentId, lines: &[Line]) -> Option<(UnixMs
 
 /// Writes it and says where. Prometheus fills in what the built-in history lacks.
 pub(super) fn write_report(job: ReportJob) -> Result<String, String> {
-    let ReportJob { directory, incident, lines, mut series, prometheus } = job;
+    let ReportJob { directory, keep, incident, lines, mut series, prometheus } = job;
     let mut remark = String::new();
     if let Some((prometheus, (from, to))) = prometheus.zip(window_of(&incident, &lines)) {
         match prometheus.range(from, to) {
@@ -39,5 +41,8 @@ pub(super) fn write_report(job: ReportJob) -> Result<String, String> {
     }
     let written = report::write(&directory, &incident, &lines, Some(&series));
     let written = written.map_err(|error| error.to_string())?;
+    if let Err(error) = report::prune(&directory, keep, &incident) {
+        remark.push_str(&format!("; older reports in {} could not be removed: {error}", directory.display()));
+    }
     Ok(format!("{} and {}{remark}", written.markdown.display(), written.html.display()))
 }

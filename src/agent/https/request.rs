@@ -57,6 +57,12 @@ impl Request {
         Self { method, url: url.into(), headers: Vec::new(), body: None, repeat, secrets: Vec::new() }
     }
 
+    /// The same, repeated as `repeat` says.
+    #[must_use]
+    pub(crate) fn with_repeat(self, repeat: Repeat) -> Self {
+        Self { repeat, ..self }
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {

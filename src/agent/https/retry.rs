@@ -11,6 +11,8 @@ pub enum Repeat {
     Harmless,
     /// Harm, if the first one had an effect: it is repeated only when that is ruled out.
     OnlyIfWithoutEffect,
+    /// Harm in any case, since what it rests on may have changed: who sends it looks again first.
+    Never,
 }
 
 /// How long to try.
@@ -108,7 +110,12 @@ fn is_worth_repeating(failure: &Failure, repeat: Repeat) -> bool {
         Failure::Status { code, .. } => matches!(code, 408 | 425 | 429 | 500 | 502 | 503 | 504),
         Failure::Untrusted(_) | Failure::TooLarge(_) | Failure::NotUnderstood(_) => false,
     };
-    may_pass && (repeat == Repeat::Harmless || failure.effect() == Effect::None)
+    let may_repeat = match repeat {
+        Repeat::Harmless => true,
+        Repeat::OnlyIfWithoutEffect => failure.effect() == Effect::None,
+        Repeat::Never => false,
+    };
+    may_pass && may_repeat
 }
 
 #[cfg(test)]
@@ -180,6 +187,7 @@ mod tests {
             (Failure::NotSent(String::new()), 4),
         ] {
             assert_eq!(attempts(&failure, Repeat::OnlyIfWithoutEffect).0, sendings, "{failure:?}");
+            assert_eq!(attempts(&failure, Repeat::Never).0, 1, "{failure:?}");
         }
     }
 

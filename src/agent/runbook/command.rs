@@ -185,7 +185,7 @@ impl Runbook {
 
     /// Refuses a start at once where something stands against it; only the record may still be unread.
     fn check_start(
-        &self,
+        &mut self,
         from: &Region,
         to: Option<&Region>,
         approval: &Approval,
@@ -193,12 +193,23 @@ impl Runbook {
         if let Some(why) = self.frozen.clone() {
             return Err(OrderRefused::Frozen { why });
         }
-        if self.record.is_none() {
+        let Some((read_at, _)) = self.record else { return Ok(()) };
+        let head = self.imagined(from, to);
+        let mut objections = self.objections(&head, approval);
+        if objections.is_empty() {
             return Ok(());
         }
-        let head = self.imagined(from, to);
-        let objections = self.objections(&head, approval);
-        if objections.is_empty() { Ok(()) } else { Err(OrderRefused::Unsafe { why: objections.join("; ") }) }
+        let age_s = self.now.since_ms(read_at) / 1000;
+        let is_out = self.in_service().is_none_or(|set| !set.contains(from));
+        if is_out && age_s > 0 {
+            // Between two looks somebody may have done what the person speaks of.
+            self.read_record_now();
+            objections.push(format!(
+                "that is as of {age_s} s ago, and the record is read anew now: if it has changed since, \
+                 order it again"
+            ));
+        }
+        Err(OrderRefused::Unsafe { why: objections.join("; ") })
     }
 
     /// A made-up incident, to ask the rules about.

@@ -154,9 +154,7 @@ impl Runbook {
             stop: None,
         };
         // Who takes over depends on what the record is now.
-        if matches!(self.refresh, Tries::Pausing { .. }) {
-            self.refresh = Tries::first(self.now);
-        }
+        self.read_record_now();
         self.journal_plan(&head, None, approved_by);
         self.enter(head, Phase::Watching, state, why);
     }

@@ -361,6 +361,13 @@ impl Runbook {
         };
     }
 
+    /// Has the record read at the next step, and not only when its pause is over.
+    pub(super) fn read_record_now(&mut self) {
+        if matches!(self.refresh, Tries::Pausing { .. }) {
+            self.refresh = Tries::first(self.now);
+        }
+    }
+
     pub(super) fn cannot_read(&mut self, why: &str) {
         self.last_error = Some(format!("the record cannot be read: {why}"));
     }

@@ -304,3 +304,30 @@ fn a_record_is_put_back_though_its_provider_throttles_for_long() {
     assert_eq!((story.count(Step::RestoreRecord), &story.record), (2, &record(&["192.0.2.1"])));
     assert!(story.phases().contains(&Phase::RolledBack), "{:?}", story.phases());
 }
+
+#[test]
+fn an_order_that_the_record_of_before_refuses_has_it_read_anew() {
+    let mut story = Story::new(config());
+    story.pass_ms(1_000);
+    let order = || Command::Start { from: region("ap"), to: Some(region("us")), why: String::new() };
+    // Another agent moves it between two looks.
+    story.record = record(&["192.0.2.3", "2001:db8::3"]);
+    story.pass_ms(7_000);
+    let refused = story.order(order()).unwrap_err().to_string();
+    assert!(refused.contains("ap") && refused.contains("as of 8 s ago"), "{refused}");
+    story.pass_ms(250);
+    assert!(story.order(Command::Start { from: region("eu"), to: None, why: String::new() }).is_err());
+    story.order(order()).unwrap();
+}
+
+#[test]
+fn an_order_that_is_refused_for_another_reason_reads_nothing() {
+    let mut story = Story::new(config());
+    story.pass_ms(8_000);
+    let reads = story.count(Step::ReadRecord);
+    let order = Command::Start { from: region("eu"), to: Some(region("ap")), why: String::new() };
+    let refused = story.order(order).unwrap_err().to_string();
+    assert!(!refused.contains("ago"), "{refused}");
+    story.pass_ms(1_000);
+    assert_eq!(story.count(Step::ReadRecord), reads);
+}

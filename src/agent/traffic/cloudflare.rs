@@ -113,7 +113,7 @@ impl TrafficProvider for CloudflareRecord {
         let body = self.body(wanted)?;
         let (path, found) = self.find()?;
         refuse_difference(expected, found.into_state())?;
-        self.access.patch(&path, &body)
+        self.access.send_first_change(self.access.patch_request(&path, &body))
     }
 
     fn visible(&mut self, wanted: &RecordState) -> Result<Visibility, TrafficError> {

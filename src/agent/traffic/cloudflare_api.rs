@@ -63,8 +63,10 @@ impl CloudflareAccess {
         self.send(self.get_request(path))
     }
 
-    pub(super) fn patch(&self, path: &str, body: &Value) -> Result<(), TrafficError> {
-        self.send_change(self.patch_request(path, body))
+    /// Sends a change right after the read it rests on. Cloudflare does not compare, so it is sent once: after a
+    /// pause somebody else's change would be overwritten.
+    pub(super) fn send_first_change(&self, request: Request) -> Result<(), TrafficError> {
+        self.send_change(request.with_repeat(Repeat::Never))
     }
 
     pub(super) fn send_change(&self, request: Request) -> Result<(), TrafficError> {

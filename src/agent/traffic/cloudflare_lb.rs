@@ -113,9 +113,12 @@ impl TrafficProvider for CloudflareLoadBalancer {
         refuse_difference(expected, self.read()?)?;
         let zone_path = format!("/zones/{}", self.access.zone_id(&self.zone)?);
         for (done, request) in self.changes(&zone_path, expected, wanted).into_iter().enumerate() {
+            if done == 0 {
+                self.access.send_first_change(request)?;
+                continue;
+            }
             match self.access.send_change(request) {
                 Ok(()) => {}
-                Err(error) if done == 0 => return Err(error),
                 // Something has changed already: that is for reading back to settle.
                 Err(error) => return Err(TrafficError::Unknown(Box::new(error))),
             }

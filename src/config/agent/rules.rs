@@ -76,6 +76,8 @@ pub struct PaceConfig {
     pub max_switches_per_day: u32,
     /// How traffic goes back.
     pub failback: Failback,
+    /// Incidents whose reports are left on disk.
+    pub keep_reports: u32,
 }
 
 /// `[agent.validation]`.
@@ -181,6 +183,7 @@ pub(super) fn read_pace(agent: &mut Section<'_>, mode: AgentMode) -> PaceConfig 
         cooldown,
         max_switches_per_day: number(agent, "max_switches_per_day", 1..=1000, 3),
         failback: read_failback(agent),
+        keep_reports: number(agent, "keep_reports", 1..=10_000, 200),
     }
 }
 

@@ -301,6 +301,7 @@ fn deeds(
         checkout: agent.gitops.as_ref().map(providers::checkout),
         regions: names(agent),
         reports: state.join(REPORTS),
+        keep_reports: agent.pace.keep_reports as usize,
         prometheus: prometheus.transpose()?,
     })
 }
