@@ -51,7 +51,9 @@ impl Nginx {
             temporary.concat(),
         );
         fs::write(directory.join("nginx.conf"), config).unwrap();
-        let mut command = Command::new("nginx");
+        // Where Debian has it, which is not on the path of everyone.
+        let debian = Path::new("/usr/sbin/nginx");
+        let mut command = Command::new(if debian.exists() { debian } else { Path::new("nginx") });
         command.arg("-p").arg(directory).arg("-e").arg(directory.join("nginx.log"));
         match command.arg("-c").arg(directory.join("nginx.conf")).spawn() {
             Ok(child) => Some(Self(child)),
