@@ -196,11 +196,6 @@ impl Node {
         self.witness.view(self.ids[key]).map_or(0, |view| view.phantom)
     }
 
-    /// What of a key is about to be given back, in 1/65536 of a token.
-    pub(crate) fn excess(&self, key: usize) -> u64 {
-        self.witness.excess(self.ids[key])
-    }
-
     pub(crate) fn key_of(&self, id: BucketId) -> usize {
         self.ids.iter().position(|known| *known == id).unwrap()
     }

@@ -9,7 +9,7 @@ use openclaw_rating::bucket::hash::BucketId;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::bucket::table::ChangedLines;
 use openclaw_rating::bucket::table::{BucketTable, View};
-use openclaw_rating::replica::{Ahead, Applied, Arrival, Delivery, Entry, NodeId, Replica, Store, Telling};
+use openclaw_rating::replica::{Ahead, Applied, Arrival, Delivery, Entry, NodeId, Occasion, Replica, Store};
 use openclaw_rating::time::MonotonicNs;
 
 /// What hearing an entry did, for the books of the world.
@@ -80,11 +80,6 @@ impl Witness {
             let clock = self.policies.slot(view.slot).unwrap().clock();
             clock.to_fixed(view.tat.saturating_sub(clock.at(now)))
         })
-    }
-
-    /// What is about to be given back, in 1/65536 of a token: a peer that starts is told nothing of it.
-    pub(crate) fn excess(&self, id: BucketId) -> u64 {
-        if self.absent.is_empty() { self.view(id).map_or(0, |view| view.phantom) } else { 0 }
     }
 
     fn is_returning(&self, peer: NodeId, now: MonotonicNs) -> bool {
@@ -173,8 +168,8 @@ impl Store for Witness {
         self.replica.drain_changed(now, changed);
     }
 
-    fn tell(&mut self, lines: &[u32], telling: Telling, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
-        self.replica.tell(lines, telling, now, said);
+    fn tell(&mut self, lines: &[u32], occasion: Occasion, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+        self.replica.tell(lines, occasion, now, said);
     }
 
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {

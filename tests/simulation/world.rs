@@ -334,9 +334,8 @@ impl World {
                 self.books[key].gave_back(number, given_back);
             }
             let mut ignorance = [0.0; MAX_KEYS];
-            for (key, books) in self.books.iter().enumerate() {
-                let excess = self.nodes[number].as_ref().map_or(0, |node| node.excess(key));
-                ignorance[key] = books.ignorance(number) + excess as f64 / 65536.0;
+            for (known, books) in ignorance.iter_mut().zip(&self.books) {
+                *known = books.ignorance(number);
             }
             for (to, bytes) in outgoing {
                 let datagram = Datagram { from: number, to, life, bytes, ignorance, ..Datagram::default() };

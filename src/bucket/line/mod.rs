@@ -110,8 +110,6 @@ pub struct View {
     pub start: u64,
     /// Charged for peers that could not be heard, in 1/65536 of a token.
     pub phantom: u64,
-    /// Nothing of that is in the level, which was zero since: it is not given back.
-    pub(crate) phantom_idled: bool,
     /// A bit for each peer whose counter is known, by its column.
     pub(crate) known: u16,
 }
@@ -384,7 +382,7 @@ impl Line {
         if pair.count == 0 || (id == 0 && pair.tat != RESERVED) {
             return Look::Empty;
         }
-        let (meta, phantom) = (self.meta(), self.phantom());
+        let meta = self.meta();
         let view = View {
             id: BucketId::from_u128(id),
             slot: meta.slot(),
@@ -392,8 +390,7 @@ impl Line {
             tat: pair.tat,
             count: pair.count,
             start: self.start.load(Ordering::Relaxed),
-            phantom: phantom.fixed(),
-            phantom_idled: phantom.has_idled(),
+            phantom: self.phantom().fixed(),
         };
         // What was read before is not from after the pair that is read next.
         fence(Ordering::Acquire);
