@@ -38,6 +38,10 @@ impl LineSet {
 
     /// Adds lines of the 64 that begin at 64 times `word`, a bit each; those that do not exist are ignored.
     pub(super) fn insert_word(&mut self, word: u32, lines: u64) {
+        if lines == 0 {
+            // Not by way of its word, a miss of the caches.
+            return;
+        }
         let word = word as usize;
         let Some(known) = self.words.get(word) else { return };
         let existing = u64::MAX >> (64 - (self.lines as usize - word * 64).min(64));
@@ -55,7 +59,7 @@ impl LineSet {
 
     pub(super) fn remove(&mut self, line: u32) {
         let (word, bit) = (line as usize / 64, 1 << (line % 64));
-        if line >= self.lines || self.words[word] & bit == 0 {
+        if self.is_empty() || line >= self.lines || self.words[word] & bit == 0 {
             return;
         }
         self.words[word] &= !bit;
@@ -156,18 +160,13 @@ impl Backlog {
         let ChangedLines { word, lines, urgent } = changed;
         self.oldest_since = self.oldest_since.min(changed_at);
         self.lines.insert_word(word, lines);
-        // Nearly always there is none, and its word is another miss of the caches.
-        if urgent != 0 {
-            self.urgent.insert_word(word, lines & urgent);
-        }
+        self.urgent.insert_word(word, lines & urgent);
     }
 
     /// Takes a line out of its turn.
     pub(super) fn remove(&mut self, line: u32) {
         self.lines.remove(line);
-        if !self.urgent.is_empty() {
-            self.urgent.remove(line);
-        }
+        self.urgent.remove(line);
         self.forget_if_empty();
     }
 

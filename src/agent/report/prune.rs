@@ -5,9 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::write::SUFFIXES;
 use crate::agent::types::IncidentId;
-
-const SUFFIXES: [&str; 3] = [".series.json", ".html", ".md"];
 
 /// Removes the files of the oldest incidents in `directory`, so that those of `keep` are left. `newest` is one of
 /// them whatever its age. Files with other names are somebody else's.
@@ -31,7 +30,7 @@ pub fn prune(directory: &Path, keep: usize, newest: &IncidentId) -> io::Result<(
 
 /// The incident that a file is about, by its name, and the second in which that began.
 fn incident_of(name: &str) -> Option<(u64, &str)> {
-    let incident = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix))?;
+    let incident = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)?.strip_suffix('.'))?;
     let second = incident.rsplit_once('-')?.1.parse().ok()?;
     Some((second, incident))
 }
@@ -54,7 +53,7 @@ mod tests {
         let others = ["notes.md", "eu-west.html", "eu-7.txt", "eu-8.md.part"];
         for incident in ["us-west-9", "eu-10", "eu-11", "eu-2"] {
             for suffix in SUFFIXES {
-                fs::write(directory.path().join(format!("{incident}{suffix}")), "").unwrap();
+                fs::write(directory.path().join(format!("{incident}.{suffix}")), "").unwrap();
             }
         }
         for name in others {

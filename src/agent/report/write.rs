@@ -19,6 +19,9 @@ const MAX_POINTS: usize = 1500;
 const MAX_SERIES_BYTES: u64 = 32 << 20;
 const MAX_ID_BYTES: usize = 128;
 
+/// What the files of a report are called after the incident and a dot.
+pub(super) const SUFFIXES: [&str; 3] = ["series.json", "md", "html"];
+
 /// The files of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -81,8 +84,7 @@ pub fn write(
     let name = file_name(incident)?;
     let facts = Facts::new(incident, lines).ok_or_else(|| ReportError::NoSuchIncident(incident.0.clone()))?;
     fs::create_dir_all(directory).map_err(|source| disk(directory, source))?;
-    let [series_path, markdown, html] =
-        ["series.json", "md", "html"].map(|suffix| directory.join(format!("{name}.{suffix}")));
+    let [series_path, markdown, html] = SUFFIXES.map(|suffix| directory.join(format!("{name}.{suffix}")));
     if let Some(history) = history {
         replace(&series_path, kept_text(incident, history).as_bytes())?;
     }

@@ -112,18 +112,12 @@ impl TrafficProvider for CloudflareLoadBalancer {
         // Cloudflare does not compare, so it is looked at as late as can be.
         refuse_difference(expected, self.read()?)?;
         let zone_path = format!("/zones/{}", self.access.zone_id(&self.zone)?);
-        for (done, request) in self.changes(&zone_path, expected, wanted).into_iter().enumerate() {
-            if done == 0 {
-                self.access.send_first_change(request)?;
-                continue;
-            }
-            match self.access.send_change(request) {
-                Ok(()) => {}
-                // Something has changed already: that is for reading back to settle.
-                Err(error) => return Err(TrafficError::Unknown(Box::new(error))),
-            }
-        }
-        Ok(())
+        let mut changes = self.changes(&zone_path, expected, wanted).into_iter();
+        changes.next().map_or(Ok(()), |first| self.access.send_first_change(first))?;
+        // Something has changed already, if one of these fails: that is for reading back to settle.
+        changes.try_for_each(|change| {
+            self.access.send_change(change).map_err(|error| TrafficError::Unknown(Box::new(error)))
+        })
     }
 
     fn visible(&mut self, _wanted: &RecordState) -> Result<Visibility, TrafficError> {

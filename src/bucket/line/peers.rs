@@ -80,20 +80,19 @@ impl Line {
         Merged::Done
     }
 
-    /// Moves the level to what `next` makes of `tat` by one look and one exchange, where the bucket is here, in `slot`,
-    /// and the counter of the peer in `column` is known to be its owner's. Whether it was done.
+    /// Moves the level to what `next` makes of `tat` by one look and one exchange, where the bucket is here, in the
+    /// slot of `limits`, and the counter of the peer in `column` is known to be its owner's. Whether it was done.
     #[inline]
     pub(crate) fn raise(
         &self,
         id: BucketId,
-        slot: u16,
+        limits: &Limits,
         column: u32,
         next: impl FnOnce(u64) -> Option<u64>,
     ) -> bool {
         let old = self.pair.load();
-        let meta = self.meta();
-        let plain = old.tat != RESERVED && self.may_hold(id) && meta.slot() == slot && meta.knows(column);
-        let tat = if plain { next(old.tat) } else { None };
+        let is_known = self.expect(old, id, limits).is_ok() && self.meta().knows(column);
+        let tat = if is_known { next(old.tat) } else { None };
         tat.is_some_and(|tat| self.pair.compare_exchange(old, Pair { tat, count: old.count }).is_ok())
     }
 
@@ -142,6 +141,7 @@ impl Line {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
+    use crate::bucket::table_tests::limit_in_slot;
 
     fn make(line: &Line, id: u128) -> BucketId {
         let id = BucketId::from_u128(id);
@@ -167,24 +167,22 @@ mod tests {
     fn a_level_is_raised_at_once_only_for_a_known_peer_of_the_owner_it_was_read_of() {
         let line = Line::default();
         let id = make(&line, 1);
-        let raise = |id, slot, column| line.raise(id, slot, column, |tat| Some(tat + 5));
-        assert!(!raise(id, 0, 3), "the peer's counter may be of another owner");
+        let [own, other] = [0, 1].map(|slot| limit_in_slot(slot, 1, 1));
+        let raise = |id, limits, column| line.raise(id, limits, column, |tat| Some(tat + 5));
+        assert!(!raise(id, &own, 3), "the peer's counter may be of another owner");
         assert_eq!(line.merge(id, 3, |heard| heard.tat), Merged::Done);
-        assert!(raise(id, 0, 3));
-        assert!(!raise(id, 1, 3), "in ticks of other limits");
-        assert!(!raise(BucketId::from_u128(2), 0, 3));
-        assert!(!line.raise(id, 0, 3, |_| None));
-        let lost = line.raise(id, 0, 3, |tat| {
+        assert!(raise(id, &own, 3));
+        assert!(!raise(id, &other, 3), "in ticks of other limits");
+        assert!(!raise(BucketId::from_u128(2), &own, 3));
+        assert!(!line.raise(id, &own, 3, |_| None));
+        let lost = line.raise(id, &own, 3, |tat| {
             make(&line, 2);
             Some(tat + 5)
         });
         assert!(!lost, "the line changed hands meanwhile");
-        assert!(
-            !line.raise(BucketId::from_u128(2), 0, 3, |tat| Some(tat + 5)),
-            "the next owner's peers are unknown"
-        );
+        assert!(!raise(BucketId::from_u128(2), &own, 3), "the next owner's peers are unknown");
         let reserved = line.reserve(1, |_, _| true).unwrap();
-        assert!(!line.raise(BucketId::from_u128(2), 0, 3, |tat| Some(tat + 5)));
+        assert!(!raise(BucketId::from_u128(2), &own, 3));
         line.abandon(reserved);
     }
 }

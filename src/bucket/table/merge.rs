@@ -124,7 +124,7 @@ impl BucketTable {
         column: u32,
         next: impl FnOnce(u64) -> Option<u64>,
     ) -> bool {
-        self.lines.get(line).is_some_and(|line| line.raise(id, limits.slot(), column, next))
+        self.lines.get(line).is_some_and(|line| line.raise(id, limits, column, next))
     }
 
     /// Notes what was charged for absent peers.
