@@ -1,6 +1,8 @@
 //! Promises of the settings of the agent.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 use openclaw_rating::agent::orders::AgentMode;
 use openclaw_rating::config::{self, Config, Failback, Problems, ProviderConfig, Sources};
+
+use common::settings::{AGENT, load_in};
 
 const EXAMPLE: &str = include_str!("../deploy/openclaw-rating.example.toml");
 
@@ -21,30 +25,10 @@ region = "eu"
 directory = "DIR/state"
 "#;
 
-const AGENT: &str = r#"
-[agent]
-cluster = "rates"
-[[agent.region]]
-name = "eu"
-values = ["192.0.2.1"]
-health = ["http://192.0.2.1:8080/health"]
-[[agent.region]]
-name = "us"
-values = ["192.0.2.2"]
-health = ["http://192.0.2.2:8080/health"]
-[agent.public]
-url = "https://rates.example.com"
-[agent.traffic]
-provider = "exec"
-command = ["/bin/true"]
-"#;
-
 fn load_text(text: &str) -> Result<Config, Problems> {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("secret"), "ab".repeat(32)).unwrap();
-    let file = directory.path().join("c.toml");
-    fs::write(&file, text.replace("DIR", directory.path().to_str().unwrap())).unwrap();
-    config::load(&Sources { file: Some(file), ..Sources::default() })
+    load_in(directory.path(), text, &[])
 }
 
 /// The base configuration with some text replaced, and some added.
@@ -287,16 +271,12 @@ fn a_witness_token_over_plain_http_is_warned_of() {
 #[test]
 fn no_override_takes_the_witnesses_of_automatic_mode_away() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("c.toml");
     let witness = "[[agent.witness]]\nurl = \"https://a/{region}\"\n";
     let automatic = AGENT.replace("[agent]", "[agent]\nmode = \"automatic\"");
-    fs::write(&file, format!("{AROUND}{automatic}{witness}")).unwrap();
-    let load = |sets: &[&str]| {
-        let sets = sets.iter().map(|set| (*set).to_owned()).collect();
-        config::load(&Sources { file: Some(file.clone()), sets, ..Sources::default() })
-    };
-    assert!(load(&[]).is_ok());
-    let report = load(&["agent.witness=[]"]).unwrap_err().to_string();
+    let text = format!("{AROUND}{automatic}{witness}");
+    assert!(load_in(directory.path(), &text, &[]).is_ok());
+    let without = ["agent.witness=[]".to_owned()];
+    let report = load_in(directory.path(), &text, &without).unwrap_err().to_string();
     assert!(report.contains("automatic mode needs a witness"), "{report}");
 }
 

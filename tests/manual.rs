@@ -1,17 +1,20 @@
 //! What the manual says of the settings is true: each is in it, with its default and its range, and its examples work.
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
-use std::path::Path;
+mod common;
 
-use openclaw_rating::config::{self, Config, Problems, Sources};
+use std::fs;
+
+use openclaw_rating::config::{Config, Problems};
 use tempfile::TempDir;
+
+use common::settings::{AGENT, load_in};
 
 const MANUAL: &str = include_str!("../docs/CONFIGURATION.md");
 const README: &str = include_str!("../README.md");
 
-/// A node that has something of everything, and says only what it must.
-const BASE: &str = r#"
+/// What a node has besides its agent that has something of everything, and says only what it must.
+const AROUND: &str = r#"
 [[policy]]
 name = "api"
 rate = "10/s"
@@ -31,21 +34,6 @@ directory = "DIR/state"
 [admin]
 listen = "127.0.0.1:9096"
 token_file = "DIR/admin.token"
-[agent]
-cluster = "rates"
-[[agent.region]]
-name = "eu"
-values = ["192.0.2.1"]
-health = ["http://192.0.2.1:8080/health"]
-[[agent.region]]
-name = "us"
-values = ["192.0.2.2"]
-health = ["http://192.0.2.2:8080/health"]
-[agent.public]
-url = "https://rates.example.com"
-[agent.traffic]
-provider = "exec"
-command = ["/bin/true"]
 "#;
 
 /// A directory with the secrets that a configuration names.
@@ -54,12 +42,6 @@ fn directory() -> TempDir {
     fs::write(directory.path().join("cluster.secret"), "ab".repeat(32)).unwrap();
     fs::write(directory.path().join("hash.secret"), "ab".repeat(16)).unwrap();
     directory
-}
-
-fn load_in(directory: &Path, text: &str, sets: &[String]) -> Result<Config, Problems> {
-    let file = directory.join("c.toml");
-    fs::write(&file, text.replace("DIR", directory.to_str().unwrap())).unwrap();
-    config::load(&Sources { file: Some(file), sets: sets.to_vec(), ..Sources::default() })
 }
 
 fn load(text: &str) -> Result<Config, Problems> {
@@ -108,7 +90,7 @@ fn every_setting_is_in_the_manual() {
 /// A setting as a table of the manual has it.
 #[derive(Debug)]
 struct Setting {
-    /// As `--set` names it in [`BASE`].
+    /// As `--set` names it in [`AROUND`] and [`AGENT`].
     path: String,
     kind: String,
     default: String,
@@ -161,7 +143,8 @@ fn settings_of_row(section: &str, row: [&str; 4]) -> Vec<Setting> {
 #[test]
 fn a_setting_that_is_given_its_default_changes_nothing() {
     let directory = directory();
-    let base = load_in(directory.path(), BASE, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let text = format!("{AROUND}{AGENT}");
+    let base = load_in(directory.path(), &text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     let is_value =
         |text: &str| text.parse::<u64>().is_ok() || text.parse::<bool>().is_ok() || text.starts_with('"');
     // Here the region must be one of the agent's, and the peer has a name by which `--set` finds it.
@@ -171,7 +154,7 @@ fn a_setting_that_is_given_its_default_changes_nothing() {
     let tried: Vec<&Setting> = settings.iter().filter(with_default).collect();
     assert!(tried.len() > 50, "{tried:#?}");
     for Setting { path, default, .. } in tried {
-        let with = load_in(directory.path(), BASE, &[format!("{path}={default}")]);
+        let with = load_in(directory.path(), &text, &[format!("{path}={default}")]);
         let with = with.unwrap_or_else(|problems| panic!("{path} = {default}\n{problems}"));
         assert_eq!(with, base, "{path} = {default}");
     }
@@ -194,7 +177,7 @@ fn quantity(text: &str) -> u64 {
 
 #[test]
 fn a_setting_beyond_its_range_is_refused_with_the_range_that_the_manual_has() {
-    let directory = directory();
+    let (directory, text) = (directory(), format!("{AROUND}{AGENT}"));
     let settings = settings();
     let mut tried = 0;
     for Setting { path, kind, range, .. } in &settings {
@@ -204,7 +187,7 @@ fn a_setting_beyond_its_range_is_refused_with_the_range_that_the_manual_has() {
             "duration" | "durations" => "\"9999day\"",
             _ => continue,
         };
-        let report = load_in(directory.path(), BASE, &[format!("{path}={beyond}")]).unwrap_err().to_string();
+        let report = load_in(directory.path(), &text, &[format!("{path}={beyond}")]).unwrap_err().to_string();
         let said = report.split("from ").nth(1).and_then(|rest| rest.split_once(" to "));
         let (from, rest) = said.unwrap_or_else(|| panic!("{path}\n{report}"));
         let to = rest.split(", not").next().unwrap();

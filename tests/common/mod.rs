@@ -12,5 +12,6 @@ pub(crate) mod ports;
 pub(crate) mod program;
 pub(crate) mod relay;
 pub(crate) mod seeds;
+pub(crate) mod settings;
 pub(crate) mod story;
 pub(crate) mod support;
