@@ -136,9 +136,9 @@ impl Pair {
     fn new(size: Size) -> Self {
         let now = MonotonicNs(1_000_000_000);
         let nodes = [1, 2].map(|number| Node::new(number, size, now));
-        let policy = nodes[0].policies.iter().next().unwrap();
-        let hasher = ours::hasher();
-        let ids: Vec<_> = (0..size.keys()).map(|number| hasher.bucket_id(policy, &key(number))).collect();
+        let policies = &nodes[0].policies;
+        let policy = policies.iter().next().unwrap();
+        let ids = (0..size.keys()).map(|number| policies.bucket_id(policy, &key(number))).collect();
         let mut pair = Self { nodes, ids, random: Random::new(3), now };
         pair.nodes[0].charge(&pair.ids, now);
         (0..MEETING).for_each(|_| _ = pair.flush());

@@ -22,14 +22,14 @@ const NOW: MonotonicNs = MonotonicNs(1_000_000_000);
 const OUTPUT_BYTES: usize = 64 * 1024;
 
 fn hash(c: &mut Criterion) {
-    let (hasher, policies) = (ours::hasher(), ours::policies());
+    let policies = ours::policies();
     let policy = policies.iter().next().unwrap();
     let mut group = c.benchmark_group("hash");
     for bytes in [8, 16, 64, 512] {
         let key = vec![b'k'; bytes];
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(format!("{bytes} bytes"), |b| {
-            b.iter(|| hasher.bucket_id(policy, black_box(&key)));
+            b.iter(|| policies.bucket_id(policy, black_box(&key)));
         });
     }
     group.finish();
@@ -71,7 +71,6 @@ fn service() -> CoreService {
     CoreService::new(ServiceParts {
         table: Arc::new(table),
         policies,
-        hasher: ours::hasher(),
         limits: HttpLimits::default(),
         metrics: Arc::new(CoreMetrics::new()),
         histograms: histogram_exchange().0,

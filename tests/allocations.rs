@@ -85,7 +85,6 @@ fn start() -> DataPlane {
         CoreService::new(ServiceParts {
             table: Arc::clone(&table),
             policies: Arc::clone(&policies),
-            hasher: KeyHasher::new([1; 16]),
             limits: HttpLimits::default(),
             metrics: Arc::new(CoreMetrics::new()),
             histograms: histogram_exchange().0,

@@ -76,7 +76,6 @@ impl Server {
             CoreService::new(ServiceParts {
                 table: Arc::clone(&table),
                 policies: Arc::clone(&policies),
-                hasher: KeyHasher::new([1; 16]),
                 limits,
                 metrics: Arc::clone(&requests),
                 histograms: histogram_exchange().0,

@@ -14,12 +14,8 @@ use super::{BATCH, Size};
 pub(crate) fn policies() -> PolicySet {
     let limit = LimitSpec::per_second(Rate::MAX_PER_SECOND, 1 << 31).unwrap();
     let spec = PolicySpec::new("default", limit);
-    PolicySet::new(&[spec], &hasher(), MonotonicNs(0)).unwrap()
-}
-
-/// The hasher of every bench: its secret is the same in every run.
-pub(crate) fn hasher() -> KeyHasher {
-    KeyHasher::new(*b"secret of bench.")
+    // The same secret in every run.
+    PolicySet::new(&[spec], &KeyHasher::new(*b"secret of bench."), MonotonicNs(0)).unwrap()
 }
 
 /// A table and what its checks need.
@@ -27,7 +23,6 @@ pub(crate) fn hasher() -> KeyHasher {
 pub(crate) struct Ours {
     table: BucketTable,
     policies: PolicySet,
-    hasher: KeyHasher,
     now: MonotonicNs,
 }
 
@@ -38,7 +33,7 @@ impl Ours {
         let config = TableConfig { lines: size.lines, on_full: OnTableFull::Deny };
         let table = BucketTable::new(config).unwrap();
         table.publish_limits(&policies);
-        let ours = Self { table, policies, hasher: hasher(), now: MonotonicNs(1_000_000_000) };
+        let ours = Self { table, policies, now: MonotonicNs(1_000_000_000) };
         for number in 0..size.keys() {
             ours.check(&key(number));
         }
@@ -51,7 +46,7 @@ impl Ours {
 
     /// The bucket of a key.
     pub(crate) fn id(&self, key: &[u8]) -> BucketId {
-        self.hasher.bucket_id(self.policy(), key)
+        self.policies.bucket_id(self.policy(), key)
     }
 
     /// Decides for buckets that are known already, one by one; how many were allowed.

@@ -24,7 +24,6 @@ fn service() -> CoreService {
     let mut service = CoreService::new(ServiceParts {
         table: Arc::new(table(&policies)),
         policies,
-        hasher: KeyHasher::new([1; 16]),
         limits: HttpLimits { max_header_bytes: 1024, max_target_bytes: 300, ..HttpLimits::default() },
         metrics: Arc::new(CoreMetrics::new()),
         histograms: histogram_exchange().0,

@@ -5,7 +5,7 @@
 use ground::{POLICY, Replicating, address, node, secret};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use openclaw_rating::bucket::hash::{BucketId, KeyHasher};
+use openclaw_rating::bucket::hash::BucketId;
 use openclaw_rating::link::MAX_DATAGRAM_BYTES;
 use openclaw_rating::link::fuzzing::{Insider, Saying};
 use openclaw_rating::replica::{Entry, Occasion, Store as _};
@@ -51,7 +51,6 @@ enum Event {
 struct Scene {
     node: Replicating,
     insider: Insider,
-    hasher: KeyHasher,
     now: MonotonicNs,
     /// The highest own count of each key that was seen.
     counts: [u64; 8],
@@ -62,13 +61,14 @@ impl Scene {
         let now = MonotonicNs(1_000_000_000);
         let insider = Insider::new(&secret(), node(1), node(2), [9; 16]);
         let node = Replicating::new(2, now);
-        let mut scene = Self { node, insider, hasher: KeyHasher::new([7; 16]), now, counts: [0; 8] };
+        let mut scene = Self { node, insider, now, counts: [0; 8] };
         scene.transmit();
         scene
     }
 
     fn id(&self, key: u8) -> Option<BucketId> {
-        Some(self.hasher.bucket_id(self.node.policies.find(POLICY.as_bytes())?, &[key % 8]))
+        let policies = &self.node.policies;
+        Some(policies.bucket_id(policies.find(POLICY.as_bytes())?, &[key % 8]))
     }
 
     fn transmit(&mut self) {

@@ -9,7 +9,7 @@ use crossbeam::channel::{Sender, bounded};
 use super::answer::Refusal;
 use super::bucket::{BucketReport, Counter, PeerState, ResetReport};
 use crate::bucket::gcra::FIXED_BITS;
-use crate::bucket::hash::{BucketId, KeyHasher};
+use crate::bucket::hash::BucketId;
 use crate::bucket::policy::{Limits, MAX_KEY_BYTES, Mode, Policy, PolicySet};
 use crate::bucket::table::{BucketTable, View};
 use crate::control_plane::{TellRequest, Told, ToldPeer};
@@ -26,8 +26,6 @@ pub struct InspectorParts {
     pub table: Arc<BucketTable>,
     /// The policies in force.
     pub policies: Arc<ArcSwap<PolicySet>>,
-    /// Names buckets, as the data threads do.
-    pub hasher: KeyHasher,
     /// Where this server is.
     pub region: String,
     /// This node and the way to who speaks with its peers, in a cluster.
@@ -79,7 +77,7 @@ impl Inspector {
         let policies = self.parts.policies.load();
         let policy = find(&policies, policy, key)?;
         let limits = policy.limits_for(key);
-        let id = self.parts.hasher.bucket_id(policy, key);
+        let id = policies.bucket_id(policy, key);
         let told = self.ask_control_plane(Some(id))?;
         let table = &self.parts.table;
         let level = table.level(id, limits, self.parts.clock.now());
@@ -119,7 +117,7 @@ impl Inspector {
         let policies = self.parts.policies.load();
         let policy = find(&policies, policy, key)?;
         let limits = policy.limits_for(key);
-        let id = self.parts.hasher.bucket_id(policy, key);
+        let id = policies.bucket_id(policy, key);
         let level = self.parts.table.level(id, limits, self.parts.clock.now()).unwrap_or(0);
         let existed = self.parts.table.forget_level(id);
         Ok(ResetReport {

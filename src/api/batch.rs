@@ -6,7 +6,6 @@ use super::check::{Check, Decided};
 use super::json::{JsonError, JsonReader, Mistake};
 use super::problem::{CheckProblem, Problem};
 use super::route::NameBuffers;
-use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::{MAX_KEY_BYTES, Mode, PolicySet};
 use crate::bucket::table::{BatchItem, BucketTable};
 use crate::time::MonotonicNs;
@@ -55,11 +54,11 @@ impl<'n> Wanted<'n> {
         Ok(Self { policy, key, cost: cost.unwrap_or(1) })
     }
 
-    fn find<'p>(&self, policies: &'p PolicySet, hasher: &KeyHasher) -> Result<Check<'p>, CheckProblem> {
+    fn find<'p>(&self, policies: &'p PolicySet) -> Result<Check<'p>, CheckProblem> {
         let key = self.key.filter(|key| (1..=MAX_KEY_BYTES).contains(&key.len()));
         let key = key.ok_or(CheckProblem::BadKey)?;
         let policy = self.policy.ok_or(CheckProblem::UnknownPolicy)?;
-        Check::find(policies, hasher, policy, key, self.cost)
+        Check::find(policies, policy, key, self.cost)
     }
 }
 
@@ -68,7 +67,6 @@ fn read<'p>(
     body: &[u8],
     names: &mut NameBuffers,
     policies: &'p PolicySet,
-    hasher: &KeyHasher,
 ) -> Result<ArrayVec<Result<Check<'p>, CheckProblem>, MAX_CHECKS>, JsonError> {
     let mut list = None;
     let mut reader = JsonReader::new(body)?;
@@ -77,7 +75,7 @@ fn read<'p>(
         Some(b"checks") => {
             let checks = list.insert(ArrayVec::new());
             reader.list(LIST, |reader| {
-                let check = Wanted::read(reader, names)?.find(policies, hasher);
+                let check = Wanted::read(reader, names)?.find(policies);
                 let fits = checks.try_push(check).is_ok();
                 if fits { Ok(()) } else { reader.fail(Mistake::TooMany { most: MAX_CHECKS, what: "checks" }) }
             })?;
@@ -97,12 +95,11 @@ pub(super) fn decide<'p>(
     body: &[u8],
     names: &mut NameBuffers,
     policies: &'p PolicySet,
-    hasher: &KeyHasher,
     table: &BucketTable,
     now: MonotonicNs,
 ) -> Result<BatchOutcome<'p>, Problem> {
     let mut checks: ArrayVec<Check<'p>, MAX_CHECKS> = ArrayVec::new();
-    for (index, check) in read(body, names, policies, hasher)?.into_iter().enumerate() {
+    for (index, check) in read(body, names, policies)?.into_iter().enumerate() {
         checks.push(check.map_err(|problem| Problem::InBatch { index, problem })?);
     }
     within_bursts(&checks)?;

@@ -1,7 +1,7 @@
 //! One check: which bucket, what its policy does, what is counted.
 
 use super::problem::CheckProblem;
-use crate::bucket::hash::{BucketId, KeyHasher};
+use crate::bucket::hash::BucketId;
 use crate::bucket::policy::{Answer, Limits, Mode, Policy, PolicySet};
 use crate::bucket::table::{BatchItem, Charge};
 use crate::metrics::core::CheckResult;
@@ -40,7 +40,6 @@ impl<'p> Check<'p> {
     #[inline]
     pub(super) fn find(
         policies: &'p PolicySet,
-        hasher: &KeyHasher,
         policy: &[u8],
         key: &[u8],
         cost: u64,
@@ -50,7 +49,7 @@ impl<'p> Check<'p> {
         if cost > limits.burst() {
             return Err(CheckProblem::CostAboveBurst { cost, burst: limits.burst() });
         }
-        Ok(Self { policy, limits, id: hasher.bucket_id(policy, key), cost })
+        Ok(Self { policy, limits, id: policies.bucket_id(policy, key), cost })
     }
 
     /// What is to be charged, unless the decision is fixed.

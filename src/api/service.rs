@@ -9,7 +9,6 @@ use super::check::Check;
 use super::problem::{Problem, kind_of};
 use super::render::{DateLine, Envelope, MAX_ANSWER_BYTES, MAX_CHECK_BYTES, Renderer};
 use super::route::{CheckRequest, NameBuffers, Route};
-use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::data_plane::{Event, Next, Refusal, Service, Step, Turn};
@@ -30,8 +29,6 @@ pub struct ServiceParts {
     pub table: Arc<BucketTable>,
     /// The policies in force.
     pub policies: Arc<PolicySet>,
-    /// Names buckets.
-    pub hasher: KeyHasher,
     /// What a client may send.
     pub limits: HttpLimits,
     /// This thread's counters.
@@ -58,7 +55,6 @@ pub struct CoreService {
 #[derive(Debug)]
 struct Answerer {
     table: Arc<BucketTable>,
-    hasher: KeyHasher,
     limits: HttpLimits,
     metrics: Arc<CoreMetrics>,
     histograms: CoreHistograms,
@@ -102,11 +98,9 @@ impl CoreService {
     /// A service; allocates all it will ever need.
     #[must_use]
     pub fn new(parts: ServiceParts) -> Self {
-        let ServiceParts { table, policies, hasher, limits, metrics, histograms, health, region, version } =
-            parts;
+        let ServiceParts { table, policies, limits, metrics, histograms, health, region, version } = parts;
         let answerer = Answerer {
             table,
-            hasher,
             limits,
             metrics,
             histograms,
@@ -199,7 +193,7 @@ impl Answerer {
     ) -> Result<Routed<'p>, Problem> {
         Ok(match Route::of(&request.head, &mut self.names)? {
             Route::Check(CheckRequest { policy, key, cost, deny }) => {
-                let check = Check::find(policies, &self.hasher, policy, key, cost)?;
+                let check = Check::find(policies, policy, key, cost)?;
                 Routed::Check(Pending { check, deny, envelope })
             }
             Route::Batch(deny) => Routed::Batch(deny),
@@ -260,7 +254,7 @@ impl Answerer {
         work: &mut Work<'_, '_>,
     ) -> Result<(), Problem> {
         let body = request.body.content(&mut self.body);
-        let outcome = batch::decide(body, &mut self.names, policies, &self.hasher, &self.table, work.now)?;
+        let outcome = batch::decide(body, &mut self.names, policies, &self.table, work.now)?;
         for decided in &outcome.checks {
             self.metrics.check(decided.policy.index(), decided.result);
         }

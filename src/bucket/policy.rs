@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::hash::{KeyHasher, Prefix};
+use super::hash::{BucketId, KeyHasher, Prefix};
 use super::identity::{fnv1a, identity_of_override};
 use super::overrides::{Overrides, Twice};
 use super::sharing::Sharing;
@@ -29,6 +29,7 @@ pub struct Policy {
     mode: Mode,
     sharing: Sharing,
     identity: u64,
+    /// What it adds to the hash of its keys.
     prefix: Prefix,
     default: Limits,
     overrides: Overrides,
@@ -71,12 +72,6 @@ impl Policy {
     #[must_use]
     pub const fn identity(&self) -> u64 {
         self.identity
-    }
-
-    /// What the policy adds to the hash of its keys, under the secret that the set was made for.
-    #[inline]
-    pub(super) const fn prefix(&self) -> &Prefix {
-        &self.prefix
     }
 
     /// The limits of `key`.
@@ -177,6 +172,13 @@ impl PolicySet {
     #[must_use]
     pub fn find(&self, name: &[u8]) -> Option<&Policy> {
         self.by_name.find(name, &self.policies)
+    }
+
+    /// The bucket of `key` under one of these policies.
+    #[inline]
+    #[must_use]
+    pub fn bucket_id(&self, policy: &Policy, key: &[u8]) -> BucketId {
+        self.hasher.hash(&policy.prefix, key)
     }
 
     /// All policies, in the order of the configuration.
@@ -311,22 +313,24 @@ mod tests {
         PolicySpec::new(name, LimitSpec::per_second(tokens, burst).unwrap())
     }
 
+    fn set_of(specs: &[PolicySpec]) -> Result<PolicySet, PolicyError> {
+        PolicySet::new(specs, &KeyHasher::new([1; 16]), MonotonicNs(0))
+    }
+
     #[test]
     fn every_policy_is_found_by_its_name_and_no_other() {
         let specs: Vec<_> = (0..MAX_POLICIES).map(|i| spec(&format!("p{i}"), 1, 1)).collect();
-        let set = PolicySet::new(&specs, &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap();
+        let set = set_of(&specs).unwrap();
         for s in &specs {
             assert_eq!(set.find(s.name.as_bytes()).unwrap().name(), s.name);
         }
         assert!(set.find(b"p").is_none());
-        assert!(PolicySet::new(&[], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap().find(b"p").is_none());
+        assert!(set_of(&[]).unwrap().find(b"p").is_none());
     }
 
     #[test]
     fn out_of_range_sets_are_refused() {
-        let new = |specs: &[PolicySpec]| {
-            PolicySet::new(specs, &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap_err()
-        };
+        let new = |specs: &[PolicySpec]| set_of(specs).unwrap_err();
         assert!(matches!(new(&[spec("a b", 1, 1)]), PolicyError::BadName(_)));
         assert!(matches!(new(&[spec("", 1, 1)]), PolicyError::BadName(_)));
         assert!(matches!(new(&[spec("a", 1, 1), spec("a", 1, 1)]), PolicyError::Duplicate(_)));
@@ -347,7 +351,7 @@ mod tests {
         ] {
             s.overrides.push(OverrideSpec { matcher, limit: limit(burst) });
         }
-        let set = PolicySet::new(&[s], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap();
+        let set = set_of(&[s]).unwrap();
         let policy = set.find(b"a").unwrap();
         for (key, burst) in [("x", 1), ("vip", 2), ("vip:gold:2", 3), ("vip:gold:1", 4)] {
             assert_eq!(policy.limits_for(key.as_bytes()).burst(), burst, "{key}");
@@ -363,7 +367,7 @@ mod tests {
         });
         let mut many = spec("a", 1, 1);
         many.overrides = overrides.collect();
-        let set = PolicySet::new(&[many.clone()], &KeyHasher::new([1; 16]), MonotonicNs(0)).unwrap();
+        let set = set_of(&[many.clone()]).unwrap();
         let next = set.reload(&[many], MonotonicNs(1_000_000_000)).unwrap();
         assert_eq!(next.slots().len(), MAX_SLOTS, "none has another slot");
         let key = b"tenant-40001/x";
@@ -374,9 +378,7 @@ mod tests {
 
     #[test]
     fn a_reload_keeps_slots_clocks_and_counters() {
-        let set =
-            PolicySet::new(&[spec("a", 100, 10), spec("b", 1, 1)], &KeyHasher::new([1; 16]), MonotonicNs(0))
-                .unwrap();
+        let set = set_of(&[spec("a", 100, 10), spec("b", 1, 1)]).unwrap();
         let now = MonotonicNs(5_000_000_000);
         let next = set.reload(&[spec("c", 1, 1), spec("a", 200, 20)], now).unwrap();
         let (old, new) = (set.find(b"a").unwrap(), next.find(b"a").unwrap());

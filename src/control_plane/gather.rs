@@ -9,7 +9,6 @@ use crossbeam::channel::Receiver;
 use tracing::{error, info};
 
 use super::watchdog::{Change, STALLED_AFTER, Watchdog};
-use crate::bucket::hash::KeyHasher;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::BucketTable;
 use crate::config::WatchedKey;
@@ -57,7 +56,6 @@ pub struct Observed {
     scan: FillScan,
     table: Arc<BucketTable>,
     policies: Arc<ArcSwap<PolicySet>>,
-    hasher: KeyHasher,
     watched: Vec<WatchedKey>,
     reloads: Arc<Reloads>,
     health: Arc<Health>,
@@ -73,8 +71,6 @@ pub struct ObservedParts {
     pub table: Arc<BucketTable>,
     /// The policies in force.
     pub policies: Arc<ArcSwap<PolicySet>>,
-    /// Names buckets, as the data threads do.
-    pub hasher: KeyHasher,
     /// Keys with metrics of their own.
     pub watched: Vec<WatchedKey>,
     /// How reloads went.
@@ -95,8 +91,7 @@ impl Observed {
     pub fn new(cores: Vec<CoreHandles>, parts: ObservedParts, now: MonotonicNs) -> Self {
         let (cores, histograms): (Vec<_>, Vec<_>) =
             cores.into_iter().map(|core| (core.metrics, core.histograms)).unzip();
-        let ObservedParts { table, policies, hasher, watched, reloads, health, region, kept, published } =
-            parts;
+        let ObservedParts { table, policies, watched, reloads, health, region, kept, published } = parts;
         Self {
             watchdog: Watchdog::new(cores.len(), now),
             awaited: vec![false; cores.len()],
@@ -111,7 +106,6 @@ impl Observed {
             scan: FillScan::default(),
             table,
             policies,
-            hasher,
             watched,
             reloads,
             health,
@@ -236,7 +230,7 @@ impl Observed {
     ) -> Option<WatchedLevel> {
         let policy = policies.find(key.policy.as_bytes())?;
         let limits = policy.limits_for(key.key.as_bytes());
-        let id = self.hasher.bucket_id(policy, key.key.as_bytes());
+        let id = policies.bucket_id(policy, key.key.as_bytes());
         let level = self.table.level(id, limits, now).unwrap_or(0);
         Some(WatchedLevel::new(&key.policy, &key.key, limits, level))
     }

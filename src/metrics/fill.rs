@@ -136,10 +136,9 @@ mod tests {
         let (policies, now) = (policies(), MonotonicNs(1_000));
         let table = BucketTable::new(TableConfig { lines: 4096, on_full: OnTableFull::Allow }).unwrap();
         table.publish_limits(&policies);
-        let hasher = KeyHasher::new([7; 16]);
         let a = policies.find(b"a").unwrap();
         for spent in 1..=100_u64 {
-            let id = hasher.bucket_id(a, &spent.to_be_bytes());
+            let id = policies.bucket_id(a, &spent.to_be_bytes());
             assert!(table.charge(id, a.default_limits(), spent, now).allowed);
         }
         let mut scan = FillScan::default();
@@ -163,7 +162,7 @@ mod tests {
         let table = BucketTable::new(TableConfig { lines: 64, on_full: OnTableFull::Allow }).unwrap();
         table.publish_limits(&policies);
         let a = policies.find(b"a").unwrap();
-        let id = KeyHasher::new([7; 16]).bucket_id(a, b"k");
+        let id = policies.bucket_id(a, b"k");
         table.charge(id, a.default_limits(), 1, MonotonicNs(0));
         // One token comes back in a day.
         for (now, in_use) in [(MonotonicNs(Rate::DAY_NS / 2), 1), (MonotonicNs(Rate::DAY_NS + 1), 0)] {
@@ -180,7 +179,7 @@ mod tests {
         table.publish_limits(&policies);
         let a = policies.find(b"a").unwrap();
         let limits = a.default_limits();
-        let id = KeyHasher::new([7; 16]).bucket_id(a, b"k");
+        let id = policies.bucket_id(a, b"k");
         assert!(table.restore(id, limits, limits.clock().ticks(103), now));
         table.add_phantom(table.line(id).unwrap(), 5 << FIXED_BITS, false);
         let mut scan = FillScan::default();
@@ -195,7 +194,7 @@ mod tests {
         let table = BucketTable::new(TableConfig { lines: 64, on_full: OnTableFull::Allow }).unwrap();
         table.publish_limits(&policies);
         let a = policies.find(b"a").unwrap();
-        table.charge(KeyHasher::new([7; 16]).bucket_id(a, b"k"), a.default_limits(), 1, now);
+        table.charge(policies.bucket_id(a, b"k"), a.default_limits(), 1, now);
         let mut scan = FillScan::default();
         assert!(!scan.advance(&table, &policies, 63, now));
         assert_eq!(scan.found().row(a.index()).unwrap().cumulative()[12], 0);

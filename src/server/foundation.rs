@@ -38,7 +38,6 @@ pub(super) struct Foundation {
     pub(super) clock: SystemClock,
     pub(super) policies: Arc<ArcSwap<PolicySet>>,
     pub(super) table: Arc<BucketTable>,
-    pub(super) hasher: KeyHasher,
     pub(super) health: Arc<Health>,
     kept: Arc<Kept>,
     /// The peers, until the control plane takes them over.
@@ -62,8 +61,7 @@ impl Foundation {
         let epoch = found.begin_epoch();
         health.warn(Warning::Snapshot, found.failed);
         let hash_key = hash_key(config, &found);
-        let hasher = KeyHasher::new(hash_key);
-        let policies = PolicySet::new(&specs, &hasher, clock.now())?;
+        let policies = PolicySet::new(&specs, &KeyHasher::new(hash_key), clock.now())?;
         let policies = Arc::new(ArcSwap::from_pointee(policies));
         let key_print = durability::key_print(&hash_key);
         let provenance = kept_tables::provenance(key_print, clock);
@@ -87,7 +85,6 @@ impl Foundation {
             clock,
             policies,
             table,
-            hasher,
             health: Arc::clone(health),
             kept,
             replication,
@@ -108,7 +105,6 @@ impl Foundation {
         let observed = ObservedParts {
             table: Arc::clone(&self.table),
             policies: Arc::clone(&self.policies),
-            hasher: self.hasher.clone(),
             watched: config.watched.clone(),
             reloads: Arc::clone(reloads),
             health: Arc::clone(&self.health),
@@ -124,7 +120,6 @@ impl Foundation {
         InspectorParts {
             table: Arc::clone(&self.table),
             policies: Arc::clone(&self.policies),
-            hasher: self.hasher.clone(),
             region: config.node.region.clone(),
             cluster: config.cluster.as_ref().map(|cluster| (cluster.node, question)),
             clock: self.clock,

@@ -272,7 +272,6 @@ fn start_data_plane(
         CoreService::new(ServiceParts {
             table: Arc::clone(&foundation.table),
             policies: foundation.policies.load_full(),
-            hasher: foundation.hasher.clone(),
             limits: http_limits(&config.server),
             metrics,
             histograms,

@@ -102,8 +102,7 @@ impl Node {
         let config = ReplicaConfig { node: id, peers: peers.clone(), detect_timeout: DETECT };
         let replica = Replica::new(&config, Arc::clone(&table), Arc::clone(&policies), now).unwrap();
         let policy = policies.find(POLICY.as_bytes()).unwrap();
-        let hasher = KeyHasher::new([7; 16]);
-        let ids = (0..settings.keys).map(|key| hasher.bucket_id(policy, &key.to_le_bytes())).collect();
+        let ids = (0..settings.keys).map(|key| policies.bucket_id(policy, &key.to_le_bytes())).collect();
         for (id, level) in snapshot {
             let limits = policy.default_limits();
             assert!(table.restore(*id, limits, limits.clock().from_fixed(*level), now));

@@ -102,7 +102,6 @@ struct Server {
     health: Arc<Health>,
     table: Arc<BucketTable>,
     policies: Arc<ArcSwap<PolicySet>>,
-    hasher: KeyHasher,
     clock: SystemClock,
     unix: AdminServer,
     tcp: AdminServer,
@@ -139,7 +138,7 @@ impl Server {
         let policies = Arc::new(ArcSwap::from_pointee(policies()));
         let table = BucketTable::new(TableConfig { lines: 64, on_full: OnTableFull::Deny }).unwrap();
         table.publish_limits(&policies.load());
-        let (table, health, hasher) = (Arc::new(table), Arc::new(Health::default()), KeyHasher::new([1; 16]));
+        let (table, health) = (Arc::new(table), Arc::new(Health::default()));
         let clock = SystemClock::start();
         let (reload, reloads) = bounded(1);
         let (orders, asked) = bounded::<OrderRequest>(8);
@@ -158,7 +157,6 @@ impl Server {
             inspector: InspectorParts {
                 table: Arc::clone(&table),
                 policies: Arc::clone(&policies),
-                hasher: hasher.clone(),
                 region: "us".to_owned(),
                 cluster: None,
                 clock,
@@ -184,7 +182,6 @@ impl Server {
             health,
             table,
             policies,
-            hasher,
             clock,
             reloads,
             heard,
@@ -198,7 +195,7 @@ impl Server {
     fn charge(&self, cost: u64) -> bool {
         let policies = self.policies.load();
         let policy = policies.find(b"p").unwrap();
-        let id = self.hasher.bucket_id(policy, b"k");
+        let id = policies.bucket_id(policy, b"k");
         self.table.charge(id, policy.limits_for(b"k"), cost, self.clock.now()).allowed
     }
 

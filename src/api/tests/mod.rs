@@ -58,7 +58,6 @@ impl Server {
         let mut service = CoreService::new(ServiceParts {
             table: Arc::new(table),
             policies,
-            hasher: KeyHasher::new([1; 16]),
             limits,
             metrics: Arc::clone(&metrics),
             histograms: histogram_exchange().0,

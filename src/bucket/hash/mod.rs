@@ -11,7 +11,6 @@ mod portable;
 
 use std::num::NonZeroU128;
 
-use super::policy::Policy;
 use portable::PortablePmac;
 
 /// The identity of a bucket, the same on every node that has the same secret.
@@ -46,7 +45,7 @@ enum Pmac {
 }
 
 /// What a policy adds to the hash of its keys.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Prefix([u8; 16]);
 
 impl std::fmt::Debug for Prefix {
@@ -82,16 +81,9 @@ impl KeyHasher {
         })
     }
 
-    /// The bucket of `key` under `policy`, which must be of a set that was made for this secret.
+    /// The bucket of `key` under the policy of that prefix.
     #[inline]
-    #[must_use]
-    pub fn bucket_id(&self, policy: &Policy, key: &[u8]) -> BucketId {
-        debug_assert!(*policy.prefix() == self.prefix(policy.identity()), "a policy of another secret");
-        self.hash(policy.prefix(), key)
-    }
-
-    #[inline]
-    fn hash(&self, Prefix(begun): &Prefix, key: &[u8]) -> BucketId {
+    pub(super) fn hash(&self, Prefix(begun): &Prefix, key: &[u8]) -> BucketId {
         let tag = match &self.0 {
             #[cfg(target_arch = "x86_64")]
             Pmac::Native(pmac) => pmac.finish(begun, key),

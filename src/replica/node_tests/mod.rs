@@ -37,7 +37,6 @@ struct Node {
     replica: Replica,
     table: Arc<BucketTable>,
     policies: Arc<PolicySet>,
-    hasher: KeyHasher,
     now: MonotonicNs,
 }
 
@@ -68,7 +67,7 @@ impl Node {
         let peers = [1, 2, 3].map(node_id).into_iter().filter(|peer| peer.get() != number).collect();
         let config = ReplicaConfig { node: node_id(number), peers, detect_timeout: DETECT };
         let replica = Replica::new(&config, Arc::clone(&table), Arc::clone(&policies), now).unwrap();
-        Self { replica, table, policies, hasher: KeyHasher::new([1; 16]), now }
+        Self { replica, table, policies, now }
     }
 
     fn policy(&self) -> &Policy {
@@ -76,7 +75,7 @@ impl Node {
     }
 
     fn id(&self, key: &[u8]) -> BucketId {
-        self.hasher.bucket_id(self.policy(), key)
+        self.policies.bucket_id(self.policy(), key)
     }
 
     fn charge(&self, key: &[u8], cost: u64) -> bool {

@@ -68,7 +68,7 @@ fn what_is_charged_in_limits_of_a_reload_is_told_once_they_are_known_here() {
     let next = Arc::new(a.policies.reload(&[spec("p", EVENTUAL), spec("new", EVENTUAL)], now).unwrap());
     a.table.publish_limits(&next);
     let policy = next.find(b"new").unwrap();
-    let id = a.hasher.bucket_id(policy, b"k");
+    let id = next.bucket_id(policy, b"k");
     assert!(a.table.charge(id, policy.default_limits(), 1, now).allowed);
     let line = a.replica.line(id).unwrap();
     assert_eq!(a.changed(), [line]);
