@@ -22,7 +22,7 @@ use crate::time::MonotonicNs;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"OCRTABLE");
 /// To be raised with every change of [`Line`], of how it is used, or of this file.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 const HEADER_WORDS: usize = 8;
 const SLOTS_AT: usize = 4096;
 const SLOTS: usize = 1 << 16;

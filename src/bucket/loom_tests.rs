@@ -5,6 +5,7 @@
 use loom::sync::Arc;
 use loom::thread;
 
+use super::absent::Absent;
 use super::changes::ChangeMap;
 use super::gcra::FIXED_BITS;
 use super::hash::{BucketId, KeyHasher};
@@ -30,7 +31,7 @@ impl World {
     /// The same, while a peer cannot be heard that is taken to use as much as this node.
     fn cut_off(tokens: u64, burst: u64) -> Arc<Self> {
         let world = Self::of(tokens, burst, |table| table.replicated(1));
-        world.table.set_absent_factor(0, 1 << FIXED_BITS);
+        world.table.set_absent(0, Absent::noted(1 << FIXED_BITS));
         world
     }
 

@@ -2,7 +2,7 @@
 //! how nodes share them ([`sharing`]), which bucket a key has ([`hash`]), and where buckets live
 //! ([`table`]), also after the process ([`mod@kept`]).
 
-mod absent;
+pub(crate) mod absent;
 mod changes;
 mod charge;
 pub mod gcra;
@@ -12,16 +12,17 @@ pub mod kept;
 mod limits;
 mod line;
 mod memory;
+mod meta;
 pub mod named;
 pub(crate) mod notes;
 mod overrides;
+mod phantom;
 pub mod policy;
 pub mod sharing;
 mod spec;
 mod sync;
 pub mod table;
 mod tags;
-mod words;
 
 #[cfg(all(test, not(loom)))]
 mod table_tests;

@@ -96,7 +96,8 @@ impl FillScan {
                     row.add(available(level, limits) / limits.burst() as f64);
                     row.in_use += u64::from(level > 0);
                     row.debt_tokens += debt(level, limits);
-                    row.phantom_tokens += bucket.phantom as f64 / f64::from(1_u32 << FIXED_BITS);
+                    let phantom = bucket.phantom.min(limits.clock().to_fixed(level));
+                    row.phantom_tokens += phantom as f64 / f64::from(1_u32 << FIXED_BITS);
                 }
             }
         });
@@ -181,7 +182,7 @@ mod tests {
         let limits = a.default_limits();
         let id = policies.bucket_id(a, b"k");
         assert!(table.restore(id, limits, limits.clock().ticks(103), now));
-        table.add_phantom(table.line(id).unwrap(), 5 << FIXED_BITS, false);
+        table.note_phantom(table.line(id).unwrap(), 5 << FIXED_BITS, 0);
         let mut scan = FillScan::default();
         assert!(scan.advance(&table, &policies, 64, now));
         let row = scan.found().row(a.index()).unwrap();

@@ -35,7 +35,8 @@ struct Hearing<'a> {
     strict: bool,
     sender: &'a Sender,
     covered: Option<u64>,
-    phantom: Option<(u64, bool)>,
+    /// What was charged for absent peers, and the level that this is to be noted with.
+    noted: Option<(u64, u64)>,
     forgotten: u64,
     applied: Applied,
     highest: u64,
@@ -46,7 +47,7 @@ impl Hearing<'_> {
     fn next(&mut self, line: usize, heard: Heard, limits: &Limits) -> u64 {
         let before = heard.known.then(|| self.heard.get(line)).filter(|count| *count > 0);
         self.highest = before.unwrap_or(0).max(self.entry.count);
-        self.phantom = None;
+        self.noted = None;
         let news = rule::news(before, self.entry);
         self.applied = self.named(news);
         if self.strict {
@@ -57,7 +58,7 @@ impl Hearing<'_> {
                 let charged = self.charged(line, growth, &heard, limits);
                 let tat = self.raised(heard.tat, charged, limits);
                 // What the bound on debt cut off is not in the level, so it must not be given back later.
-                if let Some((for_absent, _)) = &mut self.phantom {
+                if let Some((for_absent, _)) = &mut self.noted {
                     *for_absent = for_absent.saturating_sub(to_fixed(self.forgotten));
                 }
                 tat
@@ -69,20 +70,23 @@ impl Hearing<'_> {
 
     /// The `tat` after the first that is heard of the sender for this bucket.
     fn met(&mut self, line: usize, heard: &Heard, limits: &Limits) -> u64 {
-        let adopted = self.entry.level.saturating_add(self.own(heard, limits));
-        let adopted = limits.clock().at(self.sender.now) + limits.clock().from_fixed(adopted);
-        let covered = self.covered(line, self.undrained(), heard, limits);
+        let (level, adopted) = (level(heard, limits, self.sender.now), self.adopted(heard, limits));
+        let adopted_tat = limits.clock().at(self.sender.now) + limits.clock().from_fixed(adopted);
         if self.applied == Applied::Adopted {
-            return heard.tat.max(adopted);
+            // The sender's level has nothing in it of what was charged here for those that are absent.
+            self.noted = Some((0, level.saturating_sub(adopted)));
+            return heard.tat.max(adopted_tat);
         }
+        self.noted = Some((0, level));
+        let covered = self.covered(line, self.undrained(), heard, limits);
         let tat = self.raised(heard.tat, self.undrained().saturating_sub(covered), limits);
-        if self.sender.adopts { tat.max(adopted) } else { tat }
+        if self.sender.adopts { tat.max(adopted_tat) } else { tat }
     }
 
     /// How much of `fixed` was charged already while the sender could not be heard.
     ///
-    /// Some of that charge may have drained here since. It stands for use so old that it has drained at the sender as
-    /// well, so it covers no more than what is not in the sender's level. What has not drained covers any use.
+    /// What of that has drained here since was for use so old that it has drained at the sender as well, so it covers
+    /// no more than what is not in the sender's level. What has not drained covers any use.
     fn covered(&mut self, line: usize, fixed: u64, heard: &Heard, limits: &Limits) -> u64 {
         if !self.sender.returns {
             return 0;
@@ -90,17 +94,14 @@ impl Hearing<'_> {
         if let Some(covered) = self.covered {
             return covered;
         }
-        let phantom = self.table.take_phantom(line, u64::MAX);
-        let undrained = phantom.min(level(heard, limits, self.sender.now));
-        let by_drained = (phantom - undrained).min(fixed.saturating_sub(self.entry.level));
-        let by_undrained = undrained.min(fixed - by_drained);
-        self.table.add_phantom(line, undrained - by_undrained, false);
-        *self.covered.insert(by_drained + by_undrained)
+        let level = level(heard, limits, self.sender.now);
+        *self.covered.insert(self.table.cover(line, fixed, self.entry.level, level))
     }
 
-    /// What this node used since its start and has not drained. It is not in the sender's level yet.
-    fn own(&self, heard: &Heard, limits: &Limits) -> u64 {
-        level(heard, limits, self.sender.now).min(to_fixed(heard.used))
+    /// The sender's level, and what this node used since its start and has not drained, which is not in it yet.
+    fn adopted(&self, heard: &Heard, limits: &Limits) -> u64 {
+        let own = level(heard, limits, self.sender.now).min(to_fixed(heard.used));
+        self.entry.level.saturating_add(own)
     }
 
     /// Whether all that the sender ever used of the bucket is still in its level. Use so recent is taken for new: a
@@ -130,12 +131,8 @@ impl Hearing<'_> {
         if self.sender.returns {
             return fixed.saturating_sub(self.covered(line, fixed, heard, limits));
         }
-        let factor = u64::from(self.table.absent_factor(limits.slot()));
-        if factor == 0 {
-            return fixed;
-        }
-        let for_absent = growth.saturating_mul(factor);
-        self.phantom = Some((for_absent, heard.tat <= limits.clock().at(self.sender.now)));
+        let for_absent = self.table.absent(limits).fixed(growth);
+        self.noted = Some((for_absent, level(heard, limits, self.sender.now)));
         fixed.saturating_add(for_absent)
     }
 
@@ -197,7 +194,7 @@ impl Replica {
             strict,
             sender,
             covered: None,
-            phantom: None,
+            noted: None,
             forgotten: 0,
             applied: Applied::Known,
             highest: 0,
@@ -206,11 +203,11 @@ impl Replica {
             hearing.next(line, heard, limits)
         });
         let Some(line) = merged else { return Applied::TableFull };
-        let Hearing { applied, highest, covered, phantom, forgotten, .. } = hearing;
+        let Hearing { applied, highest, covered, noted, forgotten, .. } = hearing;
         let rules_index = rules.index;
         self.peers[column].heard.set(line, highest);
-        if let Some((fixed, idle)) = phantom {
-            self.table.add_phantom(line, fixed, idle);
+        if let Some((for_absent, level)) = noted {
+            self.table.note_phantom(line, for_absent, level);
         }
         self.stats.covered_tokens += covered.unwrap_or(0) >> FIXED_BITS;
         self.stats.forgotten_tokens = self.stats.forgotten_tokens.saturating_add(forgotten);
@@ -227,7 +224,7 @@ impl Replica {
         let heard = &self.peers[sender.column].heard;
         let before = Some(heard.get(line)).filter(|count| *count > 0)?;
         let News::Growth(tokens) = rule::news(Some(before), entry) else { return None };
-        if tokens > limits.burst() || self.table.absent_factor(limits.slot()) != 0 {
+        if tokens > limits.burst() || !self.table.absent(limits).is_none() {
             return None;
         }
         let (now, ticks) = (limits.clock().at(sender.now), limits.clock().ticks(tokens));

@@ -171,7 +171,7 @@ impl Replica {
     pub fn set_policies(&mut self, policies: Arc<PolicySet>) {
         self.directory = Directory::new(policies);
         self.observed.resize_with(self.directory.positions().max(self.observed.len()), Observed::default);
-        self.publish_factors();
+        self.publish_absent();
     }
 
     /// Sums since the start.
@@ -367,7 +367,7 @@ impl Store for Replica {
     fn peer_present(&mut self, peer: NodeId, present: bool, now: MonotonicNs) {
         if let Some(column) = self.column(peer) {
             self.presence.set(column, present, now);
-            self.publish_factors();
+            self.publish_absent();
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::node::Replica;
 use super::shares::{Observed, even_shares, factor};
+use crate::bucket::absent::Absent;
 use crate::bucket::sharing::{Consistency, Partition, Share};
 use crate::time::MonotonicNs;
 
@@ -117,8 +118,8 @@ impl Presence {
 }
 
 impl Replica {
-    /// Tells the table what charges also charge for the peers that are absent now.
-    pub(super) fn publish_factors(&self) {
+    /// Tells the table what charges also do for the peers that are absent now, or were a short time ago.
+    pub(super) fn publish_absent(&self) {
         let absent = self.presence.absent();
         let nodes = self.peers.len() + 1;
         for (slot, rules) in self.directory.slots() {
@@ -128,7 +129,8 @@ impl Replica {
                     _ if absent == 0 => 0,
                     _ => factor(&self.shares(rules.sharing.share, rules.index, nodes), absent),
                 });
-            self.table.set_absent_factor(slot, factor);
+            let noted = if self.presence.owes { Absent::noted(factor) } else { Absent::NONE };
+            self.table.set_absent(slot, noted);
         }
     }
 
@@ -143,8 +145,12 @@ impl Replica {
 
     /// Gives back, a part of the table at a time, what was charged too much for peers that are back.
     pub(super) fn settle(&mut self, now: MonotonicNs) {
+        let owed = self.presence.owes;
         for line in self.presence.sweep(self.table.len_lines(), now) {
             self.table.return_phantom(line, now);
+        }
+        if self.presence.owes != owed {
+            self.publish_absent();
         }
     }
 }

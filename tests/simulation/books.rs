@@ -84,11 +84,11 @@ impl Books {
         Ok(())
     }
 
-    pub(crate) fn heard(&mut self, node: usize, from: usize, growth: f64, covered: f64, forgotten: f64) {
+    pub(crate) fn heard(&mut self, node: usize, from: usize, growth: f64, drained: f64, forgotten: f64) {
         let known = growth.min(self.unheard[node][from]);
         self.unheard[node][from] -= known;
         self.heard[node][from] += known;
-        self.slack[node] += covered + forgotten;
+        self.slack[node] += drained + forgotten;
     }
 
     /// A counter came without its growth being charged in full: all but what is `left` of it is known now.
@@ -112,11 +112,6 @@ impl Books {
         let thirds = self.heard[node].iter().enumerate().filter(|(third, _)| *third != from);
         let directly: f64 = thirds.map(|(_, heard)| heard).sum();
         self.slack[node] = self.slack[node].min(theirs + directly);
-    }
-
-    /// What was charged too much for absent peers is given back.
-    pub(crate) fn gave_back(&mut self, node: usize, tokens: f64) {
-        self.slack[node] += tokens;
     }
 
     /// A node is gone, and with it what it had not told.

@@ -192,16 +192,29 @@ fn a_restart_under_load_refills_nothing() {
     for with_snapshot in [false, true] {
         let mut scenario = asking(cluster(2, 40, 0.0), &[300.0, 300.0]);
         for at_ms in [15_000, 30_000, 45_000] {
-            scenario.crashes.push(Crash {
-                node: 0,
-                at_ms,
-                down_ms: 200,
-                with_snapshot,
-                wall_step_ms: -1,
-                epoch_is_lost: false,
-            });
+            scenario.crashes.push(Crash { with_snapshot, ..crash(0, at_ms, 200) });
         }
         let ratio = ratio(scenario);
         assert!((ratio - 1.0).abs() <= 0.01, "snapshot {with_snapshot}: {ratio}");
+    }
+}
+
+/// A node dies at a time and starts again after another, with nothing.
+fn crash(node: usize, at_ms: u64, down_ms: u64) -> Crash {
+    Crash { node, at_ms, down_ms, with_snapshot: false, wall_step_ms: -1, epoch_is_lost: false }
+}
+
+/// Nobody remembers what its former life used in the cut: what was charged for that is given back, and its part of the
+/// bucket is full when it starts.
+#[test]
+fn a_node_that_starts_again_within_a_cut_admits_a_burst_and_its_part_of_one_more_at_most() {
+    for down_ms in [200, 5_000] {
+        let mut scenario = asking(cut(cluster(2, 40, 0.0), Share::Equal), &[300.0, 300.0]);
+        scenario.crashes.push(crash(0, 30_000, down_ms));
+        let Outcome { admitted, central, .. } = World::new(scenario).run().unwrap()[0];
+        let over = admitted - central;
+        // Besides, what the central bucket does not have: the time until the cut is noticed.
+        let most = RATE as f64 * (1.0 + 0.5 + 0.5);
+        assert!(over <= most, "{over} over after {down_ms} ms");
     }
 }

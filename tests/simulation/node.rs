@@ -192,7 +192,7 @@ impl Node {
     }
 
     pub(crate) fn phantom(&self, key: usize) -> u64 {
-        self.witness.view(self.ids[key]).map_or(0, |view| view.phantom)
+        self.witness.view(self.ids[key]).map_or(0, |view| view.phantom + view.drained_phantom)
     }
 
     pub(crate) fn key_of(&self, id: BucketId) -> usize {

@@ -18,8 +18,8 @@ pub(crate) struct Heard {
     pub(crate) from: NodeId,
     pub(crate) entry: Entry,
     pub(crate) applied: Applied,
-    /// Tokens that were not charged, for they had been while the sender was absent.
-    pub(crate) covered: f64,
+    /// Tokens that were not charged, for they had been while the sender was absent and have drained at both.
+    pub(crate) drained: f64,
     /// Tokens beyond the debt there can be.
     pub(crate) forgotten: u64,
 }
@@ -88,7 +88,7 @@ impl Witness {
     }
 
     /// Growth is charged exactly once: what is charged is what the model says, and the level has it.
-    fn check(&self, heard: &Heard, arrival: Arrival, [before, after, phantom]: [u64; 3], now: MonotonicNs) {
+    fn check(&self, heard: &Heard, arrival: Arrival, [before, after, covered]: [u64; 3], now: MonotonicNs) {
         let Heard { from, entry, applied, .. } = *heard;
         assert!(!self.is_strict || after == before, "what others use moves no level of a strict policy");
         let highest = self.highest.get(&(from, entry.id)).copied();
@@ -108,7 +108,6 @@ impl Witness {
         if self.is_strict {
             return;
         }
-        let covered = if self.is_returning(from, now) { covered(phantom, before, growth, &entry) } else { 0 };
         let least = (before + (growth << 16) - covered).saturating_sub(heard.forgotten << 16);
         assert!(after + (2 << 16) > least, "{heard:?}: {before} {after}, {covered} covered");
         let plain = arrival == Arrival::Delta && self.synced.contains(&from);
@@ -129,7 +128,7 @@ impl Witness {
     fn apply(&mut self, delivery: Delivery, entry: &Entry, line: Option<usize>) {
         let Delivery { from, arrival, now } = delivery;
         let stats = self.replica.stats();
-        let phantom = self.view(entry.id).map_or(0, |view| view.phantom);
+        let phantom = self.view(entry.id).map_or([0; 2], |view| [view.phantom, view.drained_phantom]);
         let before = self.level(entry.id, now);
         let applied = self.replica.apply(delivery, entry, line);
         let after = self.level(entry.id, now);
@@ -139,10 +138,10 @@ impl Witness {
         }
         let growth = if let Applied::Charged(growth) = applied { growth } else { 0 };
         let returns = self.is_returning(from, now);
-        let covered = if returns { covered(phantom, before, growth, entry) as f64 / 65536.0 } else { 0.0 };
+        let [drained, standing] = if returns { covered(phantom, before, growth, entry) } else { [0; 2] };
         let forgotten = self.replica.stats().forgotten_tokens - stats.forgotten_tokens;
-        let heard = Heard { from, entry: *entry, applied, covered, forgotten };
-        self.check(&heard, arrival, [before, after, phantom], now);
+        let heard = Heard { from, entry: *entry, applied, drained: drained as f64 / 65536.0, forgotten };
+        self.check(&heard, arrival, [before, after, drained + standing], now);
         if is_taken {
             let highest = self.highest.entry((from, entry.id)).or_default();
             *highest = entry.count.max(*highest);
@@ -153,10 +152,11 @@ impl Witness {
 
 /// What of a growth had been charged: a phantom that has drained here covers what has drained there, and one
 /// that is in the level here covers all.
-fn covered(phantom: u64, level: u64, growth: u64, entry: &Entry) -> u64 {
+fn covered([standing, drained]: [u64; 2], level: u64, growth: u64, entry: &Entry) -> [u64; 2] {
     let growth = growth << 16;
-    let drained = phantom.saturating_sub(level).min(growth.saturating_sub(entry.level));
-    drained + phantom.min(level).min(growth - drained)
+    let drained = drained + standing.saturating_sub(level);
+    let by_drained = drained.min(growth.saturating_sub(entry.level));
+    [by_drained, standing.min(level).min(growth - by_drained)]
 }
 
 impl Store for Witness {

@@ -275,7 +275,7 @@ impl World {
         books.drain(now_s);
         match heard.applied {
             Applied::Charged(growth) => {
-                books.heard(to, from, growth as f64, heard.covered, heard.forgotten as f64);
+                books.heard(to, from, growth as f64, heard.drained, heard.forgotten as f64);
                 books.met(to, from, left, 0.0);
             }
             // Told in whole tokens, rounded up.
@@ -325,14 +325,9 @@ impl World {
 
     fn transmit(&mut self) {
         for number in 0..self.nodes.len() {
-            let before: Vec<u64> = (0..self.scenario.keys).map(|key| self.phantom(number, key)).collect();
             let Some(node) = &mut self.nodes[number] else { continue };
             let outgoing = node.transmit(self.now_ns);
             let life = node.life;
-            for (key, before) in before.into_iter().enumerate() {
-                let given_back = before.saturating_sub(self.phantom(number, key)) as f64 / 65536.0;
-                self.books[key].gave_back(number, given_back);
-            }
             let mut ignorance = [0.0; MAX_KEYS];
             for (known, books) in ignorance.iter_mut().zip(&self.books) {
                 *known = books.ignorance(number);
@@ -342,10 +337,6 @@ impl World {
                 self.network.send(self.now_ns, &datagram);
             }
         }
-    }
-
-    fn phantom(&self, number: usize, key: usize) -> u64 {
-        self.nodes[number].as_ref().map_or(0, |node| node.phantom(key))
     }
 
     /// When nothing is in flight any more, all nodes have equal counters and nothing is owed.

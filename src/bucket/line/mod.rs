@@ -8,11 +8,13 @@
 
 mod peers;
 
+use super::absent::Absent;
 use super::gcra::{self, Verdict};
 use super::hash::BucketId;
 use super::limits::Limits;
+use super::meta::Meta;
+use super::phantom::Phantom;
 use super::sync::{AtomicPair, AtomicU64, Ordering, Pair, fence};
-use super::words::{Meta, Phantom};
 
 pub(crate) use peers::{Heard, Merged};
 
@@ -108,8 +110,10 @@ pub struct View {
     pub count: u64,
     /// Where it began.
     pub start: u64,
-    /// Charged for peers that could not be heard, in 1/65536 of a token.
+    /// Charged for peers that could not be heard and in the level as far as is known, in 1/65536 of a token.
     pub phantom: u64,
+    /// The same that has drained since.
+    pub drained_phantom: u64,
     /// A bit for each peer whose counter is known, by its column.
     pub(crate) known: u16,
 }
@@ -123,7 +127,7 @@ pub struct Reading {
     pub tat: u64,
     /// Tokens that it admitted since it was made.
     pub used: u64,
-    /// Charged for peers that could not be heard, in 1/65536 of a token.
+    /// Charged for peers that could not be heard and in the level as far as is known, in 1/65536 of a token.
     pub phantom: u64,
 }
 
@@ -202,14 +206,14 @@ impl Line {
         if slot == limits.slot() { Ok(()) } else { Err(Miss::OtherSlot(slot)) }
     }
 
-    /// Charges `cost` tokens if they fit, and with them what `absent` (in 1/65536 of the cost) says that
-    /// peers use meanwhile who cannot be heard.
+    /// Charges `cost` tokens if they fit, and with them what `absent` says that peers use meanwhile who cannot be
+    /// heard.
     pub(crate) fn charge(
         &self,
         id: BucketId,
         limits: &Limits,
         cost: u64,
-        absent: u32,
+        absent: Absent,
         now: u64,
     ) -> Result<Decision, Miss> {
         let cost_ticks = limits.clock().ticks(cost);
@@ -222,16 +226,14 @@ impl Line {
                 Verdict::Allowed { .. } if cost == 0 => {
                     return Ok(Decision { allowed: true, level, wait: 0 });
                 }
-                Verdict::Allowed { tat } if absent == 0 => tat,
-                Verdict::Allowed { tat } => {
-                    raise(tat, limits.clock().from_fixed(cost * u64::from(absent)), now)
-                }
+                Verdict::Allowed { tat } if absent.is_none() => tat,
+                Verdict::Allowed { tat } => raise(tat, limits.clock().from_fixed(absent.fixed(cost)), now),
             };
             let credit = self.take_credit(cost);
             match self.pair.compare_exchange(pair, Pair { tat, count: pair.count + cost - credit }) {
                 Ok(()) => {
-                    if absent != 0 {
-                        self.add_phantom(cost * u64::from(absent), pair.tat <= now);
+                    if !absent.is_none() {
+                        self.note_phantom(absent.fixed(cost), limits.clock().to_fixed(level));
                     }
                     return Ok(Decision { allowed: true, level: tat - now, wait: 0 });
                 }
@@ -292,7 +294,7 @@ impl Line {
         while pair.tat != RESERVED && self.id() == id.get() {
             match self.pair.compare_exchange(pair, Pair { tat: 0, count: pair.count }) {
                 Ok(()) => {
-                    self.add_phantom(0, true);
+                    self.note_phantom(0, 0);
                     return true;
                 }
                 Err(newer) => pair = newer,
@@ -382,7 +384,7 @@ impl Line {
         if pair.count == 0 || (id == 0 && pair.tat != RESERVED) {
             return Look::Empty;
         }
-        let meta = self.meta();
+        let (meta, phantom) = (self.meta(), self.phantom());
         let view = View {
             id: BucketId::from_u128(id),
             slot: meta.slot(),
@@ -390,7 +392,8 @@ impl Line {
             tat: pair.tat,
             count: pair.count,
             start: self.start.load(Ordering::Relaxed),
-            phantom: self.phantom().fixed(),
+            phantom: phantom.standing(),
+            drained_phantom: phantom.drained(),
         };
         // What was read before is not from after the pair that is read next.
         fence(Ordering::Acquire);
@@ -406,7 +409,7 @@ impl Line {
         let slot = self.meta().slot();
         let start = self.start.load(Ordering::Relaxed);
         let live = pair.count != 0 && pair.tat != RESERVED && self.id() != 0;
-        let phantom = self.phantom().fixed();
+        let phantom = self.phantom().standing();
         live.then(|| Reading { slot, tat: pair.tat, used: pair.count.saturating_sub(start), phantom })
     }
 }

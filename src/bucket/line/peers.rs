@@ -4,8 +4,9 @@
 use super::{Line, Miss, RESERVED, raise};
 use crate::bucket::hash::BucketId;
 use crate::bucket::limits::Limits;
+use crate::bucket::meta::Meta;
+use crate::bucket::phantom::Phantom;
 use crate::bucket::sync::{Ordering, Pair};
-use crate::bucket::words::{Meta, Phantom};
 
 /// What a merge knows of a line before it moves the level.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +31,13 @@ pub(crate) enum Merged {
 
 impl Line {
     /// Charges `fixed`, in 1/65536 of a token, for peers who cannot be heard, beside a charge that was made; the
-    /// level then. `was_full` says that there was no level before that charge.
+    /// level then. `found` is what that charge found in the level, in the same unit.
     pub(crate) fn charge_for_absent(
         &self,
         id: BucketId,
         limits: &Limits,
         fixed: u64,
-        was_full: bool,
+        found: u64,
         now: u64,
     ) -> Result<u64, Miss> {
         let ticks = limits.clock().from_fixed(fixed);
@@ -46,7 +47,7 @@ impl Line {
             let tat = raise(pair.tat.max(now), ticks, now);
             match self.pair.compare_exchange(pair, Pair { tat, count: pair.count }) {
                 Ok(()) => {
-                    self.add_phantom(fixed, was_full);
+                    self.note_phantom(fixed, found);
                     return Ok(tat - now);
                 }
                 Err(newer) => pair = newer,
@@ -103,32 +104,44 @@ impl Line {
         });
     }
 
-    /// Notes what was charged for peers that cannot be heard; `idle` says that the bucket was full before that.
-    pub(crate) fn add_phantom(&self, fixed: u64, idle: bool) {
+    /// Notes what was charged for peers that cannot be heard, by a charge that found `level`, both in 1/65536 of a
+    /// token.
+    pub(crate) fn note_phantom(&self, charged: u64, level: u64) {
+        if charged != 0 || self.phantom() != Phantom::default() {
+            self.change_phantom(|phantom| (phantom.plus(charged, level), ()));
+        }
+    }
+
+    /// Sets what can be of the phantom against `growth` of a peer that has `left` of it in its level; how much. The
+    /// bucket has this `level`. All are in 1/65536 of a token.
+    pub(crate) fn cover(&self, growth: u64, left: u64, level: u64) -> u64 {
+        self.change_phantom(|phantom| phantom.cover(growth, left, level))
+    }
+
+    fn change_phantom<T>(&self, change: impl Fn(Phantom) -> (Phantom, T)) -> T {
         // Relaxed: an estimate of its own, it publishes nothing.
-        let plus = |phantom| Some(Phantom(phantom).plus(fixed, idle).0);
-        let _ = self.phantom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, plus);
+        let mut phantom = self.phantom.load(Ordering::Relaxed);
+        loop {
+            let (next, done) = change(Phantom(phantom));
+            match self.phantom.compare_exchange_weak(phantom, next.0, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return done,
+                Err(newer) => phantom = newer,
+            }
+        }
     }
 
-    /// Takes up to `most` of the phantom, and says how much.
-    pub(crate) fn take_phantom(&self, most: u64) -> u64 {
-        let taken = |phantom| Phantom(phantom).fixed().min(most);
-        let less = |phantom| Some(phantom - taken(phantom));
-        self.phantom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, taken)
-    }
-
-    /// Ends the phantom, and gives it back to the level: `lower` makes the new `tat` of slot, `tat` and
-    /// what is given back. A bucket that was full again since has nothing of it in its level.
+    /// Ends the phantom, and gives what stands of it back to the level: `lower` makes the new `tat` of slot, `tat` and
+    /// what is given back.
     pub(crate) fn return_phantom(&self, lower: impl Fn(u16, u64, u64) -> u64) {
-        if self.phantom() == Phantom(0) {
+        if self.phantom() == Phantom::default() {
             return;
         }
         let mut pair = self.pair.load();
         let id = self.id();
-        let phantom = Phantom(self.phantom.swap(0, Ordering::Relaxed));
-        while pair.tat != RESERVED && self.id() == id && !phantom.has_idled() {
+        let standing = Phantom(self.phantom.swap(0, Ordering::Relaxed)).standing();
+        while pair.tat != RESERVED && self.id() == id && standing != 0 {
             let slot = self.meta().slot();
-            let tat = lower(slot, pair.tat, phantom.fixed());
+            let tat = lower(slot, pair.tat, standing);
             match self.pair.compare_exchange(pair, Pair { tat, count: pair.count }) {
                 Ok(()) => return,
                 Err(newer) => pair = newer,

@@ -2,7 +2,7 @@
 
 use super::insert::Inserted;
 use super::{BucketTable, MAX_ATTEMPTS, Replication, pause};
-use crate::bucket::absent::AbsentFactors;
+use crate::bucket::absent::{Absent, AbsentPeers};
 use crate::bucket::changes::{ChangeMap, ChangedLines};
 use crate::bucket::hash::BucketId;
 use crate::bucket::limits::Limits;
@@ -19,7 +19,7 @@ impl BucketTable {
     pub fn replicated(mut self, epoch_ms: u64) -> Self {
         self.epoch_ms = epoch_ms;
         let changes = ChangeMap::new(self.lines.len());
-        self.replication = Some(Box::new(Replication { changes, absent: AbsentFactors::new() }));
+        self.replication = Some(Box::new(Replication { changes, absent: AbsentPeers::new() }));
         self
     }
 
@@ -64,15 +64,11 @@ impl BucketTable {
         }
     }
 
-    /// Sets what charges of a slot also charge for absent peers, in 1/65536 of the charge.
-    pub(crate) fn set_absent_factor(&self, slot: u16, factor: u32) {
+    /// Sets what charges of a slot also do for absent peers.
+    pub(crate) fn set_absent(&self, slot: u16, absent: Absent) {
         if let Some(replication) = &self.replication {
-            replication.absent.set(slot, factor);
+            replication.absent.set(slot, absent);
         }
-    }
-
-    pub(crate) fn absent_factor(&self, slot: u16) -> u32 {
-        self.replication.as_ref().map_or(0, |replication| replication.absent.of(slot))
     }
 
     /// Moves the level of a bucket to what `next` makes of its line, of what is known and of its limits,
@@ -127,17 +123,18 @@ impl BucketTable {
         self.lines.get(line).is_some_and(|line| line.raise(id, limits, column, next))
     }
 
-    /// Notes what was charged for absent peers.
-    pub(crate) fn add_phantom(&self, line: usize, fixed: u64, idle: bool) {
-        self.lines[line].add_phantom(fixed, idle);
+    /// Notes what was charged for absent peers by a charge that found `level`, both in 1/65536 of a token.
+    pub(crate) fn note_phantom(&self, line: usize, charged: u64, level: u64) {
+        self.lines[line].note_phantom(charged, level);
     }
 
-    /// Takes up to `most` of what was charged for absent peers, in 1/65536 of a token.
-    pub(crate) fn take_phantom(&self, line: usize, most: u64) -> u64 {
-        self.lines[line].take_phantom(most)
+    /// Sets what can be of what was charged for absent peers against `growth` of one that has `left` of it in its
+    /// level, and says how much. The bucket has this `level`. All are in 1/65536 of a token.
+    pub(crate) fn cover(&self, line: usize, growth: u64, left: u64, level: u64) -> u64 {
+        self.lines[line].cover(growth, left, level)
     }
 
-    /// Gives back what is left of what was charged for absent peers.
+    /// Gives back what is left in the level of what was charged for absent peers.
     pub(crate) fn return_phantom(&self, line: usize, now: MonotonicNs) {
         let slots = self.slots.load();
         self.lines[line].return_phantom(|slot, tat, phantom| {

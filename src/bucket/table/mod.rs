@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::absent::AbsentFactors;
+use super::absent::{Absent, AbsentPeers};
 use super::changes::ChangeMap;
 use super::hash::BucketId;
 use super::kept::KeptTable;
@@ -174,7 +174,7 @@ struct Counts {
 #[derive(Debug)]
 struct Replication {
     changes: ChangeMap,
-    absent: AbsentFactors,
+    absent: AbsentPeers,
 }
 
 impl BucketTable {
@@ -255,7 +255,7 @@ impl BucketTable {
         id: BucketId,
         limits: &Limits,
         cost: u64,
-        absent: impl Fn() -> u32,
+        absent: impl Fn() -> Absent,
         now: MonotonicNs,
     ) -> Charge {
         let line = self.likely_line(id);
@@ -266,7 +266,7 @@ impl BucketTable {
 
     /// What becomes of a charge that was prepared on a line, if that can be said without another look.
     #[inline]
-    fn conclude(&self, line: usize, prepared: Prepared, absent: impl Fn() -> u32) -> Option<Charge> {
+    fn conclude(&self, line: usize, prepared: Prepared, absent: impl Fn() -> Absent) -> Option<Charge> {
         match prepared {
             Prepared::Fits(exchange) => self.make(line, &exchange, absent),
             Prepared::Denied { level, wait } => {
@@ -278,8 +278,8 @@ impl BucketTable {
 
     /// Makes a prepared charge, unless the line has changed since, or more is to be charged for absent peers.
     #[inline]
-    fn make(&self, line: usize, exchange: &Exchange, absent: impl Fn() -> u32) -> Option<Charge> {
-        if absent() != 0 {
+    fn make(&self, line: usize, exchange: &Exchange, absent: impl Fn() -> Absent) -> Option<Charge> {
+        if !absent().is_none() {
             return None;
         }
         let level = self.lines[line].commit(exchange)?;
@@ -294,7 +294,7 @@ impl BucketTable {
         id: BucketId,
         limits: &Limits,
         cost: u64,
-        absent: u32,
+        absent: Absent,
         now: MonotonicNs,
     ) -> Charge {
         let now_ticks = limits.clock().at(now);
@@ -346,10 +346,10 @@ impl BucketTable {
         }
     }
 
-    /// What charges under `limits` also charge for absent peers.
+    /// What charges under `limits` also do for absent peers.
     #[inline]
-    fn absent(&self, limits: &Limits) -> u32 {
-        self.replication.as_ref().map_or(0, |replication| replication.absent.of(limits.slot()))
+    pub(crate) fn absent(&self, limits: &Limits) -> Absent {
+        self.replication.as_ref().map_or(Absent::NONE, |replication| replication.absent.of(limits.slot()))
     }
 
     /// Notes for the peers that this thread has just exchanged the pair of a line.
@@ -363,7 +363,8 @@ impl BucketTable {
     /// The level of a bucket in ticks of `limits`, if it is there.
     pub fn level(&self, id: BucketId, limits: &Limits, now: MonotonicNs) -> Option<u64> {
         let now_ticks = limits.clock().at(now);
-        let decided = self.on_line(id, limits, now, |line| line.charge(id, limits, 0, 0, now_ticks))?;
+        let decided =
+            self.on_line(id, limits, now, |line| line.charge(id, limits, 0, Absent::NONE, now_ticks))?;
         Some(decided.level)
     }
 

@@ -1,6 +1,7 @@
 //! Charges that are made all or none.
 
-use super::{BatchItem, BucketTable, Charge};
+use super::{BatchItem, BucketTable, Charge, Line};
+use crate::bucket::absent::Absent;
 use crate::time::MonotonicNs;
 
 impl BucketTable {
@@ -14,13 +15,13 @@ impl BucketTable {
         }
         for position in 0..items.len() {
             let item = &mut items[position];
-            item.charge = self.charge_with(item.id, item.limits, item.cost, || 0, now);
+            item.charge = self.charge_with(item.id, item.limits, item.cost, || Absent::NONE, now);
             if item.enforced && !item.charge.allowed {
                 self.give_back(&mut items[..position], now);
                 return false;
             }
         }
-        items.iter_mut().for_each(|item| self.charge_for_absent(item, now));
+        (0..items.len()).for_each(|position| self.charge_for_absent(items, position, now));
         true
     }
 
@@ -54,17 +55,20 @@ impl BucketTable {
     }
 
     /// Charges besides an item what absent peers use meanwhile.
-    fn charge_for_absent(&self, item: &mut BatchItem<'_>, now: MonotonicNs) {
+    fn charge_for_absent(&self, items: &mut [BatchItem<'_>], position: usize, now: MonotonicNs) {
+        let (before, rest) = items.split_at_mut(position);
+        let item = &mut rest[0];
         let absent = self.absent(item.limits);
-        if absent == 0 || !item.has_charged() {
+        if absent.is_none() || !item.has_charged() {
             return;
         }
-        let (id, limits) = (item.id, item.limits);
-        let (share, now_ticks) = (item.cost * u64::from(absent), limits.clock().at(now));
-        let was_full = item.charge.level == limits.clock().ticks(item.cost);
-        let level = self
-            .on_line(id, limits, now, |line| line.charge_for_absent(id, limits, share, was_full, now_ticks));
-        item.charge.level = level.unwrap_or(item.charge.level);
+        let (id, limits, clock) = (item.id, item.limits, item.limits.clock());
+        // Only the first of a bucket found what had drained: the others charge at the same moment.
+        let is_first = !before.iter().any(|other| other.id == id && other.has_charged());
+        let found = clock.to_fixed(item.charge.level.saturating_sub(clock.ticks(item.cost)));
+        let (share, found) = (absent.fixed(item.cost), if is_first { found } else { u64::MAX });
+        let charged = |line: &Line| line.charge_for_absent(id, limits, share, found, limits.clock().at(now));
+        item.charge.level = self.on_line(id, limits, now, charged).unwrap_or(item.charge.level);
     }
 }
 
@@ -91,10 +95,10 @@ mod tests {
         assert_eq!(table.used(id(1)), Some(10));
     }
 
-    /// A table whose only peer is absent, and is taken to use as much as this node.
-    fn cut_off() -> BucketTable {
+    /// A table whose only peer is absent, and is taken to use `share` times as much as this node.
+    fn cut_off(share: u32) -> BucketTable {
         let table = table(64, OnTableFull::Deny).replicated(1);
-        table.set_absent_factor(0, 1 << FIXED_BITS);
+        table.set_absent(0, Absent::noted(share << FIXED_BITS));
         table
     }
 
@@ -108,18 +112,22 @@ mod tests {
     fn what_passes_as_one_check_while_a_peer_is_absent_passes_as_several_of_a_batch() {
         let limits = limit(1, 10);
         for costs in [&[10][..], &[4, 6], &[1; 10]] {
-            let table = cut_off();
-            let mut items: Vec<_> =
-                costs.iter().map(|cost| BatchItem::new(id(1), &limits, *cost, true)).collect();
-            assert!(table.charge_all(&mut items, MonotonicNs(0)), "{costs:?}");
-            assert_eq!(owed(&table, &limits), (20, 10), "{costs:?}");
-            assert_eq!(items.last().unwrap().charge.level, limits.clock().ticks(20), "{costs:?}");
+            for share in [1, 3] {
+                let table = cut_off(share);
+                let mut items: Vec<_> =
+                    costs.iter().map(|cost| BatchItem::new(id(1), &limits, *cost, true)).collect();
+                assert!(table.charge_all(&mut items, MonotonicNs(0)), "{costs:?}");
+                let for_absent = 10 * u64::from(share);
+                assert_eq!(owed(&table, &limits), (10 + for_absent, for_absent), "{costs:?}");
+                let level = limits.clock().ticks(10 + for_absent);
+                assert_eq!(items.last().unwrap().charge.level, level, "{costs:?}");
+            }
         }
     }
 
     #[test]
     fn a_batch_that_is_denied_while_a_peer_is_absent_charges_nothing() {
-        let (table, limits) = (cut_off(), limit(1, 10));
+        let (table, limits) = (cut_off(1), limit(1, 10));
         assert!(table.charge(id(1), &limits, 2, MonotonicNs(0)).allowed);
         for _ in 0..3 {
             let mut items = [4, 4].map(|cost| BatchItem::new(id(1), &limits, cost, true));
@@ -133,13 +141,14 @@ mod tests {
 
     #[test]
     fn what_an_idle_bucket_once_owed_for_an_absent_peer_is_not_given_back() {
-        let (table, limits) = (cut_off(), limit(1, 10));
+        let (table, limits) = (cut_off(1), limit(1, 10));
+        table.slots.store(Arc::new(vec![limits.clone()]));
         assert!(table.charge(id(1), &limits, 4, MonotonicNs(0)).allowed);
         let later = MonotonicNs(100_000_000_000);
         let mut items = [3, 3].map(|cost| BatchItem::new(id(1), &limits, cost, true));
         assert!(table.charge_all(&mut items, later));
         table.return_phantom(table.line(id(1)).unwrap(), later);
-        assert_eq!(table.level(id(1), &limits, later), Some(limits.clock().ticks(12)));
+        assert_eq!(table.level(id(1), &limits, later), Some(limits.clock().ticks(6)));
     }
 
     #[test]

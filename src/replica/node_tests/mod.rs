@@ -15,6 +15,7 @@ use crate::bucket::policy::{LimitSpec, Matcher, OverrideSpec, Policy, PolicySet,
 use crate::bucket::sharing::{Consistency, Partition, Share, Sharing};
 use crate::bucket::table::{BYTES_PER_LINE, BucketTable, OnTableFull, TableConfig};
 
+mod phantom;
 mod plain;
 mod telling;
 
@@ -419,19 +420,6 @@ fn what_was_charged_too_much_for_a_silent_peer_is_given_back() {
     assert_eq!(a.level(b"k"), (2 + 30 + 60 - 50_u64) - 40);
     a.pass(500);
     assert!(a.charge(b"k", BURST), "nothing is left of it");
-}
-
-#[test]
-fn nothing_is_given_back_to_a_bucket_that_was_full_again_meanwhile() {
-    let (mut a, _) = acquainted(EVENTUAL);
-    [2, 3].iter().for_each(|peer| a.replica.peer_present(node_id(*peer), false, a.now));
-    assert!(a.charge(b"k", 30));
-    a.pass(2000);
-    assert!(a.charge(b"k", 30));
-    [2, 3].iter().for_each(|peer| a.replica.peer_present(node_id(*peer), true, a.now));
-    a.pass(500);
-    a.pass(0);
-    assert_eq!(a.level(b"k"), 90 - 50);
 }
 
 #[test]

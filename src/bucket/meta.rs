@@ -1,4 +1,4 @@
-//! Two words of a line that say several things each.
+//! A word of a line that says whose it is.
 
 /// Whose line it is: the slot of the limits that `tat` is counted in, a bit for each peer whose counter is of this
 /// owner, and how many owners there were.
@@ -40,27 +40,4 @@ impl Meta {
 
 const fn peer_bit(column: u32) -> u64 {
     1 << (PEERS_SHIFT + column)
-}
-
-/// What was charged for peers that cannot be heard, in 1/65536 of a token, and whether the bucket was full again after
-/// some of it was charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Phantom(pub(super) u64);
-
-const IDLED: u64 = 1 << 63;
-
-impl Phantom {
-    pub(super) const fn fixed(self) -> u64 {
-        self.0 & !IDLED
-    }
-
-    pub(super) const fn has_idled(self) -> bool {
-        self.0 & IDLED != 0
-    }
-
-    /// With what is charged besides; `idle` says that the bucket was full before that.
-    pub(super) fn plus(self, fixed: u64, idle: bool) -> Self {
-        let idled = if idle && self.0 != 0 { IDLED } else { self.0 & IDLED };
-        Self(self.fixed().saturating_add(fixed).min(!IDLED) | idled)
-    }
 }
