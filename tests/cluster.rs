@@ -104,6 +104,21 @@ fn a_node_that_was_killed_comes_back_with_a_drained_bucket_drained() {
 }
 
 #[test]
+fn what_was_charged_for_a_node_while_it_was_down_is_given_back_on_both() {
+    let mut pair = Pair::start(SLOW);
+    assert_eq!(pair.charge(0, "p", "k", 40), 40);
+    pair.until_remaining(1, "k", 60);
+    let mut stopped = pair.nodes[0].take().unwrap();
+    stopped.signal(Signal::TERM);
+    stopped.exit_code();
+    pair.node(1).until("/health", |body| body.contains("a peer cannot be heard"));
+    assert_eq!(pair.charge(1, "p", "k", 100), 30, "as many are the other's");
+    pair.nodes[0] = Some(Program::start(&pair.configs[0]));
+    pair.until_remaining(1, "k", 30);
+    pair.until_remaining(0, "k", 30);
+}
+
+#[test]
 fn a_node_with_another_secret_is_refused_and_counted() {
     let mut pair = Pair::start(SLOW);
     drop(pair.nodes[0].take());

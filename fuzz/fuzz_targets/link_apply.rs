@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use openclaw_rating::bucket::hash::BucketId;
 use openclaw_rating::link::MAX_DATAGRAM_BYTES;
 use openclaw_rating::link::fuzzing::{Insider, Saying};
-use openclaw_rating::replica::{Entry, Occasion, Store as _};
+use openclaw_rating::replica::{Entry, Occasion, Store as _, Telling};
 use openclaw_rating::time::MonotonicNs;
 
 #[derive(Arbitrary, Debug)]
@@ -135,7 +135,8 @@ impl Scene {
             assert!(own >= *highest, "the count of key {key} fell from {highest} to {own}");
             *highest = own;
             let mut said = vec![];
-            self.node.replica.tell(&[line], Occasion::Review, self.now, &mut said);
+            let telling = Telling { occasion: Occasion::Review, to_joining: false };
+            self.node.replica.tell(&[line], telling, self.now, &mut said);
             assert!(said.iter().all(|(_, entry)| entry.used <= entry.count));
         }
     }

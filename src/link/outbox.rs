@@ -10,7 +10,7 @@ use super::pending::Backlog;
 use super::sync::{Served, Sweep};
 use super::urgency::{LOOKED_AT_TOGETHER, Urgent};
 use crate::bucket::table::ChangedLines;
-use crate::replica::{Occasion, Store};
+use crate::replica::{Occasion, Store, Telling};
 use crate::time::MonotonicNs;
 
 /// Most lines that a flush looks at for each peer, since each costs time of the control plane: a few milliseconds in
@@ -132,6 +132,7 @@ impl Outbox {
             Cargo::Changes => Occasion::Change,
             Cargo::Sync | Cargo::Nothing => Occasion::Review,
         };
+        let telling = Telling { occasion, to_joining: self.served.request().is_some() };
         batch.begin(cargo, self.backlog.oldest().unwrap_or(now));
         let most = most.min(BATCH_ENTRIES);
         while batch.len() < most {
@@ -139,7 +140,7 @@ impl Outbox {
             if lines.is_empty() {
                 break;
             }
-            batch.gather(|said| store.tell(&lines, occasion, now, said));
+            batch.gather(|said| store.tell(&lines, telling, now, said));
         }
         batch.finish();
     }

@@ -9,7 +9,7 @@ use super::keys::Secret;
 use super::{Handled, Link, LinkConfig, MAX_DATAGRAM_BYTES, PeerAddress};
 use crate::bucket::hash::BucketId;
 use crate::bucket::table::ChangedLines;
-use crate::replica::{Arrival, Entry, NodeId, Occasion, Store};
+use crate::replica::{Arrival, Entry, NodeId, Store, Telling};
 use crate::time::MonotonicNs;
 
 pub(super) const FLUSH: Duration = Duration::from_millis(20);
@@ -73,7 +73,7 @@ impl Store for Counters {
         drained.for_each(|line| changed(ChangedLines::of(line, self.urgent.contains(&line))));
     }
 
-    fn tell(&mut self, lines: &[u32], _: Occasion, _now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+    fn tell(&mut self, lines: &[u32], _: Telling, _now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
         for line in lines {
             let (count, id) = (self.counts[*line as usize], BucketId::from_u128(u128::from(*line) + 1));
             if count > 0 {

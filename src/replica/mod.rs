@@ -81,6 +81,15 @@ pub enum Occasion {
     Review,
 }
 
+/// On what occasion a node says something of a bucket, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Telling {
+    /// The occasion.
+    pub occasion: Occasion,
+    /// The peer has started and not heard all there is yet, so it may take this node's level for its own.
+    pub to_joining: bool,
+}
+
 /// On what occasion an entry was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -131,7 +140,7 @@ pub trait Store {
     fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(ChangedLines));
 
     /// Adds what this node says of `lines` to `said`, each with its line; of some there may be nothing to say.
-    fn tell(&mut self, lines: &[u32], occasion: Occasion, now: MonotonicNs, said: &mut Vec<(u32, Entry)>);
+    fn tell(&mut self, lines: &[u32], telling: Telling, now: MonotonicNs, said: &mut Vec<(u32, Entry)>);
 
     /// Calls `each` with how close each of these buckets is to its limit, 255 the closest.
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8));

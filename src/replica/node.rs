@@ -9,7 +9,9 @@ use super::directory::Directory;
 use super::hear::Sender;
 use super::presence::Presence;
 use super::shares::Observed;
-use super::{Applied, Arrival, Delivery, Entry, MAX_ENTRIES_HEARD, MAX_NODES, NodeId, Occasion, Store};
+use super::{
+    Applied, Arrival, Delivery, Entry, MAX_ENTRIES_HEARD, MAX_NODES, NodeId, Occasion, Store, Telling,
+};
 use crate::bucket::gcra;
 use crate::bucket::hash::BucketId;
 use crate::bucket::notes::{LineNotes, Note};
@@ -223,13 +225,20 @@ impl Replica {
 
     /// What this node says of a line; `None` when there is nothing to say.
     #[inline]
-    fn say(&mut self, line: usize, occasion: Occasion, now: MonotonicNs) -> Option<Entry> {
+    fn say(&mut self, line: usize, telling: Telling, now: MonotonicNs) -> Option<Entry> {
         let view = self.table.view(line)?;
         let entry = self.entry(&view, now);
-        if occasion == Occasion::Change {
+        if telling.occasion == Occasion::Change {
             self.take_change(line, &view);
         }
-        entry
+        if telling.to_joining { entry.map(|entry| self.without_excess(&view, entry)) } else { entry }
+    }
+
+    /// An entry whose level has nothing of what is about to be given back here. Who took that over would keep it,
+    /// since nobody tells it when it is given back.
+    fn without_excess(&self, view: &View, entry: Entry) -> Entry {
+        let excess = if self.presence.gives_back() { view.phantom } else { 0 };
+        Entry { level: entry.level.saturating_sub(excess), ..entry }
     }
 
     /// What this node says of a bucket; `None` when there is nothing to say.
@@ -335,11 +344,11 @@ impl Store for Replica {
         self.settle(now);
     }
 
-    fn tell(&mut self, lines: &[u32], occasion: Occasion, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+    fn tell(&mut self, lines: &[u32], telling: Telling, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
         for (place, line) in lines.iter().copied().enumerate() {
             let later = coming(lines, place, AHEAD).iter();
-            later.for_each(|line| self.ask_for_told(*line as usize, occasion));
-            said.extend(self.say(line as usize, occasion, now).map(|entry| (line, entry)));
+            later.for_each(|line| self.ask_for_told(*line as usize, telling.occasion));
+            said.extend(self.say(line as usize, telling, now).map(|entry| (line, entry)));
         }
     }
 

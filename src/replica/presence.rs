@@ -90,6 +90,12 @@ impl Presence {
         absent.fold(0, |bits, (column, _)| bits | 1 << (column + 1))
     }
 
+    /// Whether what is left of what was charged for absent peers is given back as soon as those that are back had time
+    /// to tell what they used.
+    pub(super) fn gives_back(&self) -> bool {
+        self.absent() == 0
+    }
+
     /// Whether it is time to set observations aside: every twice the time in which a cut is noticed.
     pub(super) fn rotation_is_due(&mut self, now: MonotonicNs) -> bool {
         let due = now >= self.rotated.after(self.settle_time * 2);

@@ -204,6 +204,21 @@ fn crash(node: usize, at_ms: u64, down_ms: u64) -> Crash {
     Crash { node, at_ms, down_ms, with_snapshot: false, wall_step_ms: -1, epoch_is_lost: false }
 }
 
+/// What its peer charged for it meanwhile is given back there, and must not stay here.
+#[test]
+fn a_node_that_was_down_admits_what_its_peer_gives_back() {
+    let mut scenario = cluster(2, 40, 0.0);
+    (scenario.rate, scenario.burst) = (1, 1000);
+    scenario.crashes.push(crash(0, 10_000, 5_000));
+    // (node, from, tokens a second): one asks while the other is down, then that one for what is left.
+    let demand =
+        [(0, 1_000, 10.0), (1, 1_000, 10.0), (1, 11_000, 100.0), (1, 14_000, 0.0), (0, 20_000, 200.0)];
+    let demand = demand.map(|(node, from_ms, tokens_per_s)| Demand { node, from_ms, tokens_per_s });
+    scenario.demand = demand.to_vec();
+    let ratio = ratio(scenario);
+    assert!((0.995..=1.005).contains(&ratio), "{ratio}");
+}
+
 /// Nobody remembers what its former life used in the cut: what was charged for that is given back, and its part of the
 /// bucket is full when it starts.
 #[test]

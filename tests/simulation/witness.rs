@@ -9,7 +9,7 @@ use openclaw_rating::bucket::hash::BucketId;
 use openclaw_rating::bucket::policy::PolicySet;
 use openclaw_rating::bucket::table::ChangedLines;
 use openclaw_rating::bucket::table::{BucketTable, View};
-use openclaw_rating::replica::{Ahead, Applied, Arrival, Delivery, Entry, NodeId, Occasion, Replica, Store};
+use openclaw_rating::replica::{Ahead, Applied, Arrival, Delivery, Entry, NodeId, Replica, Store, Telling};
 use openclaw_rating::time::MonotonicNs;
 
 /// What hearing an entry did, for the books of the world.
@@ -168,8 +168,8 @@ impl Store for Witness {
         self.replica.drain_changed(now, changed);
     }
 
-    fn tell(&mut self, lines: &[u32], occasion: Occasion, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
-        self.replica.tell(lines, occasion, now, said);
+    fn tell(&mut self, lines: &[u32], telling: Telling, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+        self.replica.tell(lines, telling, now, said);
     }
 
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {

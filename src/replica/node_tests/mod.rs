@@ -41,6 +41,11 @@ struct Node {
     now: MonotonicNs,
 }
 
+/// To a peer that has heard all there is.
+const fn telling(occasion: Occasion) -> Telling {
+    Telling { occasion, to_joining: false }
+}
+
 fn node_id(number: u8) -> NodeId {
     NodeId::new(number).unwrap()
 }
@@ -128,7 +133,7 @@ impl Node {
     /// What is said of lines that changed.
     fn tell(&mut self, lines: &[u32]) -> Vec<Entry> {
         let mut said = vec![];
-        self.replica.tell(lines, Occasion::Change, self.now, &mut said);
+        self.replica.tell(lines, telling(Occasion::Change), self.now, &mut said);
         said.into_iter().map(|(_, entry)| entry).collect()
     }
 }

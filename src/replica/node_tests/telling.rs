@@ -36,9 +36,9 @@ fn what_is_told_again_to_repair_is_not_taken_for_used_since() {
     let (line, now) = (a.replica.line(a.id(b"k")).unwrap(), a.now);
     let mark = |a: &Node| a.replica.marks.get(line as usize);
     let before = mark(&a);
-    a.replica.tell(&[line], Occasion::Review, now, &mut vec![]);
+    a.replica.tell(&[line], telling(Occasion::Review), now, &mut vec![]);
     assert_eq!(mark(&a), before);
-    a.replica.tell(&[line], Occasion::Change, now, &mut vec![]);
+    a.replica.tell(&[line], telling(Occasion::Change), now, &mut vec![]);
     assert_ne!(mark(&a), before);
 }
 
@@ -77,6 +77,50 @@ fn what_is_charged_in_limits_of_a_reload_is_told_once_they_are_known_here() {
     assert_eq!(a.changed(), [line], "it could not be told");
     assert!(matches!(a.tell(&[line])[..], [Entry { count, .. }] if count > 0));
     assert!(a.changed().is_empty());
+}
+
+/// What `a` says of its bucket to a peer that has heard all there is, and to one that has just started, in whole
+/// tokens of its level.
+fn levels_told(a: &mut Node) -> [u64; 2] {
+    let line = a.replica.line(a.id(b"k")).unwrap();
+    [false, true].map(|to_joining| {
+        let (telling, mut said) = (Telling { occasion: Occasion::Review, to_joining }, vec![]);
+        a.replica.tell(&[line], telling, a.now, &mut said);
+        said[0].1.level >> 16
+    })
+}
+
+#[test]
+fn who_starts_is_told_nothing_of_what_is_about_to_be_given_back() {
+    let (mut a, _) = acquainted(EVENTUAL);
+    assert!(a.charge(b"k", 50));
+    a.pass(1000);
+    [2, 3].iter().for_each(|peer| a.replica.peer_present(node_id(*peer), false, a.now));
+    assert!(a.charge(b"k", BURST));
+    a.replica.peer_present(node_id(2), true, a.now);
+    assert_eq!(levels_told(&mut a), [300, 300], "what node 3 uses meanwhile is in it");
+    a.replica.peer_present(node_id(3), true, a.now);
+    assert_eq!(levels_told(&mut a), [300, BURST]);
+    let mut b = Node::joining(2, EVENTUAL, 64);
+    b.now = a.now;
+    let said = Entry { level: BURST << 16, ..a.entry(b"k") };
+    assert_eq!(b.sync(1, &said), Applied::Adopted);
+    [&mut a, &mut b].into_iter().for_each(|node| node.pass(500));
+    assert_eq!(a.level(b"k"), b.level(b"k"));
+    assert_eq!(levels_told(&mut a), [BURST - RATE / 2; 2], "it is given back");
+}
+
+#[test]
+fn who_starts_is_told_no_less_of_a_level_for_what_has_drained() {
+    let (mut a, _) = acquainted(EVENTUAL);
+    [2, 3].iter().for_each(|peer| a.replica.peer_present(node_id(*peer), false, a.now));
+    for _ in 0..2 {
+        assert!(a.charge(b"k", 30));
+        a.pass(2000);
+    }
+    assert!(a.charge(b"k", 10));
+    [2, 3].iter().for_each(|peer| a.replica.peer_present(node_id(*peer), true, a.now));
+    assert_eq!(levels_told(&mut a), [30, 10]);
 }
 
 #[test]
