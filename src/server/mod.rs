@@ -1,12 +1,13 @@
 //! A server that runs: the planes wired to the buckets and to each other, signals followed, reload, stop.
 //!
 //! [`foundation`] is what all planes stand on; [`agent`] makes the incident agent of its settings; [`supervision`]
-//! speaks with the service manager.
+//! speaks with the service manager; [`last_resort`] ends a stop that hangs.
 
 pub(crate) mod agent;
 mod foundation;
 pub(crate) mod greeting;
 mod kept_tables;
+mod last_resort;
 mod reload;
 mod replication;
 mod signals;
@@ -24,7 +25,7 @@ use tracing::{error, info, warn};
 use self::foundation::{Foundation, FoundationError};
 use self::signals::Signals;
 pub(crate) use self::signals::survive_full_files;
-use self::supervision::Supervision;
+use self::supervision::{LAST_SNAPSHOT, Supervision};
 use crate::admin::{AdminServer, Desk, DeskParts, ReloadRequest};
 use crate::agent::engine::Agent;
 use crate::api::{CoreService, ServiceParts};
@@ -241,6 +242,8 @@ impl<'s> Server<'s> {
 
     fn stop(&mut self) {
         self.impatient.store(true, Ordering::Relaxed);
+        // What the service manager was told, which need not be there.
+        last_resort::end_the_process_after(self.config.shutdown.deadline + LAST_SNAPSHOT);
         if let Some(agent) = &mut self.agent {
             agent.shutdown(std::time::Instant::now() + self.config.shutdown.deadline.min(AGENT_PATIENCE));
         }

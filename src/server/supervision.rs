@@ -21,7 +21,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the status line is told.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// What the last snapshot may take, after the deadline of open requests.
-const LAST_SNAPSHOT: Duration = Duration::from_secs(60);
+pub(super) const LAST_SNAPSHOT: Duration = Duration::from_secs(60);
 /// Descriptors that are kept beside the sockets.
 const KEPT_TABLES: usize = 1;
 

@@ -62,6 +62,20 @@ fn what_drained_before_the_growth_of_a_third_came_is_not_given_back() {
 }
 
 #[test]
+fn what_drained_before_a_third_was_heard_of_is_not_given_back() {
+    let (mut a, c) = (cut_off(), Node::new(3, EVENTUAL));
+    set_present(&mut a, &[3], true);
+    a.pass(600);
+    assert!(a.charge(b"k", 58));
+    a.pass(800);
+    set_present(&mut a, &[2], true);
+    assert!(c.charge(b"k", 70));
+    assert_eq!(a.hear(3, &c.entry(b"k")), Applied::FirstContact(70));
+    settle(&mut a);
+    assert_eq!(a.level(b"k"), 7 + 70 - 50 - 7);
+}
+
+#[test]
 fn a_first_contact_is_set_against_no_more_than_what_stands() {
     let (mut a, b) = (cut_off(), Node::new(2, EVENTUAL));
     assert!(a.charge(b"k", 30));
