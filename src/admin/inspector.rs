@@ -82,6 +82,8 @@ impl Inspector {
         let table = &self.parts.table;
         let level = table.level(id, limits, self.parts.clock.now());
         let view = table.line(id).and_then(|line| table.view(line)).filter(|view| view.id == id);
+        let standing = view.map_or(0, |view| view.phantom.standing());
+        let standing = standing.min(limits.clock().to_fixed(level.unwrap_or(0)));
         Ok(BucketReport {
             policy: policy.name().to_owned(),
             key: String::from_utf8_lossy(key).into_owned(),
@@ -93,7 +95,7 @@ impl Inspector {
             available: tokens(limits.burst_ticks().saturating_sub(level.unwrap_or(0)), limits),
             level: tokens(level.unwrap_or(0), limits),
             used_here: view.map_or(0, |view| view.count.saturating_sub(view.start)),
-            phantom: view.map_or(0.0, |view| view.phantom as f64 / f64::from(1_u32 << FIXED_BITS)),
+            phantom: standing as f64 / f64::from(1_u32 << FIXED_BITS),
             counters: self.counters(view.as_ref(), &told),
             peers: told
                 .peers

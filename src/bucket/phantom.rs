@@ -45,9 +45,9 @@ impl Places {
     }
 }
 
-/// The word. Amounts are in 1/65536 of a token.
+/// What was charged for peers that cannot be heard. Amounts are in 1/65536 of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Phantom(pub(super) u64);
+pub struct Phantom(pub(super) u64);
 
 impl Phantom {
     const fn new(standing: u64, drained: u64) -> Self {
@@ -56,12 +56,14 @@ impl Phantom {
     }
 
     /// What was in the level when it was last noted.
-    pub(super) const fn standing(self) -> u64 {
+    #[must_use]
+    pub const fn standing(self) -> u64 {
         STANDING.unpack(self.0)
     }
 
     /// What had drained by then.
-    pub(super) const fn drained(self) -> u64 {
+    #[must_use]
+    pub const fn drained(self) -> u64 {
         DRAINED.unpack(self.0 >> STANDING.bits()) << DRAINED_SHIFT
     }
 

@@ -96,7 +96,7 @@ impl FillScan {
                     row.add(available(level, limits) / limits.burst() as f64);
                     row.in_use += u64::from(level > 0);
                     row.debt_tokens += debt(level, limits);
-                    let phantom = bucket.phantom.min(limits.clock().to_fixed(level));
+                    let phantom = bucket.phantom.standing().min(limits.clock().to_fixed(level));
                     row.phantom_tokens += phantom as f64 / f64::from(1_u32 << FIXED_BITS);
                 }
             }

@@ -237,7 +237,7 @@ impl Replica {
     /// An entry whose level has nothing of what is about to be given back here. Who took that over would keep it,
     /// since nobody tells it when it is given back.
     fn without_excess(&self, view: &View, entry: Entry) -> Entry {
-        let excess = if self.presence.gives_back() { view.phantom } else { 0 };
+        let excess = if self.presence.gives_back() { view.phantom.standing() } else { 0 };
         Entry { level: entry.level.saturating_sub(excess), ..entry }
     }
 

@@ -192,7 +192,7 @@ impl Node {
     }
 
     pub(crate) fn phantom(&self, key: usize) -> u64 {
-        self.witness.view(self.ids[key]).map_or(0, |view| view.phantom + view.drained_phantom)
+        self.witness.view(self.ids[key]).map_or(0, |view| view.phantom.standing() + view.phantom.drained())
     }
 
     pub(crate) fn key_of(&self, id: BucketId) -> usize {

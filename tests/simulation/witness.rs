@@ -128,7 +128,8 @@ impl Witness {
     fn apply(&mut self, delivery: Delivery, entry: &Entry, line: Option<usize>) {
         let Delivery { from, arrival, now } = delivery;
         let stats = self.replica.stats();
-        let phantom = self.view(entry.id).map_or([0; 2], |view| [view.phantom, view.drained_phantom]);
+        let phantom =
+            self.view(entry.id).map_or([0; 2], |view| [view.phantom.standing(), view.phantom.drained()]);
         let before = self.level(entry.id, now);
         let applied = self.replica.apply(delivery, entry, line);
         let after = self.level(entry.id, now);

@@ -110,10 +110,8 @@ pub struct View {
     pub count: u64,
     /// Where it began.
     pub start: u64,
-    /// Charged for peers that could not be heard and in the level as far as is known, in 1/65536 of a token.
-    pub phantom: u64,
-    /// The same that has drained since.
-    pub drained_phantom: u64,
+    /// What was charged for peers that could not be heard.
+    pub phantom: Phantom,
     /// A bit for each peer whose counter is known, by its column.
     pub(crate) known: u16,
 }
@@ -127,8 +125,8 @@ pub struct Reading {
     pub tat: u64,
     /// Tokens that it admitted since it was made.
     pub used: u64,
-    /// Charged for peers that could not be heard and in the level as far as is known, in 1/65536 of a token.
-    pub phantom: u64,
+    /// What was charged for peers that could not be heard.
+    pub phantom: Phantom,
 }
 
 /// What a look at a line found.
@@ -384,7 +382,7 @@ impl Line {
         if pair.count == 0 || (id == 0 && pair.tat != RESERVED) {
             return Look::Empty;
         }
-        let (meta, phantom) = (self.meta(), self.phantom());
+        let meta = self.meta();
         let view = View {
             id: BucketId::from_u128(id),
             slot: meta.slot(),
@@ -392,8 +390,7 @@ impl Line {
             tat: pair.tat,
             count: pair.count,
             start: self.start.load(Ordering::Relaxed),
-            phantom: phantom.standing(),
-            drained_phantom: phantom.drained(),
+            phantom: self.phantom(),
         };
         // What was read before is not from after the pair that is read next.
         fence(Ordering::Acquire);
@@ -409,7 +406,7 @@ impl Line {
         let slot = self.meta().slot();
         let start = self.start.load(Ordering::Relaxed);
         let live = pair.count != 0 && pair.tat != RESERVED && self.id() != 0;
-        let phantom = self.phantom().standing();
+        let phantom = self.phantom();
         live.then(|| Reading { slot, tat: pair.tat, used: pair.count.saturating_sub(start), phantom })
     }
 }

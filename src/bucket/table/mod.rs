@@ -41,6 +41,7 @@ pub use super::changes::ChangedLines;
 pub use super::charge::Charge;
 pub(crate) use super::line::Heard;
 pub use super::line::{Reading, View};
+pub use super::phantom::Phantom;
 
 /// Lines of one group: 512 bytes.
 const GROUP: usize = if cfg!(loom) { 2 } else { 8 };

@@ -105,7 +105,7 @@ mod tests {
     /// Level and phantom of the first bucket, in whole tokens.
     fn owed(table: &BucketTable, limits: &Limits) -> (u64, u64) {
         let view = table.line(id(1)).and_then(|line| table.view(line));
-        view.map_or((0, 0), |view| (limits.clock().tokens(view.tat), view.phantom >> FIXED_BITS))
+        view.map_or((0, 0), |view| (limits.clock().tokens(view.tat), view.phantom.standing() >> FIXED_BITS))
     }
 
     #[test]

@@ -52,12 +52,7 @@ fn state(node: &Node) -> impl PartialEq + std::fmt::Debug {
     let counters = line.map(|line| node.replica.counters(line));
     let view = line.and_then(|line| node.table.view(line as usize));
     let observed = format!("{:?}", node.replica.observed);
-    (
-        counters,
-        view.map(|view| (view.tat, view.count, view.phantom, view.drained_phantom)),
-        node.replica.stats(),
-        observed,
-    )
+    (counters, view.map(|view| (view.tat, view.count, view.phantom)), node.replica.stats(), observed)
 }
 
 /// The entries of a peer so far.
