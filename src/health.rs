@@ -64,10 +64,12 @@ pub enum Warning {
     AbsentPeer,
     /// The disk of the state directory is almost full.
     DiskFull,
+    /// A witness of the agent gives no vote.
+    MuteWitness,
 }
 
 impl Warning {
-    const ALL: [Self; 3] = [Self::Snapshot, Self::AbsentPeer, Self::DiskFull];
+    const ALL: [Self; 4] = [Self::Snapshot, Self::AbsentPeer, Self::DiskFull, Self::MuteWitness];
 
     const fn bit(self) -> u32 {
         1 << (self as u32 + 16)
@@ -80,6 +82,7 @@ impl Warning {
             Self::Snapshot => "the state directory cannot be written",
             Self::AbsentPeer => "a peer cannot be heard, or does not hear this node",
             Self::DiskFull => "the disk of the state directory is almost full",
+            Self::MuteWitness => "a witness of the agent gives no vote",
         }
     }
 
@@ -89,6 +92,7 @@ impl Warning {
             Self::Snapshot => "snapshot",
             Self::AbsentPeer => "absent_peer",
             Self::DiskFull => "disk_full",
+            Self::MuteWitness => "mute_witness",
         }
     }
 }

@@ -269,6 +269,19 @@ fn a_witness_token_over_plain_http_is_warned_of() {
 }
 
 #[test]
+fn a_witness_is_called_by_its_host_and_one_that_shares_it_by_its_place_too() {
+    let urls = ["https://a.example:9443/{region}", "http://[2001:db8::1]/x/{region}?q", "https://b/{region}"];
+    let names = |urls: &[&str]| -> Vec<String> {
+        let witnesses = urls.iter().map(|url| format!("[[agent.witness]]\nurl = \"{url}\"\n"));
+        let agent = load(&[], &witnesses.collect::<String>()).unwrap().agent.unwrap();
+        agent.witnesses.into_iter().map(|witness| witness.name).collect()
+    };
+    assert_eq!(names(&urls), ["a.example:9443", "[2001:db8::1]", "b"]);
+    let shared = ["https://b/{region}", "https://a/{region}", "https://b/2/{region}"];
+    assert_eq!(names(&shared), ["b #1", "a", "b #3"]);
+}
+
+#[test]
 fn no_override_takes_the_witnesses_of_automatic_mode_away() {
     let directory = tempfile::tempdir().unwrap();
     let witness = "[[agent.witness]]\nurl = \"https://a/{region}\"\n";

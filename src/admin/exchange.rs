@@ -7,7 +7,8 @@ use super::answer::{self, Answer, Refusal};
 use super::caller::Caller;
 use super::desk::Desk;
 use super::listener::Stream;
-use super::route::{MAX_BODY_BYTES, Route};
+use super::places::Place;
+use super::route::{Access, MAX_BODY_BYTES, Route};
 use crate::agent::pager::webhook::SIGNATURE_HEADER;
 use crate::http::{ConnectionState, Frame, Framing, Head, HttpLimits, Reject, only_field};
 
@@ -49,8 +50,8 @@ impl From<Refusal> for Unanswered {
 }
 
 /// Reads a question, has it answered, and ends the connection.
-pub(super) fn answer_one(mut stream: Stream, caller: Caller, desk: &Desk) {
-    let (outcome, as_witness) = match read_question(&mut stream, caller, desk) {
+pub(super) fn answer_one(place: &Place, caller: Caller, desk: &Desk) {
+    let (outcome, as_witness) = match read_question(place, caller, desk) {
         Ok(question) => {
             let as_witness = matches!(question.route, Route::Witness { .. });
             (desk.answer(&question), as_witness)
@@ -59,18 +60,22 @@ pub(super) fn answer_one(mut stream: Stream, caller: Caller, desk: &Desk) {
         Err(Unanswered::Refused { refusal, as_witness }) => (Err(refusal), as_witness),
     };
     let bytes = if as_witness { answer::render_witness(&outcome) } else { answer::render(&outcome) };
-    give(stream, &bytes);
+    give(place.stream(), &bytes);
+    place.offer();
+    linger(place.stream(), || place.gives_way());
 }
 
 /// Answers 429 to a connection over the limit.
-pub(super) fn turn_away(stream: Stream, most: usize) {
+pub(super) fn turn_away(stream: &Stream, most: usize) {
     give(stream, &answer::render(&Err::<Answer, _>(Refusal::Busy(most))));
+    linger(stream, || false);
 }
 
-fn read_question(stream: &mut Stream, caller: Caller, desk: &Desk) -> Result<Question, Unanswered> {
+fn read_question(place: &Place, caller: Caller, desk: &Desk) -> Result<Question, Unanswered> {
     let until = Instant::now() + PATIENCE;
     let mut input = Vec::new();
-    let head_bytes = read_head(stream, &mut input, until)?;
+    let head_bytes = read_head(place, &mut input, until)?;
+    place.keep()?;
     let head = Head::parse(&input[..head_bytes], &LIMITS).map_err(Refusal::Http)?;
     let route = Route::of(&head)?;
     let as_witness = matches!(route, Route::Witness { .. });
@@ -87,19 +92,24 @@ fn read_question(stream: &mut Stream, caller: Caller, desk: &Desk) -> Result<Que
     let signature = only_field(&input[..head_bytes], SIGNATURE_HEADER);
     let signature = signature.map(|value| String::from_utf8_lossy(value).into_owned());
     if head.expects_continue && input.len() == head_bytes {
-        write_all(stream, b"HTTP/1.1 100 Continue\r\n\r\n", until).map_err(|_| Unanswered::Gone)?;
+        write_all(place.stream(), b"HTTP/1.1 100 Continue\r\n\r\n", until).map_err(|_| Unanswered::Gone)?;
     }
     // Who was held back for a wrong token does not come here; the time for the body begins now.
     let until = Instant::now() + PATIENCE;
-    while input.len() < head_bytes + length {
-        read_more(stream, &mut input, until)?;
+    // Who signs shows by the body who it is.
+    if route.access() == Access::Signed {
+        place.offer();
     }
+    while input.len() < head_bytes + length {
+        read_more(place, &mut input, until)?;
+    }
+    place.keep()?;
     let body = input[head_bytes..head_bytes + length].to_vec();
     Ok(Question { route, caller, body, signature })
 }
 
 /// Reads until the head is whole, and says how long it is.
-fn read_head(stream: &mut Stream, input: &mut Vec<u8>, until: Instant) -> Result<usize, Unanswered> {
+fn read_head(place: &Place, input: &mut Vec<u8>, until: Instant) -> Result<usize, Unanswered> {
     let mut state = ConnectionState::default();
     loop {
         let frame = state.next_request(input, &LIMITS).map_err(Refusal::Http)?;
@@ -108,17 +118,18 @@ fn read_head(stream: &mut Stream, input: &mut Vec<u8>, until: Instant) -> Result
             let end = memchr::memmem::find(input, b"\r\n\r\n").map(|at| at + 4);
             return end.ok_or(Unanswered::from(Refusal::Http(Reject::BadLineEnd)));
         }
-        read_more(stream, input, until)?;
+        read_more(place, input, until)?;
     }
 }
 
-fn read_more(stream: &mut Stream, input: &mut Vec<u8>, until: Instant) -> Result<(), Unanswered> {
+fn read_more(place: &Place, input: &mut Vec<u8>, until: Instant) -> Result<(), Unanswered> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(Refusal::Http(Reject::Timeout).into());
     }
     let mut buffer = [0; READ_BYTES];
-    match stream.read_within(&mut buffer, left) {
+    match place.stream().read_within(&mut buffer, left) {
+        _ if place.gives_way() => Err(place.busy().into()),
         Ok(0) => Err(Unanswered::Gone),
         Ok(bytes) => {
             input.extend_from_slice(&buffer[..bytes]);
@@ -134,7 +145,7 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-fn write_all(stream: &mut Stream, mut bytes: &[u8], until: Instant) -> io::Result<()> {
+fn write_all(stream: &Stream, mut bytes: &[u8], until: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -150,14 +161,17 @@ fn write_all(stream: &mut Stream, mut bytes: &[u8], until: Instant) -> io::Resul
     Ok(())
 }
 
-/// Answers, and takes what is still being sent: a socket that is closed over unread bytes is reset, and
-/// the answer with it. Who asked may have gone; nobody else wants the answer.
-fn give(mut stream: Stream, bytes: &[u8]) {
-    let _ = write_all(&mut stream, bytes, Instant::now() + PATIENCE);
+/// Answers. Who asked may have gone; nobody else wants the answer.
+fn give(stream: &Stream, bytes: &[u8]) {
+    let _ = write_all(stream, bytes, Instant::now() + PATIENCE);
     stream.end_writing();
+}
+
+/// Takes what is still being sent: a socket that is closed over unread bytes is reset, and the answer with it.
+fn linger(stream: &Stream, is_over: impl Fn() -> bool) {
     let mut unread = [0; READ_BYTES];
     for _ in 0..MOST_UNREAD / READ_BYTES {
-        if !matches!(stream.read_within(&mut unread, LINGER), Ok(bytes) if bytes > 0) {
+        if is_over() || !matches!(stream.read_within(&mut unread, LINGER), Ok(bytes) if bytes > 0) {
             return;
         }
     }

@@ -73,33 +73,42 @@ impl AsFd for Listener {
 }
 
 impl Stream {
-    pub(super) fn read_within(&mut self, buffer: &mut [u8], longest: Duration) -> io::Result<usize> {
+    pub(super) fn read_within(&self, buffer: &mut [u8], longest: Duration) -> io::Result<usize> {
         match self {
             Self::Unix(stream) => stream.set_read_timeout(Some(longest))?,
             Self::Tcp(stream) => stream.set_read_timeout(Some(longest))?,
         }
         match self {
-            Self::Unix(stream) => stream.read(buffer),
-            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => (&*stream).read(buffer),
+            Self::Tcp(stream) => (&*stream).read(buffer),
         }
     }
 
-    pub(super) fn write_within(&mut self, bytes: &[u8], longest: Duration) -> io::Result<usize> {
+    pub(super) fn write_within(&self, bytes: &[u8], longest: Duration) -> io::Result<usize> {
         match self {
             Self::Unix(stream) => stream.set_write_timeout(Some(longest))?,
             Self::Tcp(stream) => stream.set_write_timeout(Some(longest))?,
         }
         match self {
-            Self::Unix(stream) => stream.write(bytes),
-            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => (&*stream).write(bytes),
+            Self::Tcp(stream) => (&*stream).write(bytes),
         }
     }
 
     pub(super) fn end_writing(&self) {
+        self.end(Shutdown::Write);
+    }
+
+    /// Wakes the thread that reads from it.
+    pub(super) fn end_reading(&self) {
+        self.end(Shutdown::Read);
+    }
+
+    fn end(&self, direction: Shutdown) {
         // The other end may be gone already.
         let _ = match self {
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(direction),
+            Self::Tcp(stream) => stream.shutdown(direction),
         };
     }
 }

@@ -1,8 +1,8 @@
 //! What people, and other programs, ask a running server and tell it: HTTP apart from the data port.
 //!
 //! On a Unix socket who may ask is a matter of file permissions; on TCP it takes a token (`gate`).
-//! `route`, `order`, `throttle` and `page` are pure; `listener`, `server` and `exchange` carry questions, few at a
-//! time and each within a time; the [`Desk`] has them answered: by the table (`inspector`), from the
+//! `route`, `order`, `throttle` and `page` are pure; `listener`, `server`, `places` and `exchange` carry questions, few
+//! at a time and each within a time; the [`Desk`] has them answered: by the table (`inspector`), from the
 //! journal (`audit`), by the main thread, or by the agent, over its channel (`order`, `webhooks`). [`client`] is the
 //! other end, for the command line.
 
@@ -18,6 +18,7 @@ mod inspector;
 mod listener;
 mod order;
 mod page;
+mod places;
 mod route;
 mod server;
 pub mod status;

@@ -120,6 +120,9 @@ fn write_running(page: &mut String, status: &AgentStatus) -> fmt::Result {
         let words = format!("{standing} {detail} (last probe: {probe}{ago})");
         row(page, &format!("region {}", region.region.0), &words, bad)?;
     }
+    for witness in &status.witnesses {
+        row(page, &format!("witness {}", witness.witness), &Text(&witness.words()), witness.mute)?;
+    }
     write_record(page, status)?;
     row(page, "switches left", &status.switches_left, false)?;
     if let Some(until) = status.cooldown_until.filter(|until| *until > status.now) {
@@ -225,7 +228,7 @@ mod tests {
     use super::*;
     use crate::admin::status::{PolicyReport, TableReport};
     use crate::admin::tests::agent_status;
-    use crate::agent::orders::{RegionStatus, Suggested};
+    use crate::agent::orders::{RegionStatus, Suggested, WitnessStatus, WitnessVote};
     use crate::agent::types::{IncidentId, RecordState, Region};
 
     const EVIL: &str = "<script>alert(\"1\")</script>'&\u{1b}";
@@ -261,6 +264,8 @@ mod tests {
         status.objections = vec![text()];
         status.unsent_pages = Some(text());
         status.unusable_secrets = vec![text()];
+        let vote = WitnessVote { region: Region(text()), sees: None, why: Some(text()) };
+        status.witnesses = vec![WitnessStatus { witness: text(), mute: true, votes: vec![vote] }];
         status.journal = text();
         status.last_error = Some(text());
         status.commands = vec![Suggested { command: text(), does: text() }];
@@ -305,8 +310,8 @@ mod tests {
     fn every_field_of_the_agent_that_is_text_is_shown() {
         let page = render(&report("x", AgentReport::Running(Box::new(evil_agent()))));
         // Incident, next, objection, command twice, frozen, pages, secret, region name, standing, detail, probe,
-        // record's name, kind, value, set, journal, error.
-        assert_eq!(page.matches("&lt;script&gt;").count(), 18, "{page}");
+        // witness, its region, its reason, record's name, kind, value, set, journal, error.
+        assert_eq!(page.matches("&lt;script&gt;").count(), 21, "{page}");
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,11 +15,12 @@ use super::caller::Caller;
 use super::desk::Desk;
 use super::exchange;
 use super::listener::{Listener, Stream};
+use super::places::Places;
 use crate::data_plane::ListenAddr;
 
 /// Questions at a time on the Unix socket; further ones are answered 429.
 const MAX_LOCAL: usize = 8;
-/// The same on TCP, where other nodes ask as witnesses.
+/// The same on TCP, where other nodes ask as witnesses; a stranger that only waits gives way to a further one.
 const MAX_REMOTE: usize = 32;
 
 /// Why there is no admin listener.
@@ -113,7 +113,10 @@ impl Drop for AdminServer {
 
 /// Accepts until it is woken.
 fn accept_all(listener: &Listener, desk: &Arc<Desk>, wake: &OwnedFd) {
-    let open = Arc::new(AtomicUsize::new(0));
+    let places = match listener {
+        Listener::Unix(_) => Places::new(MAX_LOCAL, false),
+        Listener::Tcp(_) => Places::new(MAX_REMOTE, true),
+    };
     loop {
         let mut watched = [PollFd::new(listener, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
         match poll(&mut watched, None) {
@@ -122,7 +125,7 @@ fn accept_all(listener: &Listener, desk: &Arc<Desk>, wake: &OwnedFd) {
             Err(error) => rest(&error.into()),
         }
         match listener.accept() {
-            Ok((stream, caller)) => begin(stream, caller, desk, &open),
+            Ok((stream, caller)) => begin(stream, caller, desk, &places),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             // Who was accepted is gone already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -138,19 +141,16 @@ fn rest(error: &io::Error) {
 }
 
 /// Gives the question a thread, unless too many have one.
-fn begin(stream: Stream, caller: Caller, desk: &Arc<Desk>, open: &Arc<AtomicUsize>) {
-    let most = if matches!(caller, Caller::Local(_)) { MAX_LOCAL } else { MAX_REMOTE };
-    if open.fetch_add(1, Ordering::Relaxed) >= most {
-        open.fetch_sub(1, Ordering::Relaxed);
-        return exchange::turn_away(stream, most);
-    }
-    let (desk, counted) = (Arc::clone(desk), Arc::clone(open));
-    let spawned = std::thread::Builder::new().name("admin-question".to_owned()).spawn(move || {
-        exchange::answer_one(stream, caller, &desk);
-        counted.fetch_sub(1, Ordering::Relaxed);
-    });
+fn begin(stream: Stream, caller: Caller, desk: &Arc<Desk>, places: &Arc<Places>) {
+    let place = match places.take(stream) {
+        Ok(place) => place,
+        Err(stream) => return exchange::turn_away(&stream, places.most()),
+    };
+    let desk = Arc::clone(desk);
+    let spawned = std::thread::Builder::new()
+        .name("admin-question".to_owned())
+        .spawn(move || exchange::answer_one(&place, caller, &desk));
     if let Err(error) = spawned {
-        open.fetch_sub(1, Ordering::Relaxed);
         warn!("no thread for a question on the admin listener: {error}");
     }
 }

@@ -334,6 +334,9 @@ pub struct AgentStatus {
     /// Secrets that cannot be read now, and what to do: what needs them would fail.
     #[serde(default)]
     pub unusable_secrets: Vec<String>,
+    /// Each witness, in configured order.
+    #[serde(default)]
+    pub witnesses: Vec<WitnessStatus>,
     /// Whether the journal can be written, and how far it is: for a person.
     pub journal: String,
     /// Whether the journal cannot be written.
@@ -364,6 +367,60 @@ pub struct RegionStatus {
     pub last_probe: String,
     /// When that was.
     pub probed: Option<UnixMs>,
+}
+
+/// How one witness votes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// Its host and port, as configured.
+    pub witness: String,
+    /// Whether it has given no vote on some region for a while.
+    pub mute: bool,
+    /// What counts of it now, on each region in configured order.
+    pub votes: Vec<WitnessVote>,
+}
+
+/// What one witness says of one region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessVote {
+    /// The region.
+    pub region: Region,
+    /// Whether it sees the region healthy; `None` when it gives no vote.
+    pub sees: Option<bool>,
+    /// Why it gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl WitnessStatus {
+    /// Its votes as they are read aloud; regions of which it says the same stand together.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut said: Vec<(&WitnessVote, Vec<&str>)> = Vec::new();
+        for vote in &self.votes {
+            match said.iter_mut().find(|(first, _)| first.says_the_same_as(vote)) {
+                Some((_, regions)) => regions.push(&vote.region.0),
+                None => said.push((vote, vec![&vote.region.0])),
+            }
+        }
+        let parts = said.iter().map(|(vote, regions)| vote.words_on(&regions.join(", ")));
+        parts.collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl WitnessVote {
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        (self.sees, &self.why) == (other.sees, &other.why)
+    }
+
+    fn words_on(&self, regions: &str) -> String {
+        match (self.sees, &self.why) {
+            (Some(true), _) => format!("sees {regions}"),
+            (Some(false), _) => format!("does not see {regions}"),
+            (None, None) => format!("no vote on {regions}"),
+            (None, Some(why)) => format!("no vote on {regions}: {why}"),
+        }
+    }
 }
 
 /// What a failover would do now.

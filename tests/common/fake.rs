@@ -113,6 +113,16 @@ impl Fake {
         (Self::serve_on(address, handler, Some(config)), pem)
     }
 
+    /// The same by a certificate that has expired.
+    pub(crate) fn start_tls_expired(address: &str) -> (Self, String) {
+        let mut params = rcgen::CertificateParams::new([address.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let signing_key = rcgen::KeyPair::generate().unwrap();
+        let cert = params.self_signed(&signing_key).unwrap();
+        let (config, pem) = tls_config_by(&rcgen::CertifiedKey { cert, signing_key });
+        (Self::serve_on(address, |_| text(200, ""), Some(config)), pem)
+    }
+
     fn serve_on(
         address: &str,
         handler: impl FnMut(&Asked) -> Answer + Send + 'static,
@@ -211,7 +221,10 @@ impl Shared {
 /// A certificate for these names and addresses, of its own authority; the authority as PEM.
 pub(crate) fn tls_config(names: &[&str]) -> (Arc<ServerConfig>, String) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let key = rcgen::generate_simple_self_signed(names).unwrap();
+    tls_config_by(&rcgen::generate_simple_self_signed(names).unwrap())
+}
+
+fn tls_config_by(key: &rcgen::CertifiedKey<rcgen::KeyPair>) -> (Arc<ServerConfig>, String) {
     let chain = vec![key.cert.der().clone()];
     let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -100,6 +100,11 @@ impl Program {
         }
     }
 
+    /// What was logged since the last look.
+    pub(crate) fn logged(&self) -> Vec<String> {
+        self.log.lock().unwrap().try_iter().collect()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

@@ -88,6 +88,7 @@ pub(crate) fn agent_status() -> AgentStatus {
         cooldown_until: None,
         unsent_pages: None,
         unusable_secrets: vec![],
+        witnesses: vec![],
         journal: "17 lines".to_owned(),
         journal_fails: false,
         last_error: None,

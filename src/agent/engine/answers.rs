@@ -139,6 +139,7 @@ impl Pilot {
             cooldown_until: status.cooldown_until,
             unsent_pages: self.flight.unsent_pages.as_ref().map(|(pages, why)| format!("{pages}: {why}")),
             unusable_secrets: self.flight.unusable_secrets.clone(),
+            witnesses: self.watch.witnesses().status(now),
             journal: self.ledger.words(),
             journal_fails: self.ledger.failing().is_some(),
             last_error: status.last_error.or_else(|| self.flight.trouble.clone()),

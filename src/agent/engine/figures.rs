@@ -103,6 +103,7 @@ impl Pilot {
         }
         let mut families = vec![phase];
         families.extend(self.region_families());
+        families.extend(self.watch.witnesses().families());
         families.push(self.flight.counts.family());
         let mut signals = Family::gauge("openclaw_agent_signal", "1 while the signal is raised.");
         for (signal, subject) in self.watch.raised() {

@@ -27,6 +27,7 @@ mod seen;
 mod standby;
 mod trial;
 mod watch;
+mod witnesses;
 
 use std::io;
 use std::path::PathBuf;
@@ -55,6 +56,7 @@ pub use standby::Standby;
 pub use trial::Trial;
 use watch::Watch;
 pub use watch::{PeerPlace, WatchParts};
+pub use witnesses::Witnesses;
 
 use super::orders::OrderRequest;
 use super::runbook::{Runbook, RunbookConfig};

@@ -17,6 +17,7 @@ use super::ledger::{Ledger, Mended, Past};
 use super::message::{Finished, Message, UnusableSecrets};
 use super::pages::{CLOCK_SKEW_MS, Pages, last_paged};
 use super::watch::Watch;
+use super::witnesses::WitnessNews;
 use crate::agent::orders::{OrderRefused, OrderRequest};
 use crate::agent::pager::{PageState, Severity};
 use crate::agent::runbook::{
@@ -138,6 +139,15 @@ impl Pilot {
         self.tell_journal(now);
         for change in self.watch.look_at_figures(now) {
             self.tell(Event::Notice(notice_of(change)));
+        }
+        for news in self.watch.look_at_witnesses(now) {
+            match news {
+                WitnessNews::Mute { witness, words } => warn!(
+                    "the witness {witness} gives no vote: {words}. It still counts as a voter, so that a \
+                     takeover needs more of the others"
+                ),
+                WitnessNews::Votes { witness, words } => info!("the witness {witness} votes again: {words}"),
+            }
         }
         self.give_up_late(now);
         self.look_at_clocks();

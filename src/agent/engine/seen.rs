@@ -9,6 +9,9 @@ use crate::agent::runbook::Glimpse;
 use crate::agent::signals::{Answer, Observation, Sight, Watched};
 use crate::agent::types::Region;
 
+/// So much is kept of why a witness gives no vote.
+const MAX_WHY_CHARS: usize = 300;
+
 /// The last look at each.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -20,6 +23,13 @@ pub(super) struct Seen {
 struct Health {
     #[serde(default)]
     reasons: Vec<String>,
+}
+
+/// The part of an answer in problem details (RFC 9457) that is used here.
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    detail: String,
 }
 
 impl Seen {
@@ -59,14 +69,31 @@ pub(super) fn glimpse_of(sight: &Sight) -> Glimpse {
     }
 }
 
-/// What a witness says: whether it sees the region healthy; nothing unless it answers 200 or 503.
-#[must_use]
-pub(super) const fn vote_of(sight: &Sight) -> Option<bool> {
+/// What a witness says: whether it sees the region healthy.
+///
+/// # Errors
+/// When it gives no vote, which is whenever it answers neither 200 nor 503: why, in words.
+pub(super) fn vote_of(sight: &Sight) -> Result<bool, String> {
     match &sight.seen {
-        Ok(Answer { status: 200, .. }) => Some(true),
-        Ok(Answer { status: 503, .. }) => Some(false),
-        _ => None,
+        Ok(Answer { status: 200, .. }) => Ok(true),
+        Ok(Answer { status: 503, .. }) => Ok(false),
+        Ok(answer) => Err(brief(&no_vote(answer))),
+        Err(why) => Err(brief(&why.to_string())),
     }
+}
+
+/// An answer that is no vote, with its own explanation where it has one.
+fn no_vote(answer: &Answer) -> String {
+    let problem = serde_json::from_str::<Problem>(&answer.body);
+    match problem.map(|problem| problem.detail).unwrap_or_default() {
+        detail if detail.is_empty() => format!("it answers {}", answer.status),
+        detail => format!("it answers {}: {detail}", answer.status),
+    }
+}
+
+/// The beginning of what others wrote, as it may go into a line of the log.
+fn brief(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_WHY_CHARS).collect()
 }
 
 /// What a node says is wrong with it, in its words where it has any.
@@ -104,16 +131,19 @@ mod tests {
     }
 
     #[test]
-    fn a_witness_votes_by_200_and_503_and_by_nothing_else() {
+    fn a_witness_votes_by_200_and_503_and_else_says_why_it_gives_no_vote() {
         for (seen, vote) in [
-            (Ok((200, "")), Some(true)),
-            (Ok((503, "")), Some(false)),
-            (Ok((401, "")), None),
-            (Ok((404, "")), None),
-            (Err("x"), None),
+            (Ok((200, "")), Ok(true)),
+            (Ok((503, "")), Ok(false)),
+            (Ok((401, r#"{"detail":"show the\ntoken"}"#)), Err("it answers 401: show thetoken")),
+            (Ok((404, "<html>")), Err("it answers 404")),
+            (Ok((302, "{}")), Err("it answers 302")),
+            (Err("it is not HTTP"), Err("no answer: it is not HTTP")),
         ] {
-            assert_eq!(vote_of(&sight(seen)), vote, "{seen:?}");
+            assert_eq!(vote_of(&sight(seen)), vote.map_err(str::to_owned), "{seen:?}");
         }
+        let long = "ä".repeat(5_000);
+        assert_eq!(vote_of(&sight(Err(&long))).unwrap_err().chars().count(), MAX_WHY_CHARS);
     }
 
     #[test]

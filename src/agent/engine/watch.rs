@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::seen::{Seen, glimpse_of, vote_of};
+use super::witnesses::{WitnessNews, Witnesses};
 use crate::agent::history::{History, Sample};
 use crate::agent::runbook::{Assessment, Outlook};
 use crate::agent::signals::{
@@ -35,6 +36,8 @@ pub struct PeerPlace {
 pub struct WatchParts {
     /// Makes standings of looks.
     pub outlook: Outlook,
+    /// Knows which witnesses vote.
+    pub witnesses: Witnesses,
     /// Every region, in order.
     pub regions: Vec<Region>,
     /// This node's.
@@ -112,10 +115,24 @@ impl Watch {
                 outlook.probed(now, region, *node, glimpse_of(&observation.sight));
             }
             Watched::Witness(region, witness) => {
-                outlook.witnessed(now, region, *witness, vote_of(&observation.sight));
+                let vote = vote_of(&observation.sight);
+                outlook.witnessed(now, region, *witness, vote.as_ref().ok().copied());
+                self.parts.witnesses.note(now, region, *witness, vote);
             }
             Watched::Public => {}
         }
+    }
+
+    pub(super) const fn witnesses(&self) -> &Witnesses {
+        &self.parts.witnesses
+    }
+
+    /// Shows in `/health` whether a witness gives no vote; who has fallen silent and who votes again since the last
+    /// time.
+    pub(super) fn look_at_witnesses(&mut self, now: UnixMs) -> Vec<WitnessNews> {
+        let news = self.parts.witnesses.look(now);
+        self.parts.health.warn(Warning::MuteWitness, self.parts.witnesses.any_mute());
+        news
     }
 
     /// The present assessment, if it differs from the last one told, or that one is old.
@@ -229,7 +246,8 @@ fn free_percent(directory: &std::path::Path) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::agent::history::Subjects;
-    use crate::agent::runbook::{Glimpse, Hysteresis};
+    use crate::agent::runbook::{Glimpse, Hysteresis, Votes};
+    use crate::agent::signals::{Answer, Sight, Timings};
     use crate::metrics::PeerVital;
 
     fn us() -> Region {
@@ -258,7 +276,8 @@ mod tests {
         let heard = PeerVital { node: 2, is_present: true, is_synced: true, phi: 0.0, lag: Duration::ZERO };
         published.peers.store(Arc::new(vec![heard]));
         Watch::new(WatchParts {
-            outlook: Outlook::new(Hysteresis::default(), &[(us(), 2)], 0),
+            outlook: Outlook::new(Hysteresis::default(), &[(us(), 2)], 1),
+            witnesses: Witnesses::new(Hysteresis::default(), &[us()], ["w:1".to_owned()]),
             regions: vec![us()],
             own_region: us(),
             own_node: Some(3),
@@ -290,5 +309,29 @@ mod tests {
             let assessment = watch.assess(UnixMs(3_000)).unwrap();
             assert_eq!(assessment.elected, is_elected, "{health:?} {glimpse:?}");
         }
+    }
+
+    #[test]
+    fn a_witness_without_a_vote_is_a_warning_of_health_until_it_votes_again() {
+        let (mut watch, start) = (watch(None), Instant::now());
+        let mut warnings_after = |seconds: std::ops::Range<u64>, status: u16| {
+            for at in seconds {
+                let sight = Sight {
+                    address: None,
+                    timings: Timings::default(),
+                    seen: Ok(Answer { status, body: String::new() }),
+                };
+                let begun = start + Duration::from_secs(at);
+                let watched = Watched::Witness(us(), 0);
+                watch.note(UnixMs(at * 1000), &Observation { watched, begun, sight });
+                watch.look_at_witnesses(UnixMs(at * 1000));
+            }
+            let warnings: Vec<Warning> = watch.parts.health.warnings().collect();
+            (warnings, watch.assess(UnixMs(60_000)).map(|assessment| assessment.regions[&us()].votes))
+        };
+        let nothing = Votes { cannot_see: 0, can_see: 0, voters: 2 };
+        assert_eq!(warnings_after(0..20, 401), (vec![Warning::MuteWitness], Some(nothing)));
+        assert_eq!(warnings_after(20..40, 503).0, []);
+        assert!(watch.parts.health.is_good());
     }
 }

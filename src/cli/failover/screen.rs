@@ -49,6 +49,10 @@ fn status_screen(status: &AgentStatus) -> String {
     for region in &status.regions {
         line("region", region_line(region, status));
     }
+    for witness in &status.witnesses {
+        let name = if witness.mute { "WITNESS" } else { "witness" };
+        line(name, format!("{} {}", witness.witness, witness.words()));
+    }
     line("record", record(status));
     line("mode", mode(status));
     line("switches", switches(status));
@@ -205,7 +209,7 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::admin::tests::agent_status;
-    use crate::agent::orders::Suggested;
+    use crate::agent::orders::{Suggested, WitnessStatus, WitnessVote};
     use crate::agent::types::{IncidentId, Phase};
 
     fn paged() -> AgentStatus {
@@ -248,8 +252,20 @@ mod tests {
         status.deadline = Some(status.now);
         status.unsent_pages = Some("2: connection refused".to_owned());
         status.unusable_secrets = vec!["the secret in /k is empty".to_owned()];
+        let vote = |region: &str, sees, why: Option<&str>| WitnessVote {
+            region: Region(region.to_owned()),
+            sees,
+            why: why.map(str::to_owned),
+        };
+        let votes = vec![
+            vote("eu", Some(false), None),
+            vote("us", None, Some("it answers 401")),
+            vote("ap", None, Some("it answers 401")),
+        ];
+        status.witnesses = vec![WitnessStatus { witness: "w:1".to_owned(), mute: true, votes }];
         let screen = answer(&OrderAnswer::Status(Box::new(status)));
         for words in [
+            "WITNESS   w:1 does not see eu; no vote on us, ap: it answers 401",
             "FROZEN    nothing is written to the world: maintenance",
             "PAGES     wait on disk and have reached nobody, 2: connection refused",
             "SECRET    the secret in /k is empty",

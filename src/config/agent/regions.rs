@@ -51,6 +51,8 @@ pub struct PublicConfig {
 /// Somebody else who looks at the regions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WitnessConfig {
+    /// What it is called: its host and port as written, and its place among the witnesses where another has the same.
+    pub name: String,
     /// One URL for each region, in their order.
     pub urls: Vec<ProbeUrl>,
     /// A bearer token.
@@ -67,6 +69,12 @@ impl WitnessConfig {
              it by https"
         ))
     }
+}
+
+/// Host and port of a URL as they are written.
+fn place_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?']).next().unwrap_or(rest)
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -242,7 +250,15 @@ pub(super) fn read_public(agent: &mut Section<'_>) -> Option<PublicConfig> {
 
 pub(super) fn read_witnesses(agent: &mut Section<'_>, regions: &[RegionConfig]) -> Vec<WitnessConfig> {
     let items = agent.array("witness", MAX_WITNESSES, "begin each witness with a line `[[agent.witness]]`");
-    items.iter().filter_map(|item| read_witness(item, regions, agent.findings())).collect()
+    let mut witnesses: Vec<WitnessConfig> =
+        items.iter().filter_map(|item| read_witness(item, regions, agent.findings())).collect();
+    let names: Vec<String> = witnesses.iter().map(|witness| witness.name.clone()).collect();
+    for (at, witness) in witnesses.iter_mut().enumerate() {
+        if names.iter().filter(|name| **name == witness.name).count() > 1 {
+            witness.name = format!("{} #{}", witness.name, at + 1);
+        }
+    }
+    witnesses
 }
 
 fn read_witness(item: &Value, regions: &[RegionConfig], findings: &Findings) -> Option<WitnessConfig> {
@@ -264,5 +280,5 @@ fn read_witness(item: &Value, regions: &[RegionConfig], findings: &Findings) -> 
     let names = regions.iter().map(|region| text.replace(PLACEHOLDER, &region.name.0));
     let urls: Option<Vec<ProbeUrl>> =
         names.map(|text| probe_url(Text { text: &text, place }, findings)).collect();
-    Some(WitnessConfig { urls: urls?, token })
+    Some(WitnessConfig { name: place_of(text).to_owned(), urls: urls?, token })
 }

@@ -14,7 +14,7 @@ use super::providers::{self, PartError};
 use super::secrets::secrets;
 use crate::agent::engine::{
     AgentParts, Caller, DeedParts, Hands, Informer, PeerPlace, Planners, Record, Standby, TargetBars, Trial,
-    WatchParts,
+    WatchParts, Witnesses,
 };
 use crate::agent::history::{History, Prometheus, Queries, Subjects};
 use crate::agent::https::Client;
@@ -161,6 +161,7 @@ fn watch(
     let signals = &agent.signals;
     Ok(WatchParts {
         outlook: Outlook::new(hysteresis, &nodes, agent.witnesses.len()),
+        witnesses: Witnesses::new(hysteresis, &names(agent), agent.witnesses.iter().map(|w| w.name.clone())),
         regions: names(agent),
         own_region: agent.own_region.clone(),
         own_node: config.cluster.as_ref().map(|cluster| cluster.node.get()),
