@@ -3,11 +3,12 @@
 /// A token bucket that may go into debt without bound, and the in-flight tokens between nodes.
 ///
 /// The invariant: a node's level is at least the true level less what it has not heard. It holds by
-/// induction over draining, charging and hearing; where a node may know less (it restarted, it took a
-/// charge made for an absent peer for what it heard) the difference is booked as *slack*, which is void
-/// as soon as the true level is zero. A node that starts knows nothing, until it takes over a level: from then
-/// on it knows as much as the sender of that level did, and what was used since. So at each admission the
-/// true level is at most the burst, what is in flight, and the slack.
+/// induction over draining, charging and hearing; where a node may know less (it restarted, it set what had
+/// drained of a charge for an absent peer against what it heard) the difference is booked as *slack*, which is
+/// void as soon as the true level is zero. What stands of such a charge needs none: the node's level is too high by
+/// as much. A node that starts knows nothing, until it takes over a level: from then on it knows as much as the
+/// sender of that level did, and what was used since. So at each admission the true level is at most the burst,
+/// what is in flight, and the slack.
 ///
 /// A strict policy does without hearing: its true level is at most the burst, and the parts of nodes that started
 /// again.
