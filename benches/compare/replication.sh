@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # What replication adds to the processor time of a check: the same server alone and with a peer that takes all
-# changes, in interleaved rounds. All of its threads are counted, also the one that sends.
+# changes, both there all the time and loaded in turn, so that a slow phase of the machine meets both. All threads are
+# counted, also the one that sends, until all that changed is told.
 set -euo pipefail
 
-rounds=5 seconds=5
+rounds=15 seconds=2
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 read_rounds "$@"
@@ -24,30 +25,47 @@ address = "127.0.0.1:$((18093 - $1))"
 END
 }
 
-start_alone() { start_ours --set table.capacity=1500000; }
-
-start_with_peer() {
-    launch ours 18080 "$root/target/release/openclaw-rating" serve --config "$work/1.toml" \
-        --set 'server.listen=127.0.0.1:18080' --set log.level=warn --set table.capacity=1500000
+start_servers() {
+    local server="$root/target/release/openclaw-rating"
+    local common=(--set log.level=warn --set table.capacity=1500000)
+    launch alone 18080 "$server" serve --config "$here/conf/openclaw-rating.toml" \
+        --set 'server.listen=127.0.0.1:18080' "${common[@]}"
+    launch with 18081 "$server" serve --config "$work/1.toml" --set 'server.listen=127.0.0.1:18081' "${common[@]}"
     local server_core=$load_core
-    launch peer 18081 "$root/target/release/openclaw-rating" serve --config "$work/2.toml" \
-        --set 'server.listen=127.0.0.1:18081' --set log.level=warn --set table.capacity=1500000
-    # They greet, and have told each other all there is.
-    sleep 2
+    launch peer 18082 "$server" serve --config "$work/2.toml" --set 'server.listen=127.0.0.1:18082' "${common[@]}"
+    # The two greet, tell each other all there is, and give back what they charged for each other before.
+    sleep 5
 }
 
-# Appends "label depth keys CPU-µs-a-check" of one run.
-measure() { # LABEL DEPTH KEYS
-    local before result
-    before=$(cpu_ticks "${pid[ours]}")
-    result=$(wrk_run 18080 64 "$seconds" "$here/load/checks.lua" get "$2" "$3" random)
-    awk -v label="$1 $2 $3" -v ticks=$(($(cpu_ticks "${pid[ours]}") - before)) -v hz="$ticks_per_second" '
-        $5 > 0 { print "error: " $5 " answers were no success" > "/dev/stderr"; exit 1 }
-        { printf "%s %.4f\n", label, ticks / hz * 1000000 / $1 }' <<<"$result" >>"$work/runs"
+# Processor time of all threads of a process, in nanoseconds.
+cpu_ns() { # PID
+    cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'
+}
+
+# Loads one server for a while; prints how many checks it answered.
+load() { # NAME DEPTH KEYS
+    wrk_run "${port[$1]}" 64 "$seconds" "$here/load/checks.lua" get "$2" "$3" random |
+        awk '$5 > 0 { print "error: " $5 " answers were no success" > "/dev/stderr"; exit 1 } { print $1 }'
+}
+
+# Loads both in turn and appends "label depth keys CPU-µs-a-check" of each.
+measure() { # DEPTH KEYS FIRST SECOND
+    local depth=$1 keys=$2 name
+    local -A before checks
+    shift 2
+    for name in "$@"; do before[$name]=$(cpu_ns "${pid[$name]}"); done
+    for name in "$@"; do checks[$name]=$(load "$name" "$depth" "$keys"); done
+    # What changed last has been told by then.
+    sleep 1.5
+    for name in "$@"; do
+        awk -v label="$name $depth $keys" -v before="${before[$name]}" -v after="$(cpu_ns "${pid[$name]}")" \
+            -v checks="${checks[$name]}" 'BEGIN { printf "%s %.4f\n", label, (after - before) / 1000 / checks }' \
+            >>"$work/runs"
+    done
 }
 
 changes_sent() {
-    curl -s -m 5 http://127.0.0.1:18080/metrics |
+    curl -s -m 5 http://127.0.0.1:18081/metrics |
         awk '/^openclaw_peer_sent_buckets_total[ {]/ { n += $NF } END { print n + 0 }'
 }
 
@@ -59,12 +77,12 @@ table() {
     for depth in 1 16; do
         for keys in 10000 1000000; do
             printf '| %s | %s |' "$depth" "$keys"
-            for label in alone peer; do
+            for label in alone with; do
                 awk -v of="$label $depth $keys" '$1 " " $2 " " $3 == of { print $4 }' "$work/runs" | sort -g |
                     awk '{ v[NR] = $1 } END { printf " %.2f (%.2f–%.2f) |", v[int((NR + 1) / 2)], v[1], v[NR] }'
             done
             awk -v of="$depth $keys" '$2 " " $3 == of { cost[$1, ++n[$1]] = $4 }
-                END { for (i = 1; i <= n["peer"]; i++) print cost["peer", i] / cost["alone", i] }' "$work/runs" |
+                END { for (i = 1; i <= n["with"]; i++) print cost["with", i] / cost["alone", i] }' "$work/runs" |
                 sort -g | awk '{ r[NR] = $1 } END { printf " %.1f %% |\n", (r[int((NR + 1) / 2)] - 1) * 100 }'
         done
     done
@@ -78,18 +96,14 @@ chmod 600 "$work/secret"
 write_config 1 >"$work/1.toml"
 write_config 2 >"$work/2.toml"
 : >"$work/runs"
-for round in $(seq "$rounds"); do
-    for label in alone peer; do
-        if [ "$label" = alone ]; then start_alone; else start_with_peer; fi
-        for depth in 1 16; do
-            for keys in 10000 1000000; do
-                say "round $round of $rounds: $label, pipelined $depth, $keys keys"
-                measure "$label" "$depth" "$keys"
-            done
+start_servers
+for depth in 1 16; do
+    for keys in 10000 1000000; do
+        say "pipelined $depth, $keys keys"
+        for round in $(seq "$rounds"); do
+            if ((round % 2)); then measure "$depth" "$keys" alone with; else measure "$depth" "$keys" with alone; fi
         done
-        [ "$label" = alone ] || say "changes told so far: $(changes_sent)"
-        stop peer
-        stop ours
+        say "changes told so far: $(changes_sent)"
     done
 done
 table
