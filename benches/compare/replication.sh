@@ -26,20 +26,17 @@ END
 }
 
 start_servers() {
-    local server="$root/target/release/openclaw-rating"
-    local common=(--set log.level=warn --set table.capacity=1500000)
-    launch alone 18080 "$server" serve --config "$here/conf/openclaw-rating.toml" \
-        --set 'server.listen=127.0.0.1:18080' "${common[@]}"
-    launch with 18081 "$server" serve --config "$work/1.toml" --set 'server.listen=127.0.0.1:18081' "${common[@]}"
+    start_ours --set table.capacity=1500000
+    start_node 1 with 18081
     local server_core=$load_core
-    launch peer 18082 "$server" serve --config "$work/2.toml" --set 'server.listen=127.0.0.1:18082' "${common[@]}"
+    start_node 2 peer 18082
     # The two greet, tell each other all there is, and give back what they charged for each other before.
     sleep 5
 }
 
-# Processor time of all threads of a process, in nanoseconds.
-cpu_ns() { # PID
-    cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'
+start_node() { # ID NAME PORT
+    launch "$2" "$3" "$root/target/release/openclaw-rating" serve --config "$work/$1.toml" \
+        --set "server.listen=127.0.0.1:$3" --set log.level=warn --set table.capacity=1500000
 }
 
 # Loads one server for a while; prints how many checks it answered.
@@ -53,13 +50,14 @@ measure() { # DEPTH KEYS FIRST SECOND
     local depth=$1 keys=$2 name
     local -A before checks
     shift 2
-    for name in "$@"; do before[$name]=$(cpu_ns "${pid[$name]}"); done
+    for name in "$@"; do before[$name]=$(cpu_ticks "${pid[$name]}"); done
     for name in "$@"; do checks[$name]=$(load "$name" "$depth" "$keys"); done
     # What changed last has been told by then.
     sleep 1.5
     for name in "$@"; do
-        awk -v label="$name $depth $keys" -v before="${before[$name]}" -v after="$(cpu_ns "${pid[$name]}")" \
-            -v checks="${checks[$name]}" 'BEGIN { printf "%s %.4f\n", label, (after - before) / 1000 / checks }' \
+        awk -v label="$name $depth $keys" -v ticks=$(($(cpu_ticks "${pid[$name]}") - before[$name])) \
+            -v hz="$ticks_per_second" -v checks="${checks[$name]}" \
+            'BEGIN { printf "%s %.4f\n", label, ticks / hz * 1000000 / checks }' \
             >>"$work/runs"
     done
 }
@@ -77,12 +75,12 @@ table() {
     for depth in 1 16; do
         for keys in 10000 1000000; do
             printf '| %s | %s |' "$depth" "$keys"
-            for label in alone with; do
+            for label in ours with; do
                 awk -v of="$label $depth $keys" '$1 " " $2 " " $3 == of { print $4 }' "$work/runs" | sort -g |
                     awk '{ v[NR] = $1 } END { printf " %.2f (%.2f–%.2f) |", v[int((NR + 1) / 2)], v[1], v[NR] }'
             done
             awk -v of="$depth $keys" '$2 " " $3 == of { cost[$1, ++n[$1]] = $4 }
-                END { for (i = 1; i <= n["with"]; i++) print cost["with", i] / cost["alone", i] }' "$work/runs" |
+                END { for (i = 1; i <= n["with"]; i++) print cost["with", i] / cost["ours", i] }' "$work/runs" |
                 sort -g | awk '{ r[NR] = $1 } END { printf " %.1f %% |\n", (r[int((NR + 1) / 2)] - 1) * 100 }'
         done
     done
@@ -101,7 +99,7 @@ for depth in 1 16; do
     for keys in 10000 1000000; do
         say "pipelined $depth, $keys keys"
         for round in $(seq "$rounds"); do
-            if ((round % 2)); then measure "$depth" "$keys" alone with; else measure "$depth" "$keys" with alone; fi
+            if ((round % 2)); then measure "$depth" "$keys" ours with; else measure "$depth" "$keys" with ours; fi
         done
         say "changes told so far: $(changes_sent)"
     done
