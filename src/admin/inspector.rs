@@ -8,7 +8,6 @@ use crossbeam::channel::{Sender, bounded};
 
 use super::answer::Refusal;
 use super::bucket::{BucketReport, Counter, PeerState, ResetReport};
-use crate::bucket::gcra::FIXED_BITS;
 use crate::bucket::hash::BucketId;
 use crate::bucket::policy::{Limits, MAX_KEY_BYTES, Mode, Policy, PolicySet};
 use crate::bucket::table::{BucketTable, View};
@@ -81,9 +80,8 @@ impl Inspector {
         let told = self.ask_control_plane(Some(id))?;
         let table = &self.parts.table;
         let level = table.level(id, limits, self.parts.clock.now());
+        let level_fixed = limits.clock().to_fixed(level.unwrap_or(0));
         let view = table.line(id).and_then(|line| table.view(line)).filter(|view| view.id == id);
-        let standing = view.map_or(0, |view| view.phantom.standing());
-        let standing = standing.min(limits.clock().to_fixed(level.unwrap_or(0)));
         Ok(BucketReport {
             policy: policy.name().to_owned(),
             key: String::from_utf8_lossy(key).into_owned(),
@@ -95,7 +93,7 @@ impl Inspector {
             available: tokens(limits.burst_ticks().saturating_sub(level.unwrap_or(0)), limits),
             level: tokens(level.unwrap_or(0), limits),
             used_here: view.map_or(0, |view| view.count.saturating_sub(view.start)),
-            phantom: standing as f64 / f64::from(1_u32 << FIXED_BITS),
+            phantom: view.map_or(0.0, |view| view.phantom.standing_tokens(level_fixed)),
             counters: self.counters(view.as_ref(), &told),
             peers: told
                 .peers

@@ -7,6 +7,8 @@
 //! The level drains what was charged for peers last. So a charge that finds less in the level than was standing shows
 //! that the difference has drained: every charge made while something stands has to note what it found.
 
+use super::gcra::FIXED_BITS;
+
 /// Binary places of what stands: exact up to 2^20 tokens, and to a 2^-35th part beyond.
 const STANDING: Places = Places { mantissa_bits: 36, exponent_bits: 4 };
 /// Of what has drained, in 1/256 of a token: exact up to 2^11 tokens, and to a 2^-18th part beyond.
@@ -65,6 +67,12 @@ impl Phantom {
     #[must_use]
     pub const fn drained(self) -> u64 {
         DRAINED.unpack(self.0 >> STANDING.bits()) << DRAINED_SHIFT
+    }
+
+    /// What stands of it at `level`, in tokens.
+    #[must_use]
+    pub fn standing_tokens(self, level: u64) -> f64 {
+        self.at(level).standing() as f64 / f64::from(1_u32 << FIXED_BITS)
     }
 
     /// As it is at `level`: no more of it stands.

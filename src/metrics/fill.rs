@@ -1,6 +1,5 @@
 //! How full buckets are, by policy: a walk over all lines in slices, off the data path.
 
-use crate::bucket::gcra::FIXED_BITS;
 use crate::bucket::policy::{Limits, MAX_POLICIES, PolicySet, level_at};
 use crate::bucket::table::BucketTable;
 use crate::time::MonotonicNs;
@@ -96,8 +95,7 @@ impl FillScan {
                     row.add(available(level, limits) / limits.burst() as f64);
                     row.in_use += u64::from(level > 0);
                     row.debt_tokens += debt(level, limits);
-                    let phantom = bucket.phantom.standing().min(limits.clock().to_fixed(level));
-                    row.phantom_tokens += phantom as f64 / f64::from(1_u32 << FIXED_BITS);
+                    row.phantom_tokens += bucket.phantom.standing_tokens(limits.clock().to_fixed(level));
                 }
             }
         });
@@ -121,7 +119,7 @@ impl FillScan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bucket::gcra::Rate;
+    use crate::bucket::gcra::{FIXED_BITS, Rate};
     use crate::bucket::hash::KeyHasher;
     use crate::bucket::policy::{LimitSpec, PolicySpec};
     use crate::bucket::table::{OnTableFull, TableConfig};

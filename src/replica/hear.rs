@@ -70,7 +70,8 @@ impl Hearing<'_> {
 
     /// The `tat` after the first that is heard of the sender for this bucket.
     fn met(&mut self, line: usize, heard: &Heard, limits: &Limits) -> u64 {
-        let (level, adopted) = (level(heard, limits, self.sender.now), self.adopted(heard, limits));
+        let level = level(heard, limits, self.sender.now);
+        let adopted = self.adopted(level, heard);
         let adopted_tat = limits.clock().at(self.sender.now) + limits.clock().from_fixed(adopted);
         if self.applied == Applied::Adopted {
             // The sender's level has nothing in it of what was charged here for those that are absent.
@@ -78,7 +79,7 @@ impl Hearing<'_> {
             return heard.tat.max(adopted_tat);
         }
         self.noted = Some((0, level));
-        let covered = self.covered(line, self.undrained(), heard, limits);
+        let covered = self.covered(line, self.undrained(), level);
         let tat = self.raised(heard.tat, self.undrained().saturating_sub(covered), limits);
         if self.sender.adopts { tat.max(adopted_tat) } else { tat }
     }
@@ -87,21 +88,19 @@ impl Hearing<'_> {
     ///
     /// What of that has drained here since was for use so old that it has drained at the sender as well, so it covers
     /// no more than what is not in the sender's level. What has not drained covers any use.
-    fn covered(&mut self, line: usize, fixed: u64, heard: &Heard, limits: &Limits) -> u64 {
+    fn covered(&mut self, line: usize, fixed: u64, level: u64) -> u64 {
         if !self.sender.returns {
             return 0;
         }
         if let Some(covered) = self.covered {
             return covered;
         }
-        let level = level(heard, limits, self.sender.now);
         *self.covered.insert(self.table.cover(line, fixed, self.entry.level, level))
     }
 
     /// The sender's level, and what this node used since its start and has not drained, which is not in it yet.
-    fn adopted(&self, heard: &Heard, limits: &Limits) -> u64 {
-        let own = level(heard, limits, self.sender.now).min(to_fixed(heard.used));
-        self.entry.level.saturating_add(own)
+    fn adopted(&self, level: u64, heard: &Heard) -> u64 {
+        self.entry.level.saturating_add(level.min(to_fixed(heard.used)))
     }
 
     /// Whether all that the sender ever used of the bucket is still in its level. Use so recent is taken for new: a
@@ -127,12 +126,12 @@ impl Hearing<'_> {
 
     /// What is to be charged for `growth`: less what was charged already, plus the shares of absent peers.
     fn charged(&mut self, line: usize, growth: u64, heard: &Heard, limits: &Limits) -> u64 {
-        let fixed = to_fixed(growth);
+        let (fixed, level) = (to_fixed(growth), level(heard, limits, self.sender.now));
         if self.sender.returns {
-            return fixed.saturating_sub(self.covered(line, fixed, heard, limits));
+            return fixed.saturating_sub(self.covered(line, fixed, level));
         }
         let for_absent = self.table.absent(limits).fixed(growth);
-        self.noted = Some((for_absent, level(heard, limits, self.sender.now)));
+        self.noted = Some((for_absent, level));
         fixed.saturating_add(for_absent)
     }
 

@@ -106,6 +106,12 @@ impl Node {
         self.replica.entry(&view, self.now).unwrap()
     }
 
+    /// What a peer says of a key of which it used so many tokens and has so many in its level.
+    fn said_by_a_peer(&self, key: &[u8], used: u64, level: u64) -> Entry {
+        let (policy, id) = (self.policy().identity(), self.id(key));
+        Entry { policy, id, count: EPOCH_MS << 20, used, level: level << 16 }
+    }
+
     fn delivery(&self, from: u8, arrival: Arrival) -> Delivery {
         Delivery { from: node_id(from), arrival, now: self.now }
     }
@@ -444,13 +450,7 @@ fn what_the_bound_on_debt_cut_off_is_not_given_back() {
 #[test]
 fn a_sync_that_does_not_come_is_not_waited_for_for_ever() {
     let mut a = Node::joining(1, EVENTUAL, 64);
-    let said = Entry {
-        policy: a.policy().identity(),
-        id: a.id(b"k"),
-        count: EPOCH_MS << 20,
-        used: 50,
-        level: 20 << 16,
-    };
+    let said = a.said_by_a_peer(b"k", 50, 20);
     assert_eq!(a.hear(2, &said), Applied::Adopted);
     a.pass(10_000);
     assert_eq!(a.hear(3, &said), Applied::FirstContact(20));

@@ -113,13 +113,7 @@ fn a_level_that_was_taken_over_has_nothing_of_what_was_charged_here() {
     set_present(&mut a, &[2, 3], false);
     assert!(a.charge(b"k", 30));
     set_present(&mut a, &[2, 3], true);
-    let said = Entry {
-        policy: a.policy().identity(),
-        id: a.id(b"k"),
-        count: EPOCH_MS << 20,
-        used: 100,
-        level: 50 << 16,
-    };
+    let said = a.said_by_a_peer(b"k", 100, 50);
     assert_eq!(a.sync(2, &said), Applied::Adopted);
     assert_eq!(a.level(b"k"), 90, "the level of node 2 and what was used here are less");
     settle(&mut a);
