@@ -1,6 +1,9 @@
 //! Which lines were charged since somebody last looked, and which of them were then near their limit: two bits a line,
 //! and a bit a word of these.
 
+use arrayvec::ArrayVec;
+
+use super::memory::prefetch;
 use super::sync::{AtomicU64, Ordering, fence, full_barrier_after_exchange};
 
 /// Bits set by data threads, taken by one other.
@@ -9,7 +12,11 @@ pub(crate) struct ChangeMap {
     lines: Box<[AtomicU64]>,
     urgent: Box<[AtomicU64]>,
     words: Box<[AtomicU64]>,
+    urgent_words: Box<[AtomicU64]>,
 }
+
+/// Words that are taken together: those of a word of bits.
+const GROUP: usize = 64;
 
 /// What has changed of 64 lines in a row, a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +47,14 @@ impl ChangeMap {
     pub(crate) fn new(lines: usize) -> Self {
         let words = lines.div_ceil(64);
         let zeros = |len: usize| (0..len).map(|_| AtomicU64::new(0)).collect();
-        Self { lines: zeros(words), urgent: zeros(words), words: zeros(words.div_ceil(64)) }
+        let groups = words.div_ceil(GROUP);
+        Self { lines: zeros(words), urgent: zeros(words), words: zeros(groups), urgent_words: zeros(groups) }
+    }
+
+    /// Asks the cache for what marks a line: after an exchange, which no load passes, it would be waited for.
+    #[inline]
+    pub(crate) fn prefetch(&self, line: usize) {
+        prefetch(&self.lines, line / 64);
     }
 
     /// Marks a line whose pair this thread has just exchanged.
@@ -58,40 +72,54 @@ impl ChangeMap {
 
     #[cold]
     fn set(&self, word: usize, bit: u64, is_urgent: bool) {
+        let (group, bit_of_word) = (word / GROUP, 1 << (word % GROUP));
         if is_urgent {
             self.urgent[word].fetch_or(bit, Ordering::Relaxed);
+            self.urgent_words[group].fetch_or(bit_of_word, Ordering::Release);
         }
-        // Release, as below: the thread that takes this bit sees the one above.
+        // Release, as below and above: the thread that takes this bit sees what was set before it.
         if self.lines[word].fetch_or(bit, Ordering::Release) == 0 {
-            self.words[word / 64].fetch_or(1 << (word % 64), Ordering::Release);
+            self.words[group].fetch_or(bit_of_word, Ordering::Release);
         }
     }
 
-    /// Takes all bits: calls `changed` with each 64 lines of which some have one, in order.
-    pub(crate) fn drain(&self, mut changed: impl FnMut(ChangedLines)) {
-        for (index, words) in self.words.iter().enumerate() {
+    /// Takes all bits: calls `changed` with those words of which some have one, in order and some at a time.
+    pub(crate) fn drain(&self, mut changed: impl FnMut(&[ChangedLines])) {
+        for (group, words) in self.words.iter().enumerate() {
             if words.load(Ordering::Relaxed) == 0 {
                 continue;
             }
             let words = words.swap(0, Ordering::Acquire);
-            let mut taken = [(0, 0); 64];
-            ones(words).for_each(|bit| taken[bit] = self.take(index * 64 + bit));
+            let mut taken = self.take(group, words);
+            self.take_urgent(group, words, &mut taken);
             // The other half of the barrier in `mark`: counts are read after the bits are taken.
             fence(Ordering::SeqCst);
-            for bit in ones(words) {
-                let (lines, urgent) = taken[bit];
-                changed(ChangedLines { word: (index * 64 + bit) as u32, lines, urgent });
-            }
+            changed(&taken);
         }
     }
 
-    fn take(&self, word: usize) -> (u64, u64) {
-        let lines = self.lines[word].swap(0, Ordering::Acquire);
-        // Not a locked exchange for each word where nothing is near its limit.
-        let has_urgent = self.urgent[word].load(Ordering::Relaxed) != 0;
-        let urgent = if has_urgent { self.urgent[word].swap(0, Ordering::Relaxed) } else { 0 };
-        // A line whose second bit alone is set yet has changed too.
-        (lines | urgent, urgent)
+    /// Takes the bits of those of a group's words that `words` has a bit for.
+    fn take(&self, group: usize, words: u64) -> ArrayVec<ChangedLines, GROUP> {
+        let take = |bit: usize| {
+            let word = group * GROUP + bit;
+            let lines = self.lines[word].swap(0, Ordering::Acquire);
+            ChangedLines { word: word as u32, lines, urgent: 0 }
+        };
+        ones(words).map(take).collect()
+    }
+
+    /// Adds what is urgent of those words that were taken. Where nothing is near its limit, that is no exchange a word.
+    fn take_urgent(&self, group: usize, words: u64, taken: &mut [ChangedLines]) {
+        if self.urgent_words[group].load(Ordering::Relaxed) & words == 0 {
+            return;
+        }
+        // Before the bits of lines: one that is set again in between tells of bits that are still there.
+        let urgent = self.urgent_words[group].fetch_and(!words, Ordering::Acquire);
+        for changed in taken.iter_mut().filter(|changed| urgent >> (changed.word as usize % GROUP) & 1 == 1) {
+            changed.urgent = self.urgent[changed.word as usize].swap(0, Ordering::Relaxed);
+            // A line whose second bit alone is set yet has changed too.
+            changed.lines |= changed.urgent;
+        }
     }
 }
 
@@ -110,9 +138,11 @@ mod tests {
 
     fn drain(map: &ChangeMap) -> Vec<(u32, bool)> {
         let mut drained = vec![];
-        map.drain(|changed| {
-            let urgent = |line: u32| changed.urgent >> (line % 64) & 1 == 1;
-            drained.extend(changed.numbers().map(|line| (line, urgent(line))));
+        map.drain(|some| {
+            for changed in some {
+                let urgent = |line: u32| changed.urgent >> (line % 64) & 1 == 1;
+                drained.extend(changed.numbers().map(|line| (line, urgent(line))));
+            }
         });
         drained
     }

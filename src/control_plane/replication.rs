@@ -325,11 +325,14 @@ impl Handles {
     /// Sends all that is due.
     async fn transmit(&self, train: &mut Train) {
         let mut datagram = [0; MAX_DATAGRAM_BYTES];
+        // Read once a train, whose datagrams leave together.
+        let mut now = self.clock.now();
         loop {
-            let next = self.shared.borrow_mut().node.poll_transmit(self.clock.now(), &mut datagram);
+            let next = self.shared.borrow_mut().node.poll_transmit(now, &mut datagram);
             let next = next.map(|(to, bytes)| (to, &datagram[..bytes]));
             if next.is_none_or(|(to, datagram)| !train.takes(to, datagram)) {
                 self.send(train).await;
+                now = self.clock.now();
             }
             let Some((to, datagram)) = next else { return };
             train.push(to, datagram);

@@ -76,18 +76,18 @@ impl Outbox {
     }
 
     /// Lines have changed, at `changed_at` or later.
-    pub(super) fn changed(&mut self, changed: ChangedLines, changed_at: MonotonicNs) {
+    pub(super) fn changed(&mut self, changed: &[ChangedLines], changed_at: MonotonicNs) {
         self.backlog.insert(changed, changed_at);
     }
 
     /// Lines that wait because they changed.
     pub(super) const fn pending(&self) -> u32 {
-        self.backlog.lines().len()
+        self.backlog.len()
     }
 
     /// Whether a line waits because it changed.
     pub(super) fn awaits(&self, line: u32) -> bool {
-        self.backlog.lines().contains(line)
+        self.backlog.contains(line)
     }
 
     /// No change that waits is older.
@@ -99,11 +99,19 @@ impl Outbox {
     pub(super) fn begin_flush(&mut self, affordable: u32, store: &dyn Store, now: MonotonicNs) {
         self.looks = self.looks_a_flush;
         self.sweep.earn(now);
+        if self.pending() > affordable.min(self.looks.any) {
+            self.backlog.file();
+        }
         // An eighth is left to lines in their turn, so that none waits for ever.
         let room = if affordable < self.pending() { affordable - affordable / 8 } else { 0 };
         self.urgent_first = room >= self.backlog.urgent().len();
         let urgencies = |lines: &[u32], each: &mut dyn FnMut(u8)| store.urgencies(lines, now, each);
         self.urgent.choose(self.backlog.urgent(), room, urgencies);
+    }
+
+    /// The flush is over: what was not told of waits for the next.
+    pub(super) fn end_flush(&mut self) {
+        self.backlog.file();
     }
 
     /// Gathers at most `most` entries: changes and a sync in turn, or the lines of the sweep when there is
@@ -148,16 +156,17 @@ impl Outbox {
     /// The next lines to look at, at most `most`.
     fn take_lines(&mut self, cargo: Cargo, most: usize) -> ArrayVec<u32, LOOKED_AT_TOGETHER> {
         let mut lines = ArrayVec::new();
-        while lines.len() < most.min(LOOKED_AT_TOGETHER) && *self.looks_for(cargo) > 0 {
+        let most = most.min(LOOKED_AT_TOGETHER).min(*self.looks_for(cargo) as usize);
+        while lines.len() < most {
             let line = match cargo {
                 Cargo::Changes => self.next_changed(),
                 Cargo::Sync => self.served.take_next(),
                 Cargo::Nothing => self.sweep.take_next(),
             };
             let Some(line) = line else { break };
-            *self.looks_for(cargo) -= 1;
             lines.push(line);
         }
+        *self.looks_for(cargo) -= lines.len() as u32;
         lines
     }
 
@@ -200,8 +209,7 @@ impl Outbox {
 
     fn put_back_line(&mut self, line: u32, cargo: Cargo, oldest_change: MonotonicNs) {
         match cargo {
-            // It is late already.
-            Cargo::Changes => self.backlog.insert(ChangedLines::of(line, true), oldest_change),
+            Cargo::Changes => self.backlog.put_back(line, oldest_change),
             Cargo::Sync => self.served.put_back(line),
             Cargo::Nothing => {}
         }
@@ -226,7 +234,7 @@ mod tests {
     }
 
     fn change(outbox: &mut Outbox, lines: std::ops::Range<u32>, changed_at: MonotonicNs) {
-        lines.for_each(|line| outbox.changed(ChangedLines::of(line, false), changed_at));
+        lines.for_each(|line| outbox.changed(&[ChangedLines::of(line, false)], changed_at));
     }
 
     fn gather(outbox: &mut Outbox, store: &mut Counters, most: usize) -> Batch {
@@ -321,7 +329,7 @@ mod tests {
         for (urgent, expected) in [(30..40, 10), (30..200, 84)] {
             let (mut outbox, mut store) = outbox(1000);
             change(&mut outbox, 0..1000, NOW);
-            urgent.clone().for_each(|line| outbox.changed(ChangedLines::of(line, true), NOW));
+            urgent.clone().for_each(|line| outbox.changed(&[ChangedLines::of(line, true)], NOW));
             store.urgent = urgent.clone().collect();
             outbox.begin_flush(96, &store, NOW);
             let batch = gather(&mut outbox, &mut store, 96);

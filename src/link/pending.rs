@@ -42,9 +42,9 @@ impl LineSet {
             // Not by way of its word, a miss of the caches.
             return;
         }
+        let existing = existing(self.lines, word);
         let word = word as usize;
         let Some(known) = self.words.get(word) else { return };
-        let existing = u64::MAX >> (64 - (self.lines as usize - word * 64).min(64));
         let new = lines & existing & !known;
         if new != 0 {
             self.words[word] |= new;
@@ -116,9 +116,74 @@ fn fill_bits(words: &mut [u64], bits: usize) {
     }
 }
 
+/// Most words of changed lines that wait without being filed.
+const MAX_NEWS: usize = 1 << 15;
+
+/// What has changed since the last flush: most of it is told of in the next, and need not be filed before.
+#[derive(Debug)]
+struct News {
+    lines: u32,
+    words: Vec<ChangedLines>,
+    /// The word after the one that lines are taken of.
+    next: usize,
+    /// The lines that are left of that one.
+    rest: ChangedLines,
+    len: u32,
+    oldest: MonotonicNs,
+}
+
+impl News {
+    fn new(lines: u32) -> Self {
+        let most = (lines.div_ceil(64) as usize).min(MAX_NEWS);
+        let (words, rest) = (Vec::with_capacity(most), ChangedLines::default());
+        Self { lines, words, next: 0, rest, len: 0, oldest: NEVER }
+    }
+
+    /// Adds those for which there is room, and returns the others.
+    fn add<'c>(&mut self, changed: &'c [ChangedLines], changed_at: MonotonicNs) -> &'c [ChangedLines] {
+        let room = self.words.capacity() - self.words.len();
+        let (added, others) = changed.split_at(changed.len().min(room));
+        for changed in added {
+            let lines = changed.lines & existing(self.lines, changed.word);
+            self.len += lines.count_ones();
+            self.words.push(ChangedLines { lines, ..*changed });
+        }
+        self.oldest = self.oldest.min(changed_at);
+        others
+    }
+
+    fn take_next(&mut self) -> Option<u32> {
+        while self.rest.lines == 0 {
+            self.rest = *self.words.get(self.next)?;
+            self.next += 1;
+        }
+        let bit = self.rest.lines.trailing_zeros();
+        self.rest.lines &= self.rest.lines - 1;
+        self.len -= 1;
+        Some(self.rest.word * u64::BITS + bit)
+    }
+
+    /// What was not taken.
+    fn rest(&self) -> impl Iterator<Item = ChangedLines> {
+        std::iter::once(self.rest).chain(self.words[self.next..].iter().copied())
+    }
+
+    fn contains(&self, line: u32) -> bool {
+        let line = ChangedLines::of(line, false);
+        self.rest().any(|changed| changed.word == line.word && changed.lines & line.lines != 0)
+    }
+
+    fn clear(&mut self) {
+        self.words.clear();
+        (self.next, self.rest, self.len, self.oldest) = (0, ChangedLines::default(), 0, NEVER);
+    }
+}
+
 /// Lines that wait, each told of in its turn.
 #[derive(Debug)]
 pub(super) struct Backlog {
+    /// Those that are not in the others.
+    news: News,
     lines: LineSet,
     cursor: u32,
     /// Those of them that should be told first.
@@ -133,6 +198,7 @@ pub(super) struct Backlog {
 impl Backlog {
     pub(super) fn new(lines: u32) -> Self {
         Self {
+            news: News::new(lines),
             lines: LineSet::new(lines),
             cursor: 0,
             urgent: LineSet::new(lines),
@@ -142,35 +208,68 @@ impl Backlog {
         }
     }
 
-    pub(super) const fn lines(&self) -> &LineSet {
-        &self.lines
+    /// How many lines wait; one that changed and waited already may count twice.
+    pub(super) const fn len(&self) -> u32 {
+        self.lines.len() + self.news.len
     }
 
+    /// Whether a line waits.
+    pub(super) fn contains(&self, line: u32) -> bool {
+        self.lines.contains(line) || self.news.contains(line)
+    }
+
+    /// Those of the lines that were filed which are to be told first.
     pub(super) const fn urgent(&self) -> &LineSet {
         &self.urgent
     }
 
     /// No change that waits is older; `None` when none waits.
     pub(super) fn oldest(&self) -> Option<MonotonicNs> {
-        (!self.lines.is_empty()).then(|| self.oldest.min(self.oldest_since))
+        let filed = if self.lines.is_empty() { NEVER } else { self.oldest.min(self.oldest_since) };
+        let oldest = if self.news.len == 0 { filed } else { filed.min(self.news.oldest) };
+        (oldest != NEVER).then_some(oldest)
     }
 
-    /// Lines wait, which changed at `changed_at` or later.
-    pub(super) fn insert(&mut self, changed: ChangedLines, changed_at: MonotonicNs) {
+    /// Lines wait, which changed at `changed_at` or later. Where others wait already these are filed at once: there was
+    /// no room for those.
+    pub(super) fn insert(&mut self, changed: &[ChangedLines], changed_at: MonotonicNs) {
+        let others = if self.lines.is_empty() { self.news.add(changed, changed_at) } else { changed };
+        others.iter().for_each(|changed| self.file_lines(*changed, changed_at));
+    }
+
+    /// A line waits again, and goes first: it is late already.
+    pub(super) fn put_back(&mut self, line: u32, changed_at: MonotonicNs) {
+        self.file_lines(ChangedLines::of(line, true), changed_at);
+    }
+
+    /// Files all that waits: it has to wait on, or not for its turn.
+    pub(super) fn file(&mut self) {
+        let Self { news, lines, urgent, .. } = self;
+        for changed in news.rest() {
+            lines.insert_word(changed.word, changed.lines);
+            urgent.insert_word(changed.word, changed.lines & changed.urgent);
+        }
+        self.oldest_since = self.oldest_since.min(if news.len == 0 { NEVER } else { news.oldest });
+        news.clear();
+    }
+
+    fn file_lines(&mut self, changed: ChangedLines, changed_at: MonotonicNs) {
         let ChangedLines { word, lines, urgent } = changed;
         self.oldest_since = self.oldest_since.min(changed_at);
         self.lines.insert_word(word, lines);
         self.urgent.insert_word(word, lines & urgent);
     }
 
-    /// Takes a line out of its turn.
+    /// Takes a line that was filed out of its turn.
     pub(super) fn remove(&mut self, line: u32) {
         self.lines.remove(line);
         self.urgent.remove(line);
-        self.forget_if_empty();
+        if self.lines.is_empty() {
+            (self.oldest, self.oldest_since) = (NEVER, NEVER);
+        }
     }
 
-    /// Takes an urgent line.
+    /// Takes an urgent line that was filed.
     pub(super) fn take_urgent(&mut self) -> Option<u32> {
         let line = self.urgent.next(self.urgent_cursor).or_else(|| self.urgent.next(0))?;
         self.urgent_cursor = line.saturating_add(1);
@@ -178,8 +277,12 @@ impl Backlog {
         Some(line)
     }
 
-    /// Takes the line whose turn it is. A round visits each line once, so none waits longer than one.
+    /// Takes the line whose turn it is. A round visits each line that was filed once, so none waits longer than one;
+    /// then come those that were not.
     pub(super) fn take_next(&mut self) -> Option<u32> {
+        if self.lines.is_empty() {
+            return self.news.take_next();
+        }
         let line = self.lines.next(self.cursor).or_else(|| {
             self.oldest = std::mem::replace(&mut self.oldest_since, NEVER);
             self.lines.next(0)
@@ -188,12 +291,14 @@ impl Backlog {
         self.remove(line);
         Some(line)
     }
+}
 
-    fn forget_if_empty(&mut self) {
-        if self.lines.is_empty() {
-            (self.oldest, self.oldest_since) = (NEVER, NEVER);
-        }
+/// The lines that exist, of the 64 that begin at 64 times `word`.
+const fn existing(lines: u32, word: u32) -> u64 {
+    if word < lines / 64 {
+        return u64::MAX;
     }
+    if word == lines / 64 { (1 << (lines % 64)) - 1 } else { 0 }
 }
 
 #[cfg(test)]
@@ -230,7 +335,67 @@ mod tests {
     }
 
     fn insert(backlog: &mut Backlog, line: u32, changed_at_ns: u64) {
-        backlog.insert(ChangedLines::of(line, line % 2 == 1), MonotonicNs(changed_at_ns));
+        backlog.insert(&[ChangedLines::of(line, line % 2 == 1)], MonotonicNs(changed_at_ns));
+        backlog.file();
+    }
+
+    fn take_all(backlog: &mut Backlog) -> Vec<u32> {
+        std::iter::from_fn(|| backlog.take_next()).collect()
+    }
+
+    #[test]
+    fn what_came_is_told_once_whether_it_was_filed_or_not() {
+        let changed = [
+            ChangedLines { word: 0, lines: 0b1011, urgent: 0b10 },
+            ChangedLines { word: 1, lines: u64::MAX, urgent: 0 },
+            ChangedLines { word: 2, lines: 1, urgent: 1 },
+        ];
+        for taken_before in 0..4 {
+            for is_filed in [false, true] {
+                let mut backlog = Backlog::new(68);
+                backlog.insert(&changed, MonotonicNs(5));
+                assert_eq!((backlog.len(), backlog.oldest()), (7, Some(MonotonicNs(5))), "68 lines exist");
+                let mut taken: Vec<u32> = (0..taken_before).filter_map(|_| backlog.take_next()).collect();
+                if is_filed {
+                    backlog.file();
+                    assert_eq!(backlog.urgent().len(), u32::from(taken_before < 2));
+                }
+                let waits = |line: u32| backlog.contains(line);
+                assert!(taken.iter().all(|line| !waits(*line)) && waits(64) && waits(67) && !waits(68));
+                assert_eq!(
+                    (backlog.len() as usize, backlog.oldest()),
+                    (7 - taken.len(), Some(MonotonicNs(5)))
+                );
+                taken.extend(take_all(&mut backlog));
+                assert_eq!(taken, [0, 1, 3, 64, 65, 66, 67]);
+                assert_eq!((backlog.len(), backlog.oldest()), (0, None));
+            }
+        }
+    }
+
+    #[test]
+    fn what_waits_again_goes_before_what_came_and_what_came_then_is_filed() {
+        let mut backlog = Backlog::new(100);
+        backlog.insert(&[ChangedLines::of(1, false)], MonotonicNs(7));
+        backlog.put_back(90, MonotonicNs(3));
+        assert_eq!((backlog.len(), backlog.oldest()), (2, Some(MonotonicNs(3))));
+        backlog.insert(&[ChangedLines::of(2, true)], MonotonicNs(8));
+        assert_eq!(backlog.urgent().len(), 2);
+        assert_eq!(backlog.take_urgent(), Some(2));
+        assert_eq!(take_all(&mut backlog), [90, 1]);
+    }
+
+    #[test]
+    fn more_words_than_there_is_room_for_are_filed() {
+        let lines = (MAX_NEWS as u32 + 2) * 64;
+        let mut backlog = Backlog::new(lines);
+        let words = 0..MAX_NEWS as u32 + 2;
+        let changed: Vec<_> = words.map(|word| ChangedLines { word, lines: 1, urgent: 0 }).collect();
+        backlog.insert(&changed, MonotonicNs(1));
+        assert_eq!(backlog.len() as usize, changed.len());
+        let mut taken = take_all(&mut backlog);
+        taken.sort_unstable();
+        assert_eq!(taken, changed.iter().map(|changed| changed.word * 64).collect::<Vec<_>>());
     }
 
     #[test]

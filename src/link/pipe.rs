@@ -68,9 +68,9 @@ impl Store for Counters {
         self.counts.len() as u32
     }
 
-    fn drain_changed(&mut self, _now: MonotonicNs, changed: &mut dyn FnMut(ChangedLines)) {
+    fn drain_changed(&mut self, _now: MonotonicNs, changed: &mut dyn FnMut(&[ChangedLines])) {
         let drained = std::mem::take(&mut self.changed).into_iter();
-        drained.for_each(|line| changed(ChangedLines::of(line, self.urgent.contains(&line))));
+        drained.for_each(|line| changed(&[ChangedLines::of(line, self.urgent.contains(&line))]));
     }
 
     fn tell(&mut self, lines: &[u32], _: Telling, _now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {

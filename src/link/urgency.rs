@@ -10,7 +10,7 @@ const LOOK_AT: u32 = 4;
 const MIN_LOOK: u32 = 4096;
 const MAX_LOOK: u32 = 65_536;
 /// Lines that the store is asked of in one call, so that it can ask for some ahead.
-pub(super) const LOOKED_AT_TOGETHER: usize = 128;
+pub(super) const LOOKED_AT_TOGETHER: usize = 512;
 
 /// Looks at a part of the lines that wait, and chooses those whose urgency is in its top.
 #[derive(Debug, Default)]

@@ -135,9 +135,9 @@ pub trait Store {
     /// How many lines there are.
     fn lines(&self) -> u32;
 
-    /// Calls `changed` with each 64 lines in a row of which some have changed their own count since the last call, and
-    /// perhaps with others.
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(ChangedLines));
+    /// Calls `changed` with all lines that have changed their own count since the last call, and perhaps with others,
+    /// some at a time.
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(&[ChangedLines]));
 
     /// Adds what this node says of `lines` to `said`, each with its line; of some there may be nothing to say.
     fn tell(&mut self, lines: &[u32], telling: Telling, now: MonotonicNs, said: &mut Vec<(u32, Entry)>);

@@ -338,7 +338,7 @@ impl Store for Replica {
         self.table.len_lines() as u32
     }
 
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(ChangedLines)) {
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(&[ChangedLines])) {
         self.table.drain_changes(changed);
         self.observe_time(now);
         self.settle(now);

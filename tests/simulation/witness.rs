@@ -165,7 +165,7 @@ impl Store for Witness {
         self.replica.lines()
     }
 
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(ChangedLines)) {
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(&[ChangedLines])) {
         self.replica.drain_changed(now, changed);
     }
 

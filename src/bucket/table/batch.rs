@@ -70,7 +70,7 @@ impl BucketTable {
             held.then_some(first)
         });
         for place in elsewhere.iter().map(|place| usize::from(*place)) {
-            self.tagged(items[place].id, &windows[place]).for_each(|line| self.lines.prefetch(line));
+            self.tagged(items[place].id, &windows[place]).for_each(|line| self.ask_for_charge(line));
         }
         let untagged = self
             .charge_found(items, &elsewhere, now, |place, item| self.find_tagged(item.id, &windows[place]));

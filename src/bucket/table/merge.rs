@@ -50,8 +50,8 @@ impl BucketTable {
         .is_some()
     }
 
-    /// Calls `changed` with each 64 lines in a row of which some were charged here since the last call.
-    pub(crate) fn drain_changes(&self, changed: impl FnMut(ChangedLines)) {
+    /// Calls `changed` with all lines that were charged here since the last call, some at a time.
+    pub(crate) fn drain_changes(&self, changed: impl FnMut(&[ChangedLines])) {
         if let Some(replication) = &self.replication {
             replication.changes.drain(changed);
         }

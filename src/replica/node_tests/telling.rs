@@ -48,7 +48,7 @@ fn a_bucket_that_is_more_than_half_used_is_to_be_told_first() {
     for (key, cost) in [(b"little", BURST / 2), (b"plenty", BURST / 2 + 1)] {
         assert!(a.charge(key, cost));
         let mut urgent = 0;
-        a.replica.drain_changed(a.now, &mut |changed| urgent |= changed.urgent);
+        a.replica.drain_changed(a.now, &mut |some| some.iter().for_each(|changed| urgent |= changed.urgent));
         assert_eq!(urgent != 0, cost > BURST / 2, "{cost} of {BURST}");
     }
 }
