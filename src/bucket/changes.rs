@@ -38,8 +38,13 @@ impl ChangedLines {
     }
 
     /// Their numbers.
-    pub fn numbers(self) -> impl Iterator<Item = u32> {
-        ones(self.lines).map(move |bit| self.word * u64::BITS + bit as u32)
+    pub fn numbers(mut self) -> impl Iterator<Item = u32> {
+        std::iter::from_fn(move || self.take_first())
+    }
+
+    /// Takes the first of them out, and returns its number.
+    pub fn take_first(&mut self) -> Option<u32> {
+        take_one(&mut self.lines).map(|bit| self.word * u64::BITS + bit as u32)
     }
 }
 
@@ -125,11 +130,14 @@ impl ChangeMap {
 
 /// The positions of the bits that are set.
 fn ones(mut word: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
-        word &= word - 1;
-        Some(bit)
-    })
+    std::iter::from_fn(move || take_one(&mut word))
+}
+
+/// Clears the lowest bit that is set, and returns its position.
+fn take_one(word: &mut u64) -> Option<usize> {
+    let bit = (*word != 0).then(|| word.trailing_zeros() as usize)?;
+    *word &= *word - 1;
+    Some(bit)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -152,15 +152,19 @@ impl News {
         others
     }
 
-    fn take_next(&mut self) -> Option<u32> {
+    /// The first word of which lines are left.
+    fn first_word(&mut self) -> Option<&mut ChangedLines> {
         while self.rest.lines == 0 {
             self.rest = *self.words.get(self.next)?;
             self.next += 1;
         }
-        let bit = self.rest.lines.trailing_zeros();
-        self.rest.lines &= self.rest.lines - 1;
+        Some(&mut self.rest)
+    }
+
+    fn take_next(&mut self) -> Option<u32> {
+        let line = self.first_word()?.take_first()?;
         self.len -= 1;
-        Some(self.rest.word * u64::BITS + bit)
+        Some(line)
     }
 
     /// What was not taken.
@@ -244,13 +248,11 @@ impl Backlog {
 
     /// Files all that waits: it has to wait on, or not for its turn.
     pub(super) fn file(&mut self) {
-        let Self { news, lines, urgent, .. } = self;
-        for changed in news.rest() {
-            lines.insert_word(changed.word, changed.lines);
-            urgent.insert_word(changed.word, changed.lines & changed.urgent);
+        let changed_at = self.news.oldest;
+        while let Some(changed) = self.news.first_word().map(std::mem::take) {
+            self.file_lines(changed, changed_at);
         }
-        self.oldest_since = self.oldest_since.min(if news.len == 0 { NEVER } else { news.oldest });
-        news.clear();
+        self.news.clear();
     }
 
     fn file_lines(&mut self, changed: ChangedLines, changed_at: MonotonicNs) {
