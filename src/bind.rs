@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -47,6 +47,31 @@ pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
     }
     nobody_answers(connect(path))?;
     fs::remove_file(path)
+}
+
+/// The path of a Unix socket that this process has bound. Its owner removes it; not another's, who took the path after
+/// somebody had removed it.
+#[derive(Debug)]
+pub(crate) struct OwnSocketPath {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl OwnSocketPath {
+    /// Notes what was just bound at `path`; `None` when it is gone already.
+    pub(crate) fn bound(path: &Path) -> Option<Self> {
+        let found = fs::symlink_metadata(path).ok()?;
+        Some(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+    }
+
+    /// Removes it, if it is still there. To be called while the socket is open, so that its inode is no other's.
+    pub(crate) fn remove(&self) {
+        let found = fs::symlink_metadata(&self.path);
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode)) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 fn no_socket(found: &fs::Metadata) -> io::Error {
@@ -109,6 +134,22 @@ mod tests {
         UnixDatagram::unbound().unwrap().send_to(b"still there", &path).unwrap();
         drop(others);
         remove_stale(&path).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_path_is_removed_by_who_bound_it_and_not_once_another_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("check.sock");
+        assert!(OwnSocketPath::bound(&path).is_none());
+        let _first = UnixDatagram::bind(&path).unwrap();
+        let of_first = OwnSocketPath::bound(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        of_first.remove();
+        let _second = UnixDatagram::bind(&path).unwrap();
+        of_first.remove();
+        assert!(path.exists());
+        OwnSocketPath::bound(&path).unwrap().remove();
         assert!(!path.exists());
     }
 

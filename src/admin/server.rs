@@ -1,6 +1,5 @@
 //! The admin listeners: one thread each that accepts, one for each question, few at a time.
 
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use super::desk::Desk;
 use super::exchange;
 use super::listener::{Listener, Stream};
 use super::places::Places;
+use crate::bind::OwnSocketPath;
 use crate::data_plane::ListenAddr;
 
 /// Questions at a time on the Unix socket; further ones are answered 429.
@@ -69,6 +69,7 @@ impl AdminError {
 #[derive(Debug)]
 pub struct AdminServer {
     address: ListenAddr,
+    path: Option<OwnSocketPath>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
@@ -81,6 +82,10 @@ impl AdminServer {
     pub fn start(address: &ListenAddr, desk: Arc<Desk>) -> Result<Self, AdminError> {
         let (listener, bound) =
             Listener::bind(address).map_err(|source| AdminError::listen(address, source))?;
+        let path = match &bound {
+            ListenAddr::Unix(path) => OwnSocketPath::bound(path),
+            ListenAddr::Tcp(_) => None,
+        };
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wake = Arc::new(wake.map_err(|error| AdminError::Thread(error.into()))?);
         let woken = Arc::clone(&wake);
@@ -88,7 +93,7 @@ impl AdminServer {
             .name("admin".to_owned())
             .spawn(move || accept_all(&listener, &desk, &woken))
             .map_err(AdminError::Thread)?;
-        Ok(Self { address: bound, wake, thread: Some(thread) })
+        Ok(Self { address: bound, path, wake, thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -100,13 +105,13 @@ impl AdminServer {
 
 impl Drop for AdminServer {
     fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            path.remove();
+        }
         // Only a full counter refuses, and then the thread is being woken already.
         let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-        if let ListenAddr::Unix(path) = &self.address {
-            let _ = fs::remove_file(path);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::bind;
+use crate::bind::{self, OwnSocketPath};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,8 +70,8 @@ pub(super) struct Listeners {
     pub(super) address: ListenAddr,
     /// One a core, or one for all, or as many as were handed over.
     sockets: Vec<OwnedFd>,
-    /// Whether somebody else keeps the sockets open: then the path is theirs.
-    outlives: bool,
+    /// The path of a Unix socket, unless somebody else keeps the socket open: then it is theirs.
+    path: Option<OwnSocketPath>,
 }
 
 impl Listeners {
@@ -83,11 +83,11 @@ impl Listeners {
             ListenAddr::Unix(path) => bind::patiently(|| open_unix(path, backlog)).map(|socket| vec![socket]),
         };
         let sockets = sockets.map_err(|source| ListenError::new(address, source))?;
-        let address = match address {
-            ListenAddr::Tcp(_) => ListenAddr::Tcp(bound(&sockets[0], address)?),
-            ListenAddr::Unix(_) => address.clone(),
+        let (address, path) = match address {
+            ListenAddr::Tcp(_) => (ListenAddr::Tcp(bound(&sockets[0], address)?), None),
+            ListenAddr::Unix(path) => (address.clone(), OwnSocketPath::bound(path)),
         };
-        Ok(Self { address, sockets, outlives: false })
+        Ok(Self { address, sockets, path })
     }
 
     /// Goes on with sockets that listen at `address` already. Each is kept, whatever the number of cores:
@@ -103,12 +103,12 @@ impl Listeners {
     ) -> Result<Self, ListenError> {
         let adopted = adopt_sockets(address, sockets, cores, backlog);
         let sockets = adopted.map_err(|source| ListenError::new(address, source))?;
-        Ok(Self { address: address.clone(), sockets, outlives: true })
+        Ok(Self { address: address.clone(), sockets, path: None })
     }
 
     /// Leaves the path of a Unix socket when this is dropped: the socket stays open elsewhere.
     pub(super) fn outlive(&mut self) {
-        self.outlives = true;
+        self.path = None;
     }
 
     /// Descriptors of `core`'s own: its part of the sockets, or where there are too few, one it shares.
@@ -129,10 +129,8 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        if let ListenAddr::Unix(path) = &self.address
-            && !self.outlives
-        {
-            let _ = fs::remove_file(path);
+        if let Some(path) = &self.path {
+            path.remove();
         }
     }
 }
