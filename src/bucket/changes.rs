@@ -17,6 +17,10 @@ pub(crate) struct ChangeMap {
 
 /// Words that are taken together: those of a word of bits.
 const GROUP: usize = 64;
+/// Words of a cache line.
+const CACHED_TOGETHER: usize = 8;
+/// So many groups ahead are asked for: no exchange overlaps with the miss of another.
+const GROUPS_AHEAD: usize = 2;
 
 /// What has changed of 64 lines in a row, a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,12 +94,15 @@ impl ChangeMap {
 
     /// Takes all bits: calls `changed` with those words of which some have one, in order and some at a time.
     pub(crate) fn drain(&self, mut changed: impl FnMut(&[ChangedLines])) {
+        let mut taken = ArrayVec::new();
         for (group, words) in self.words.iter().enumerate() {
+            self.ask_for_group(group + GROUPS_AHEAD);
             if words.load(Ordering::Relaxed) == 0 {
                 continue;
             }
             let words = words.swap(0, Ordering::Acquire);
-            let mut taken = self.take(group, words);
+            taken.clear();
+            self.take(group, words, &mut taken);
             self.take_urgent(group, words, &mut taken);
             // The other half of the barrier in `mark`: counts are read after the bits are taken.
             fence(Ordering::SeqCst);
@@ -103,14 +110,26 @@ impl ChangeMap {
         }
     }
 
+    /// Asks the cache for those words of a group that have bits.
+    fn ask_for_group(&self, group: usize) {
+        let mut words = self.words.get(group).map_or(0, |words| words.load(Ordering::Relaxed));
+        let mut first = group * GROUP;
+        while words != 0 {
+            if words as u8 != 0 {
+                prefetch(&self.lines, first);
+            }
+            words >>= CACHED_TOGETHER;
+            first += CACHED_TOGETHER;
+        }
+    }
+
     /// Takes the bits of those of a group's words that `words` has a bit for.
-    fn take(&self, group: usize, words: u64) -> ArrayVec<ChangedLines, GROUP> {
-        let take = |bit: usize| {
+    fn take(&self, group: usize, words: u64, taken: &mut ArrayVec<ChangedLines, GROUP>) {
+        taken.extend(ones(words).map(|bit| {
             let word = group * GROUP + bit;
             let lines = self.lines[word].swap(0, Ordering::Acquire);
             ChangedLines { word: word as u32, lines, urgent: 0 }
-        };
-        ones(words).map(take).collect()
+        }));
     }
 
     /// Adds what is urgent of those words that were taken. Where nothing is near its limit, that is no exchange a word.

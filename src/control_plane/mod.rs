@@ -24,7 +24,7 @@ use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder};
 use tracing::error;
 
 use crate::data_plane::{MetricsReplies, RenderRequest};
-use crate::time::SystemClock;
+use crate::time::{MonotonicNs, SystemClock};
 
 pub use gather::{CoreHandles, Observed, ObservedParts};
 pub use inspect::{MAX_QUESTIONS, TellRequest, Told, ToldPeer};
@@ -32,7 +32,7 @@ use replication::Replication;
 pub use replication::{Joined, ReplicationError, ReplicationParts};
 
 /// How long a request for the metrics page may wait before it is looked at.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(20);
 /// Between two looks at histograms and heartbeats.
 const COLLECT: Duration = Duration::from_secs(1);
 /// Between two looks at how peers are heard.
@@ -181,16 +181,34 @@ async fn run(parts: ControlParts, stop: &AtomicBool, looks: &AtomicU64) {
         if let Some(replication) = &replication {
             questions.try_iter().take(MAX_QUESTIONS).for_each(|question| replication.tell(question));
         }
-        sleep(TICK).await;
+        // Together with a flush where there are any: each time that this thread wakes has its price.
+        let flush = replication.as_ref().map(|replication| replication.next_flush());
+        sleep(flush.map_or(TICK, |flush| rest_until(flush, clock.now()))).await;
     }
     if let Some(replication) = replication {
         replication.finish().await;
     }
 }
 
+/// How long to sleep so as to wake at `flush`, or a whole number of ticks before or after it.
+fn rest_until(flush: MonotonicNs, now: MonotonicNs) -> Duration {
+    let tick_ns = TICK.as_nanos() as u64;
+    let ahead_ns = flush.since(now) % tick_ns;
+    Duration::from_nanos(if ahead_ns == 0 { tick_ns - now.since(flush) % tick_ns } else { ahead_ns })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_go_with_flushes() {
+        let at = |ms: u64| MonotonicNs(ms * 1_000_000);
+        for (flush, now, rest) in [(100, 93, 7), (100, 73, 7), (100, 100, 20), (100, 80, 20), (100, 107, 13)]
+        {
+            assert_eq!(rest_until(at(flush), at(now)), Duration::from_millis(rest), "{flush} {now}");
+        }
+    }
 
     #[test]
     fn the_end_of_the_process_waits_for_a_thread_that_ends_and_not_for_one_that_does_not() {

@@ -227,6 +227,11 @@ impl Replication {
         peer_metrics::families(&peers, regions, node.link.rejected(), &node.replica.stats(), *unsent)
     }
 
+    /// When the peers are told next what changed.
+    pub(super) fn next_flush(&self) -> MonotonicNs {
+        self.shared.borrow().node.link.next_deadline()
+    }
+
     /// How peers are heard.
     pub(super) fn vitals(&self) -> Vec<PeerVital> {
         let of = |peer: PeerStats| PeerVital {

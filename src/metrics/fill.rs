@@ -1,6 +1,8 @@
 //! How full buckets are, by policy: a walk over all lines in slices, off the data path.
 
-use crate::bucket::policy::{Limits, MAX_POLICIES, PolicySet, level_at};
+use crate::bucket::gcra;
+use crate::bucket::phantom::Phantom;
+use crate::bucket::policy::{Limits, MAX_POLICIES, PolicySet};
 use crate::bucket::table::BucketTable;
 use crate::time::MonotonicNs;
 
@@ -36,8 +38,29 @@ impl Row {
     }
 
     fn add(&mut self, ratio: f64) {
-        self.counts[BOUNDS.partition_point(|bound| *bound < ratio)] += 1;
+        // All are compared: which is the first no processor foretells.
+        self.counts[BOUNDS.iter().filter(|bound| **bound < ratio).count()] += 1;
         self.sum += ratio;
+    }
+
+    fn add_full(&mut self) {
+        self.counts[BOUNDS.len() - 1] += 1;
+        self.sum += 1.0;
+    }
+
+    fn add_bucket(&mut self, level: u64, phantom: Phantom, limits: &Limits) {
+        if level == 0 {
+            return self.add_full();
+        }
+        let burst = limits.burst_ticks();
+        self.add(burst.saturating_sub(level) as f64 / burst as f64);
+        self.in_use += 1;
+        if level > burst {
+            self.debt_tokens += debt(level, limits);
+        }
+        if phantom != Phantom::default() {
+            self.phantom_tokens += phantom.standing_tokens(limits.clock().to_fixed(level));
+        }
     }
 }
 
@@ -70,6 +93,22 @@ fn debt(level_ticks: u64, limits: &Limits) -> f64 {
     ticks as f64 / limits.clock().ticks(1) as f64
 }
 
+/// What is the same for all buckets in a slot.
+#[derive(Clone, Copy)]
+struct OfSlot<'p> {
+    slot: u16,
+    limits: &'p Limits,
+    row: usize,
+    now_ticks: u64,
+}
+
+impl<'p> OfSlot<'p> {
+    fn new(policies: &'p PolicySet, slot: u16, now: MonotonicNs) -> Option<Self> {
+        let (limits, owner) = (policies.slot(slot)?, policies.owner(slot)?);
+        Some(Self { slot, limits, row: usize::from(owner.index), now_ticks: limits.clock().at(now) })
+    }
+}
+
 /// A walk over the table, and what the last whole one found.
 #[derive(Debug, Default)]
 pub struct FillScan {
@@ -88,15 +127,15 @@ impl FillScan {
         now: MonotonicNs,
     ) -> bool {
         let end = self.next_line.saturating_add(lines).min(table.len_lines());
+        let rows = &mut self.counting.rows;
+        let mut of_slot = None;
         table.visit(self.next_line..end, |bucket| {
-            if let (Some(limits), Some(owner)) = (policies.slot(bucket.slot), policies.owner(bucket.slot)) {
-                let level = level_at(bucket.tat, limits, now);
-                if let Some(row) = self.counting.rows.get_mut(usize::from(owner.index)) {
-                    row.add(available(level, limits) / limits.burst() as f64);
-                    row.in_use += u64::from(level > 0);
-                    row.debt_tokens += debt(level, limits);
-                    row.phantom_tokens += bucket.phantom.standing_tokens(limits.clock().to_fixed(level));
-                }
+            // Most are in the same slot as the one before.
+            let known = of_slot.filter(|slot: &OfSlot<'_>| slot.slot == bucket.slot);
+            of_slot = known.or_else(|| OfSlot::new(policies, bucket.slot, now));
+            let Some(OfSlot { limits, row, now_ticks, .. }) = of_slot else { return };
+            if let Some(row) = rows.get_mut(row) {
+                row.add_bucket(gcra::level(bucket.tat, now_ticks), bucket.phantom, limits);
             }
         });
         self.next_line = end;

@@ -12,7 +12,7 @@ use super::shares::Observed;
 use super::{
     Applied, Arrival, Delivery, Entry, MAX_ENTRIES_HEARD, MAX_NODES, NodeId, Occasion, Store, Telling,
 };
-use crate::bucket::gcra;
+use crate::bucket::gcra::{self, TokenClock};
 use crate::bucket::hash::BucketId;
 use crate::bucket::notes::{LineNotes, Note};
 use crate::bucket::policy::PolicySet;
@@ -120,6 +120,29 @@ impl Peer {
     }
 }
 
+/// What telling needs to know of the limits in a slot, at one moment.
+struct OfSlot {
+    slot: u16,
+    policy: u64,
+    clock: TokenClock,
+    now_ticks: u64,
+    /// The position for counters and the shift of marks, of a policy in force.
+    rules: Option<(usize, u32)>,
+    /// Tokens that this node used of the policy, still to be added to what is observed of it.
+    used: u64,
+}
+
+impl OfSlot {
+    /// What is said of a bucket in the slot; `None` when there is nothing to say.
+    #[inline]
+    fn entry(&self, view: &View) -> Option<Entry> {
+        let level = self.clock.to_fixed(gcra::level(view.tat, self.now_ticks));
+        let used = view.count.saturating_sub(view.start);
+        let entry = Entry { policy: self.policy, id: view.id, count: view.count, used, level };
+        (used != 0 || level != 0).then_some(entry)
+    }
+}
+
 /// A [`Store`] over the table that data threads charge.
 ///
 /// There is one, on one thread: it alone merges and takes the notes of what changed.
@@ -223,13 +246,23 @@ impl Replica {
         self.peers.iter().position(|peer| peer.id == id)
     }
 
-    /// What this node says of a line; `None` when there is nothing to say.
+    /// What this node says of a line; `None` when there is nothing to say. `of_slot` is of the line before, and becomes
+    /// of this one: most are in the same slot.
     #[inline]
-    fn say(&mut self, line: usize, telling: Telling, now: MonotonicNs) -> Option<Entry> {
+    fn say(
+        &mut self,
+        line: usize,
+        of_slot: &mut Option<OfSlot>,
+        telling: Telling,
+        now: MonotonicNs,
+    ) -> Option<Entry> {
         let view = self.table.view(line)?;
-        let entry = self.entry(&view, now);
+        if of_slot.as_ref().is_none_or(|of_slot| of_slot.slot != view.slot) {
+            self.observe(std::mem::replace(of_slot, self.of_slot(view.slot, now)));
+        }
+        let entry = of_slot.as_ref().and_then(|of_slot| of_slot.entry(&view));
         if telling.occasion == Occasion::Change {
-            self.take_change(line, &view);
+            self.take_change(line, &view, of_slot.as_mut());
         }
         if telling.to_joining { entry.map(|entry| self.without_excess(&view, entry)) } else { entry }
     }
@@ -241,15 +274,18 @@ impl Replica {
         Entry { level: entry.level.saturating_sub(excess), ..entry }
     }
 
+    /// What is the same at `now` for all buckets in a slot; `None` when nothing is known of it yet.
+    fn of_slot(&self, slot: u16, now: MonotonicNs) -> Option<OfSlot> {
+        let (policy, limits) = self.directory.identity_of_slot(slot)?;
+        let clock = *limits.clock();
+        let rules = self.directory.of_slot(slot).map(|(rules, _)| (rules.index, rules.mark_shift));
+        Some(OfSlot { slot, policy, clock, now_ticks: clock.at(now), rules, used: 0 })
+    }
+
     /// What this node says of a bucket; `None` when there is nothing to say.
-    #[inline]
+    #[cfg(test)]
     pub(super) fn entry(&self, view: &View, now: MonotonicNs) -> Option<Entry> {
-        let (policy, limits) = self.directory.identity_of_slot(view.slot)?;
-        let clock = limits.clock();
-        let level = clock.to_fixed(gcra::level(view.tat, clock.at(now)));
-        let used = view.count.saturating_sub(view.start);
-        let entry = Entry { policy, id: view.id, count: view.count, used, level };
-        (used != 0 || level != 0).then_some(entry)
+        self.of_slot(view.slot, now)?.entry(view)
     }
 
     /// How close a bucket is to its limit, 255 the closest.
@@ -262,33 +298,35 @@ impl Replica {
         ((level.min(burst) >> excess) * u64::from(u8::MAX) / (burst >> excess)) as u8
     }
 
-    /// Takes note of a line that changed.
+    /// Takes note of a line that changed, and of what this node used of it since it did so last.
     #[inline]
-    fn take_change(&mut self, line: usize, view: &View) {
-        if self.directory.identity_of_slot(view.slot).is_none() {
+    fn take_change(&mut self, line: usize, view: &View, of_slot: Option<&mut OfSlot>) {
+        let Some(of_slot) = of_slot else {
             // Charged in limits of a reload that is still to come here: nothing can be said of it yet.
-            self.table.change_again(line);
-            return;
+            return self.table.change_again(line);
+        };
+        if let Some((_, mark_shift)) = of_slot.rules {
+            let mark = (view.count >> mark_shift) as u16;
+            let growth = u64::from(mark.wrapping_sub(self.marks.get(line))) << mark_shift;
+            self.marks.set(line, mark);
+            // The mark may be of the line's former owner; the new one has used no more than since its start.
+            of_slot.used += growth.min(view.count.saturating_sub(view.start));
         }
-        self.observe(line, view);
+    }
+
+    /// Adds what this node used to what is observed of the policy.
+    fn observe(&mut self, of_slot: Option<OfSlot>) {
+        if let Some(OfSlot { rules: Some((index, _)), used, .. }) = of_slot
+            && !self.presence.is_disturbed()
+        {
+            self.observed[index].add(0, used);
+        }
     }
 
     fn ask_for_told(&self, line: usize, occasion: Occasion) {
         self.table.ask_for_line(line);
         if occasion == Occasion::Change {
             self.marks.prefetch(line);
-        }
-    }
-
-    /// Adds what this node used of a line since the last look to what is observed of its policy.
-    fn observe(&mut self, line: usize, view: &View) {
-        let Some((rules, _)) = self.directory.of_slot(view.slot) else { return };
-        let mark = (view.count >> rules.mark_shift) as u16;
-        let growth = u64::from(mark.wrapping_sub(self.marks.get(line))) << rules.mark_shift;
-        self.marks.set(line, mark);
-        if !self.presence.is_disturbed() {
-            // The mark may be of the line's former owner; the new one has used no more than since its start.
-            self.observed[rules.index].add(0, growth.min(view.count.saturating_sub(view.start)));
         }
     }
 
@@ -345,11 +383,13 @@ impl Store for Replica {
     }
 
     fn tell(&mut self, lines: &[u32], telling: Telling, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
+        let mut of_slot = None;
         for (place, line) in lines.iter().copied().enumerate() {
             let later = coming(lines, place, AHEAD).iter();
             later.for_each(|line| self.ask_for_told(*line as usize, telling.occasion));
-            said.extend(self.say(line as usize, telling, now).map(|entry| (line, entry)));
+            said.extend(self.say(line as usize, &mut of_slot, telling, now).map(|entry| (line, entry)));
         }
+        self.observe(of_slot);
     }
 
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {
