@@ -48,7 +48,8 @@ have() { # TOOL REMEDY
 
 build_ours() {
     have cargo 'install a Rust toolchain' || exit 1
-    (cd "$root" && cargo build --quiet --locked --release --bin openclaw-rating --example null_server)
+    (cd "$root" && cargo build --quiet --locked --release --bin openclaw-rating --example null_server \
+        --example alternate)
 }
 
 free_port() { # PORT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What replication adds to the processor time of a check: the same server alone and with a peer that takes all
-# changes, both there all the time and loaded in turn, so that a slow phase of the machine meets both. All threads are
-# counted, also the one that sends, until all that changed is told.
+# changes, both there all the time and loaded in turns of a fifth of a second, so that a slow phase of the machine meets
+# both. All threads are counted, also the one that sends, until all that changed is told.
 set -euo pipefail
 
-rounds=15 seconds=2
+rounds=9 seconds=8
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 read_rounds "$@"
@@ -39,27 +39,11 @@ start_node() { # ID NAME PORT
         --set "server.listen=127.0.0.1:$3" --set log.level=warn --set table.capacity=1500000
 }
 
-# Loads one server for a while; prints how many checks it answered.
-load() { # NAME DEPTH KEYS
-    wrk_run "${port[$1]}" 64 "$seconds" "$here/load/checks.lua" get "$2" "$3" random |
-        awk '$5 > 0 { print "error: " $5 " answers were no success" > "/dev/stderr"; exit 1 } { print $1 }'
-}
-
-# Loads both in turn and appends "label depth keys CPU-µs-a-check" of each.
-measure() { # DEPTH KEYS FIRST SECOND
-    local depth=$1 keys=$2 name
-    local -A before checks
-    shift 2
-    for name in "$@"; do before[$name]=$(cpu_ticks "${pid[$name]}"); done
-    for name in "$@"; do checks[$name]=$(load "$name" "$depth" "$keys"); done
-    # What changed last has been told by then.
-    sleep 1.5
-    for name in "$@"; do
-        awk -v label="$name $depth $keys" -v ticks=$(($(cpu_ticks "${pid[$name]}") - before[$name])) \
-            -v hz="$ticks_per_second" -v checks="${checks[$name]}" \
-            'BEGIN { printf "%s %.4f\n", label, ticks / hz * 1000000 / checks }' \
-            >>"$work/runs"
-    done
+# Loads both in turn, and appends "name depth keys CPU-µs-a-check checks/s idle-%" of each.
+measure() { # DEPTH KEYS
+    taskset -c "$load_core" "$root/target/release/examples/alternate" "$1" "$2" "$seconds" \
+        "ours=${port[ours]}=${pid[ours]}" "with=${port[with]}=${pid[with]}" |
+        sed "s/ / $1 $2 /" >>"$work/runs"
 }
 
 changes_sent() {
@@ -67,27 +51,41 @@ changes_sent() {
         awk '/^openclaw_peer_sent_buckets_total[ {]/ { n += $NF } END { print n + 0 }'
 }
 
-# Medians and ranges, and what the peer adds within a round.
+# What COLUMN of the runs of a contender has.
+values() { # NAME DEPTH KEYS COLUMN
+    awk -v of="$1 $2 $3" -v column="$4" '$1 " " $2 " " $3 == of { print $column }' "$work/runs"
+}
+
+# By how many percent a check on the server with a peer costs more, round by round.
+added() { # DEPTH KEYS
+    paste <(values ours "$@" 4) <(values with "$@" 4) | awk '{ print ($2 / $1 - 1) * 100 }'
+}
+
+# Writes the median, the least and the most of what it reads.
+summarize() { # FORMAT
+    sort -g | awk -v format="$1" '{ v[NR] = $1 } END { printf format, v[int((NR + 1) / 2)], v[1], v[NR] }'
+}
+
 table() {
-    echo '| pipelined | keys | alone, µs/check | with a peer, µs/check | added |'
-    echo '|---|---|---|---|---|'
-    local depth keys label
+    echo '| pipelined | keys | alone, µs/check | with a peer, µs/check | added, % | alone, checks/s | with a peer, checks/s |'
+    echo '|---|---|---|---|---|---|---|'
+    local depth keys
     for depth in 1 16; do
         for keys in 10000 1000000; do
             printf '| %s | %s |' "$depth" "$keys"
-            for label in ours with; do
-                awk -v of="$label $depth $keys" '$1 " " $2 " " $3 == of { print $4 }' "$work/runs" | sort -g |
-                    awk '{ v[NR] = $1 } END { printf " %.2f (%.2f–%.2f) |", v[int((NR + 1) / 2)], v[1], v[NR] }'
-            done
-            awk -v of="$depth $keys" '$2 " " $3 == of { cost[$1, ++n[$1]] = $4 }
-                END { for (i = 1; i <= n["with"]; i++) print cost["with", i] / cost["ours", i] }' "$work/runs" |
-                sort -g | awk '{ r[NR] = $1 } END { printf " %.1f %% |\n", (r[int((NR + 1) / 2)] - 1) * 100 }'
+            values ours "$depth" "$keys" 4 | summarize ' %.2f (%.2f–%.2f) |'
+            values with "$depth" "$keys" 4 | summarize ' %.2f (%.2f–%.2f) |'
+            added "$depth" "$keys" | summarize ' %.1f (%.1f–%.1f) |'
+            values ours "$depth" "$keys" 5 | summarize ' %d |'
+            values with "$depth" "$keys" 5 | summarize ' %d |\n'
         done
     done
-    echo 'Goal: at most 8 %.'
+    printf 'Goal: at most 8 %% more. Part of a core without load, %%:'
+    awk '$1 == "ours" { print $6 }' "$work/runs" | summarize ' alone %.2f,'
+    awk '$1 == "with" { print $6 }' "$work/runs" | summarize ' with a peer %.2f.\n'
 }
 
-have wrk 'apt-get install wrk' && have curl 'apt-get install curl' || exit 1
+have curl 'apt-get install curl' || exit 1
 build_ours
 head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$work/secret"
 chmod 600 "$work/secret"
@@ -98,9 +96,7 @@ start_servers
 for depth in 1 16; do
     for keys in 10000 1000000; do
         say "pipelined $depth, $keys keys"
-        for round in $(seq "$rounds"); do
-            if ((round % 2)); then measure "$depth" "$keys" ours with; else measure "$depth" "$keys" with ours; fi
-        done
+        for _ in $(seq "$rounds"); do measure "$depth" "$keys"; done
         say "changes told so far: $(changes_sent)"
     done
 done

@@ -12,7 +12,7 @@
 //!
 //! A peer's datagrams may come from any address; answers go to the address it is configured with.
 
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod keys;
 pub mod stats;

@@ -1,0 +1,147 @@
+//! Loads two servers in turn, a fifth of a second each, and tells the processor time that a check takes of
+//! each: the machine's slow phases last longer than that, so both meet the same ones.
+//!
+//! `cargo run --release --example alternate -- DEPTH KEYS SECONDS NAME=PORT=PID NAME=PORT=PID`
+//!
+//! A line for each: name, microseconds a check of all its threads, and of its data threads; checks a second while it
+//! was loaded; and how much of a core it takes when it has nothing to do, in percent. Its time counts until the end of
+//! the run, since what changed is told later too; what it takes without load is measured first, and taken off for the
+//! time in which it was not loaded.
+
+use std::error::Error;
+use std::fs;
+use std::sync::atomic::AtomicBool;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use openclaw_rating::load::{Plan, Settings, Target, run};
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "usage: alternate DEPTH KEYS SECONDS NAME=PORT=PID NAME=PORT=PID";
+const SLICE: Duration = Duration::from_millis(200);
+/// How long servers are watched without load.
+const IDLE: Duration = Duration::from_secs(2);
+/// After this all that changed last has been told, also what waited for its share of the bandwidth.
+const UNTIL_TOLD: Duration = Duration::from_millis(1500);
+
+/// A server that is loaded.
+struct Contender {
+    name: String,
+    port: u16,
+    process: u32,
+    at_start: ProcessorTime,
+    /// What it takes without load, of each second.
+    idle: ProcessorTime,
+    checks: u64,
+    loaded: Duration,
+}
+
+impl Contender {
+    /// Reads `name=port=pid`.
+    fn parse(text: &str) -> Fallible<Self> {
+        let [name, port, process] = text.split('=').collect::<Vec<_>>()[..] else { return Err(USAGE.into()) };
+        let (port, process) = (port.parse()?, process.parse()?);
+        let (at_start, idle) = (ProcessorTime::of(process)?, ProcessorTime::default());
+        let name = name.to_owned();
+        Ok(Self { name, port, process, at_start, idle, checks: 0, loaded: Duration::ZERO })
+    }
+
+    /// Notes what it took since the start, in which it had nothing to do, and starts anew.
+    fn end_idling(&mut self, since: Instant) -> Fallible<()> {
+        let now = ProcessorTime::of(self.process)?;
+        self.idle =
+            now.since(self.at_start, ProcessorTime::default()).times(1.0 / since.elapsed().as_secs_f64());
+        self.at_start = now;
+        Ok(())
+    }
+
+    /// Loads it for a slice.
+    fn load(&mut self, depth: u32, keys: u64, seed: u64) -> Fallible<()> {
+        let plan = Plan::new(Settings {
+            target: Target::Tcp { host: "127.0.0.1".to_owned(), port: self.port },
+            policy: "open".to_owned(),
+            pipeline: depth,
+            keys,
+            key_prefix: "user".to_owned(),
+            seed,
+            duration: Some(SLICE),
+            ..Settings::default()
+        })?;
+        let begin = Instant::now();
+        let summary = run(&plan, &AtomicBool::new(false), |_| {})?;
+        self.loaded += begin.elapsed();
+        self.checks += summary.record.allowed();
+        if !summary.is_clean() || summary.record.denied() > 0 {
+            return Err(format!("{}: not every check was allowed", self.name).into());
+        }
+        Ok(())
+    }
+
+    /// Its line, with the time since `begin` in which it was loaded now and then.
+    fn line(&self, begin: Instant) -> Fallible<String> {
+        let idled = self.idle.times(begin.elapsed().saturating_sub(self.loaded).as_secs_f64());
+        let taken = ProcessorTime::of(self.process)?.since(self.at_start, idled);
+        let cost = taken.times(1e6 / self.checks as f64);
+        let rate = self.checks as f64 / self.loaded.as_secs_f64();
+        let idle_percent = self.idle.all_s * 100.0;
+        Ok(format!("{} {:.4} {:.4} {rate:.0} {idle_percent:.2}", self.name, cost.all_s, cost.data_s))
+    }
+}
+
+/// Seconds that threads of a process have run for.
+#[derive(Clone, Copy, Debug, Default)]
+struct ProcessorTime {
+    all_s: f64,
+    data_s: f64,
+}
+
+impl ProcessorTime {
+    fn of(process: u32) -> Fallible<Self> {
+        let mut sum = Self::default();
+        for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+            let thread = thread?.path();
+            let text = fs::read_to_string(thread.join("schedstat"))?;
+            let ns: f64 = text.split(' ').next().ok_or("an empty schedstat")?.parse()?;
+            sum.all_s += ns / 1e9;
+            if fs::read_to_string(thread.join("comm"))?.starts_with("data-") {
+                sum.data_s += ns / 1e9;
+            }
+        }
+        Ok(sum)
+    }
+
+    fn since(self, start: Self, less: Self) -> Self {
+        let (all_s, data_s) = (self.all_s - start.all_s, self.data_s - start.data_s);
+        Self { all_s: all_s - less.all_s, data_s: data_s - less.data_s }
+    }
+
+    fn times(self, factor: f64) -> Self {
+        Self { all_s: self.all_s * factor, data_s: self.data_s * factor }
+    }
+}
+
+fn main() -> Fallible<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [depth, keys, seconds, contenders @ ..] = &arguments[..] else { return Err(USAGE.into()) };
+    let (depth, keys) = (depth.parse()?, keys.parse()?);
+    let length = Duration::from_secs(seconds.parse()?);
+    let mut contenders = contenders.iter().map(|c| Contender::parse(c)).collect::<Fallible<Vec<_>>>()?;
+    let begin = Instant::now();
+    sleep(IDLE);
+    contenders.iter_mut().try_for_each(|c| c.end_idling(begin))?;
+    let begin = Instant::now();
+    for round in 0.. {
+        if begin.elapsed() >= length {
+            break;
+        }
+        // The same keys for all of a round; none has always the same neighbour.
+        contenders.iter_mut().try_for_each(|c| c.load(depth, keys, round))?;
+        contenders.reverse();
+    }
+    sleep(UNTIL_TOLD);
+    for contender in &contenders {
+        println!("{}", contender.line(begin)?);
+    }
+    Ok(())
+}
