@@ -190,11 +190,12 @@ async fn run(parts: ControlParts, stop: &AtomicBool, looks: &AtomicU64) {
     }
 }
 
-/// How long to sleep so as to wake at `flush`, or a whole number of ticks before or after it.
+/// How long to sleep so as to wake at `flush`, or a whole number of ticks before or after it: a tick, but for a half of
+/// one more or less.
 fn rest_until(flush: MonotonicNs, now: MonotonicNs) -> Duration {
     let tick_ns = TICK.as_nanos() as u64;
-    let ahead_ns = flush.since(now) % tick_ns;
-    Duration::from_nanos(if ahead_ns == 0 { tick_ns - now.since(flush) % tick_ns } else { ahead_ns })
+    let ahead_ns = (flush.since(now) % tick_ns + tick_ns - now.since(flush) % tick_ns) % tick_ns;
+    Duration::from_nanos(if ahead_ns < tick_ns / 2 { ahead_ns + tick_ns } else { ahead_ns })
 }
 
 #[cfg(test)]
@@ -204,8 +205,8 @@ mod tests {
     #[test]
     fn ticks_go_with_flushes() {
         let at = |ms: u64| MonotonicNs(ms * 1_000_000);
-        for (flush, now, rest) in [(100, 93, 7), (100, 73, 7), (100, 100, 20), (100, 80, 20), (100, 107, 13)]
-        {
+        let cases = [(100, 93, 27), (100, 73, 27), (100, 100, 20), (100, 80, 20), (100, 107, 13)];
+        for (flush, now, rest) in cases.into_iter().chain([(100, 115, 25), (101, 100, 21), (115, 100, 15)]) {
             assert_eq!(rest_until(at(flush), at(now)), Duration::from_millis(rest), "{flush} {now}");
         }
     }

@@ -28,6 +28,11 @@ impl Observed {
         self.recent[node] += tokens as f64;
     }
 
+    #[cfg(test)]
+    pub(super) const fn recent_tokens(&self, node: usize) -> f64 {
+        self.recent[node]
+    }
+
     /// Lets `seconds` pass.
     pub(super) fn decay(&mut self, seconds: f64) {
         let kept = (-seconds / TIME_CONSTANT_S).exp();

@@ -134,3 +134,21 @@ fn what_was_used_of_a_policy_that_was_removed_is_still_told() {
     assert_eq!(a.entry(b"k"), said);
     assert_eq!(a.hear(2, &said), Applied::UnknownPolicy);
 }
+
+#[test]
+fn what_is_told_together_is_said_in_each_ones_limits_and_counted_once() {
+    let mut a = Node::new(1, EVENTUAL);
+    let keys: [&[u8]; 4] = [b"k", b"vip", b"l", b"m"];
+    for (key, cost) in keys.iter().zip([4, 500, 8, 12]) {
+        assert!(a.charge(key, cost));
+    }
+    // What a millisecond gives back is a tenth of a token in one of the limits and a hundred in the other.
+    a.now = MonotonicNs(1_000_000);
+    let lines = keys.map(|key| a.replica.line(a.id(key)).unwrap());
+    let said = a.tell(&lines);
+    assert_eq!(said, keys.map(|key| a.entry(key)));
+    assert_eq!(said[1].level, 400 << 16);
+    assert_eq!(a.replica.observed[0].recent_tokens(0), 524.0);
+    a.tell(&lines);
+    assert_eq!(a.replica.observed[0].recent_tokens(0), 524.0, "nothing was used since");
+}
