@@ -196,4 +196,16 @@ mod tests {
         map.mark(3, false);
         assert_eq!(drain(&map), [(3, false)]);
     }
+
+    #[test]
+    fn what_is_half_marked_as_urgent_while_its_neighbours_are_taken_is_urgent_when_it_is_told() {
+        let map = ChangeMap::new(256);
+        map.urgent[1].fetch_or(1, Ordering::Relaxed);
+        map.urgent_words[0].fetch_or(1 << 1, Ordering::Relaxed);
+        map.mark(3, true);
+        assert_eq!(drain(&map), [(3, true)]);
+        map.lines[1].fetch_or(1, Ordering::Relaxed);
+        map.words[0].fetch_or(1 << 1, Ordering::Relaxed);
+        assert_eq!(drain(&map), [(64, true)]);
+    }
 }

@@ -267,6 +267,16 @@ mod tests {
     }
 
     #[test]
+    fn a_change_is_no_older_than_the_last_flush_that_told_all() {
+        let (mut outbox, mut store) = outbox(1000);
+        change(&mut outbox, 0..4, MonotonicNs(7));
+        let _ = gather(&mut outbox, &mut store, 100);
+        outbox.end_flush();
+        change(&mut outbox, 2..3, MonotonicNs(70));
+        assert_eq!((outbox.pending(), outbox.oldest_change()), (1, Some(MonotonicNs(70))));
+    }
+
+    #[test]
     fn changes_and_a_sync_take_turns() {
         let (mut outbox, mut store) = outbox(10);
         outbox.served.ask(Some(SyncId::MIN));
