@@ -50,8 +50,7 @@ impl Contender {
     /// Notes what it took since the start, in which it had nothing to do, and starts anew.
     fn end_idling(&mut self, since: Instant) -> Fallible<()> {
         let now = ProcessorTime::of(self.process)?;
-        self.idle =
-            now.since(self.at_start, ProcessorTime::default()).times(1.0 / since.elapsed().as_secs_f64());
+        self.idle = now.minus(self.at_start).times(1.0 / since.elapsed().as_secs_f64());
         self.at_start = now;
         Ok(())
     }
@@ -81,7 +80,7 @@ impl Contender {
     /// Its line, with the time since `begin` in which it was loaded now and then.
     fn line(&self, begin: Instant) -> Fallible<String> {
         let idled = self.idle.times(begin.elapsed().saturating_sub(self.loaded).as_secs_f64());
-        let taken = ProcessorTime::of(self.process)?.since(self.at_start, idled);
+        let taken = ProcessorTime::of(self.process)?.minus(self.at_start).minus(idled);
         let cost = taken.times(1e6 / self.checks as f64);
         let rate = self.checks as f64 / self.loaded.as_secs_f64();
         let idle_percent = self.idle.all_s * 100.0;
@@ -111,9 +110,8 @@ impl ProcessorTime {
         Ok(sum)
     }
 
-    fn since(self, start: Self, less: Self) -> Self {
-        let (all_s, data_s) = (self.all_s - start.all_s, self.data_s - start.data_s);
-        Self { all_s: all_s - less.all_s, data_s: data_s - less.data_s }
+    fn minus(self, other: Self) -> Self {
+        Self { all_s: self.all_s - other.all_s, data_s: self.data_s - other.data_s }
     }
 
     fn times(self, factor: f64) -> Self {

@@ -46,10 +46,9 @@ have() { # TOOL REMEDY
     return 1
 }
 
-build_ours() {
+build_ours() { # [MORE FOR CARGO...]
     have cargo 'install a Rust toolchain' || exit 1
-    (cd "$root" && cargo build --quiet --locked --release --bin openclaw-rating --example null_server \
-        --example alternate)
+    (cd "$root" && cargo build --quiet --locked --release --bin openclaw-rating --example null_server "$@")
 }
 
 free_port() { # PORT

@@ -94,7 +94,7 @@ table() {
 }
 
 have curl 'apt-get install curl' || exit 1
-build_ours
+build_ours --example alternate
 head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$work/secret"
 chmod 600 "$work/secret"
 write_config 1 >"$work/1.toml"

@@ -16,7 +16,7 @@ mod meta;
 pub mod named;
 pub(crate) mod notes;
 mod overrides;
-pub(crate) mod phantom;
+mod phantom;
 pub mod policy;
 pub mod sharing;
 mod spec;

@@ -1,9 +1,8 @@
 //! How full buckets are, by policy: a walk over all lines in slices, off the data path.
 
 use crate::bucket::gcra;
-use crate::bucket::phantom::Phantom;
 use crate::bucket::policy::{Limits, MAX_POLICIES, PolicySet};
-use crate::bucket::table::BucketTable;
+use crate::bucket::table::{BucketTable, Phantom};
 use crate::time::MonotonicNs;
 
 /// Upper bounds of the buckets: parts of the burst that are available.
@@ -43,14 +42,9 @@ impl Row {
         self.sum += ratio;
     }
 
-    fn add_full(&mut self) {
-        self.counts[BOUNDS.len() - 1] += 1;
-        self.sum += 1.0;
-    }
-
     fn add_bucket(&mut self, level: u64, phantom: Phantom, limits: &Limits) {
         if level == 0 {
-            return self.add_full();
+            return self.add(1.0);
         }
         let burst = limits.burst_ticks();
         self.add(burst.saturating_sub(level) as f64 / burst as f64);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ahead::{AHEAD, Ahead, asked_ahead, coming};
-use super::directory::Directory;
+use super::directory::{Directory, Rules};
 use super::hear::Sender;
 use super::presence::Presence;
 use super::shares::Observed;
@@ -121,13 +121,13 @@ impl Peer {
 }
 
 /// What telling needs to know of the limits in a slot, at one moment.
-struct OfSlot {
+pub(super) struct OfSlot {
     slot: u16,
     policy: u64,
     clock: TokenClock,
     now_ticks: u64,
-    /// The position for counters and the shift of marks, of a policy in force.
-    rules: Option<(usize, u32)>,
+    /// Those of a policy in force.
+    rules: Option<Rules>,
     /// Tokens that this node used of the policy, still to be added to what is observed of it.
     used: u64,
 }
@@ -135,7 +135,7 @@ struct OfSlot {
 impl OfSlot {
     /// What is said of a bucket in the slot; `None` when there is nothing to say.
     #[inline]
-    fn entry(&self, view: &View) -> Option<Entry> {
+    pub(super) fn entry(&self, view: &View) -> Option<Entry> {
         let level = self.clock.to_fixed(gcra::level(view.tat, self.now_ticks));
         let used = view.count.saturating_sub(view.start);
         let entry = Entry { policy: self.policy, id: view.id, count: view.count, used, level };
@@ -275,17 +275,11 @@ impl Replica {
     }
 
     /// What is the same at `now` for all buckets in a slot; `None` when nothing is known of it yet.
-    fn of_slot(&self, slot: u16, now: MonotonicNs) -> Option<OfSlot> {
+    pub(super) fn of_slot(&self, slot: u16, now: MonotonicNs) -> Option<OfSlot> {
         let (policy, limits) = self.directory.identity_of_slot(slot)?;
         let clock = *limits.clock();
-        let rules = self.directory.of_slot(slot).map(|(rules, _)| (rules.index, rules.mark_shift));
+        let rules = self.directory.of_slot(slot).map(|(rules, _)| rules.clone());
         Some(OfSlot { slot, policy, clock, now_ticks: clock.at(now), rules, used: 0 })
-    }
-
-    /// What this node says of a bucket; `None` when there is nothing to say.
-    #[cfg(test)]
-    pub(super) fn entry(&self, view: &View, now: MonotonicNs) -> Option<Entry> {
-        self.of_slot(view.slot, now)?.entry(view)
     }
 
     /// How close a bucket is to its limit, 255 the closest.
@@ -305,9 +299,9 @@ impl Replica {
             // Charged in limits of a reload that is still to come here: nothing can be said of it yet.
             return self.table.change_again(line);
         };
-        if let Some((_, mark_shift)) = of_slot.rules {
-            let mark = (view.count >> mark_shift) as u16;
-            let growth = u64::from(mark.wrapping_sub(self.marks.get(line))) << mark_shift;
+        if let Some(rules) = &of_slot.rules {
+            let mark = (view.count >> rules.mark_shift) as u16;
+            let growth = u64::from(mark.wrapping_sub(self.marks.get(line))) << rules.mark_shift;
             self.marks.set(line, mark);
             // The mark may be of the line's former owner; the new one has used no more than since its start.
             of_slot.used += growth.min(view.count.saturating_sub(view.start));
@@ -316,10 +310,10 @@ impl Replica {
 
     /// Adds what this node used to what is observed of the policy.
     fn observe(&mut self, of_slot: Option<OfSlot>) {
-        if let Some(OfSlot { rules: Some((index, _)), used, .. }) = of_slot
+        if let Some(OfSlot { rules: Some(rules), used, .. }) = of_slot
             && !self.presence.is_disturbed()
         {
-            self.observed[index].add(0, used);
+            self.observed[rules.index].add(0, used);
         }
     }
 

@@ -103,7 +103,7 @@ impl Node {
     fn entry(&self, key: &[u8]) -> Entry {
         let line = self.replica.line(self.id(key)).unwrap();
         let view = self.table.view(line as usize).unwrap();
-        self.replica.entry(&view, self.now).unwrap()
+        self.replica.of_slot(view.slot, self.now).unwrap().entry(&view).unwrap()
     }
 
     /// What a peer says of a key of which it used so many tokens and has so many in its level.
