@@ -15,7 +15,7 @@ use common::process::thread_cpu_ns;
 use common::{Size, ours};
 use openclaw_rating::bucket::hash::BucketId;
 use openclaw_rating::bucket::policy::PolicySet;
-use openclaw_rating::bucket::table::{BucketTable, OnTableFull, TableConfig};
+use openclaw_rating::bucket::table::{BucketTable, ChangeLog, OnTableFull, TableConfig};
 use openclaw_rating::link::keys::Secret;
 use openclaw_rating::link::{Link, LinkConfig, MAX_DATAGRAM_BYTES, PeerAddress, PeerCounters};
 use openclaw_rating::replica::{NodeId, Replica, ReplicaConfig};
@@ -49,6 +49,7 @@ fn address(number: u8) -> SocketAddr {
 struct Node {
     number: u8,
     table: Arc<BucketTable>,
+    log: ChangeLog,
     policies: Arc<PolicySet>,
     replica: Replica,
     link: Link,
@@ -61,7 +62,9 @@ impl Node {
     fn new(number: u8, size: Size, now: MonotonicNs) -> Self {
         let policies = Arc::new(ours::policies());
         let table = BucketTable::new(TableConfig { lines: size.lines, on_full: OnTableFull::Allow }).unwrap();
-        let table = Arc::new(table.replicated(1000));
+        let mut table = table.replicated(1000);
+        let log = table.take_logs(1).pop().unwrap();
+        let table = Arc::new(table);
         table.publish_limits(&policies);
         let (own, peer) = (node_id(number), 3 - number);
         let config = ReplicaConfig { node: own, peers: vec![node_id(peer)], detect_timeout: DETECT };
@@ -78,6 +81,7 @@ impl Node {
         Self {
             number,
             table,
+            log,
             policies,
             replica,
             link,
@@ -88,7 +92,8 @@ impl Node {
 
     fn charge(&self, ids: &[BucketId], now: MonotonicNs) {
         let limits = self.policies.iter().next().unwrap().default_limits();
-        ids.iter().for_each(|id| assert!(self.table.charge(*id, limits, 1, now).allowed));
+        let charger = self.table.charger(Some(&self.log));
+        ids.iter().for_each(|id| assert!(charger.charge(*id, limits, 1, now).allowed));
     }
 
     /// One flush.

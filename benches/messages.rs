@@ -70,6 +70,7 @@ fn service() -> CoreService {
     table.publish_limits(&policies);
     CoreService::new(ServiceParts {
         table: Arc::new(table),
+        log: None,
         policies,
         limits: HttpLimits::default(),
         metrics: Arc::new(CoreMetrics::new()),

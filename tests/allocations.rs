@@ -84,6 +84,7 @@ fn start() -> DataPlane {
     DataPlane::start(&config, clock, |_| {
         CoreService::new(ServiceParts {
             table: Arc::clone(&table),
+            log: None,
             policies: Arc::clone(&policies),
             limits: HttpLimits::default(),
             metrics: Arc::new(CoreMetrics::new()),

@@ -75,6 +75,7 @@ impl Server {
         let plane = DataPlane::start(&config, clock, |_| {
             CoreService::new(ServiceParts {
                 table: Arc::clone(&table),
+                log: None,
                 policies: Arc::clone(&policies),
                 limits,
                 metrics: Arc::clone(&requests),

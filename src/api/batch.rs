@@ -7,7 +7,7 @@ use super::json::{JsonError, JsonReader, Mistake};
 use super::problem::{CheckProblem, Problem};
 use super::route::NameBuffers;
 use crate::bucket::policy::{MAX_KEY_BYTES, Mode, PolicySet};
-use crate::bucket::table::{BatchItem, BucketTable};
+use crate::bucket::table::{BatchItem, BucketTable, ChangeLog};
 use crate::time::MonotonicNs;
 
 /// Most checks of one request.
@@ -96,6 +96,7 @@ pub(super) fn decide<'p>(
     names: &mut NameBuffers,
     policies: &'p PolicySet,
     table: &BucketTable,
+    log: Option<&ChangeLog>,
     now: MonotonicNs,
 ) -> Result<BatchOutcome<'p>, Problem> {
     let mut checks: ArrayVec<Check<'p>, MAX_CHECKS> = ArrayVec::new();
@@ -103,7 +104,7 @@ pub(super) fn decide<'p>(
         checks.push(check.map_err(|problem| Problem::InBatch { index, problem })?);
     }
     within_bursts(&checks)?;
-    Ok(charge(&checks, table, now))
+    Ok(charge(&checks, table, log, now))
 }
 
 /// Refuses what no waiting would help: costs of one bucket that together are above its burst.
@@ -125,6 +126,7 @@ fn within_bursts(checks: &[Check<'_>]) -> Result<(), Problem> {
 fn charge<'p>(
     checks: &ArrayVec<Check<'p>, MAX_CHECKS>,
     table: &BucketTable,
+    log: Option<&ChangeLog>,
     now: MonotonicNs,
 ) -> BatchOutcome<'p> {
     let ids: ArrayVec<_, MAX_CHECKS> = checks.iter().map(|check| check.id).collect();
@@ -133,7 +135,8 @@ fn charge<'p>(
     // A cost of zero only looks: a batch that is denied anyway charges nothing.
     let mut items: ArrayVec<BatchItem<'p>, MAX_CHECKS> =
         checks.iter().filter(|check| check.fixed().is_none()).map(Check::item).collect();
-    let fits = if killed { table.look_all(&mut items, now) } else { table.charge_all(&mut items, now) };
+    let fits =
+        if killed { table.look_all(&mut items, now) } else { table.charger(log).charge_all(&mut items, now) };
     let mut charges = items.iter().map(|item| item.charge);
     let allowed = fits && !killed;
     let decided = checks.iter().map(|check| {

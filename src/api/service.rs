@@ -10,7 +10,7 @@ use super::problem::{Problem, kind_of};
 use super::render::{DateLine, Envelope, MAX_ANSWER_BYTES, MAX_CHECK_BYTES, Renderer};
 use super::route::{CheckRequest, NameBuffers, Route};
 use crate::bucket::policy::PolicySet;
-use crate::bucket::table::BucketTable;
+use crate::bucket::table::{BucketTable, ChangeLog};
 use crate::data_plane::{Event, Next, Refusal, Service, Step, Turn};
 use crate::health::Health;
 use crate::http::{ConnectionState, Frame, HttpLimits, Method, OutputBuffer, Reject, Request, Status};
@@ -27,6 +27,8 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub struct ServiceParts {
     /// The buckets, shared by all threads.
     pub table: Arc<BucketTable>,
+    /// Where this thread notes which of them it changes, for those who tell peers of it.
+    pub log: Option<ChangeLog>,
     /// The policies in force.
     pub policies: Arc<PolicySet>,
     /// What a client may send.
@@ -55,6 +57,7 @@ pub struct CoreService {
 #[derive(Debug)]
 struct Answerer {
     table: Arc<BucketTable>,
+    log: Option<ChangeLog>,
     limits: HttpLimits,
     metrics: Arc<CoreMetrics>,
     histograms: CoreHistograms,
@@ -98,9 +101,11 @@ impl CoreService {
     /// A service; allocates all it will ever need.
     #[must_use]
     pub fn new(parts: ServiceParts) -> Self {
-        let ServiceParts { table, policies, limits, metrics, histograms, health, region, version } = parts;
+        let ServiceParts { table, log, policies, limits, metrics, histograms, health, region, version } =
+            parts;
         let answerer = Answerer {
             table,
+            log,
             limits,
             metrics,
             histograms,
@@ -206,7 +211,7 @@ impl Answerer {
     fn answer(&self, work: &mut Work<'_, '_>) {
         let charged = work.pending.iter().filter(|pending| pending.check.fixed().is_none());
         let mut items: ArrayVec<_, BATCH> = charged.map(|pending| pending.check.item()).collect();
-        self.table.charge_each(&mut items, work.now);
+        self.table.charger(self.log.as_ref()).charge_each(&mut items, work.now);
         let mut charges = items.iter().map(|item| item.charge);
         for Pending { check, deny, envelope } in work.pending.drain(..) {
             let charge = check.fixed().or_else(|| charges.next()).unwrap_or_default();
@@ -254,7 +259,8 @@ impl Answerer {
         work: &mut Work<'_, '_>,
     ) -> Result<(), Problem> {
         let body = request.body.content(&mut self.body);
-        let outcome = batch::decide(body, &mut self.names, policies, &self.table, work.now)?;
+        let outcome =
+            batch::decide(body, &mut self.names, policies, &self.table, self.log.as_ref(), work.now)?;
         for decided in &outcome.checks {
             self.metrics.check(decided.policy.index(), decided.result);
         }

@@ -1,69 +1,39 @@
 //! Which lines were charged since somebody last looked, and which of them were then near their limit: two bits a line,
 //! and a bit a word of these.
+//!
+//! Any thread can mark a line here. Those that charge most have a [log](super::change_log) of their own, and come here
+//! when it is full.
 
 use arrayvec::ArrayVec;
 
-use super::memory::prefetch;
 use super::sync::{AtomicU64, Ordering, fence, full_barrier_after_exchange};
 
-/// Bits set by data threads, taken by one other.
+/// Bits set by those who charge, taken by one other.
 #[derive(Debug)]
 pub(crate) struct ChangeMap {
     lines: Box<[AtomicU64]>,
     urgent: Box<[AtomicU64]>,
     words: Box<[AtomicU64]>,
-    urgent_words: Box<[AtomicU64]>,
 }
 
-/// Words that are taken together: those of a word of bits.
+/// Words that a word of bits stands for.
 const GROUP: usize = 64;
-/// Words of a cache line.
-const CACHED_TOGETHER: usize = 8;
-/// So many groups ahead are asked for: no exchange overlaps with the miss of another.
-const GROUPS_AHEAD: usize = 2;
+const BITS: usize = u64::BITS as usize;
 
-/// What has changed of 64 lines in a row, a bit for each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChangedLines {
-    /// The first of them is line 64 times this.
-    pub word: u32,
-    /// Those that changed.
-    pub lines: u64,
-    /// Those of them that are near their limit, and should be told first.
-    pub urgent: u64,
-}
-
-impl ChangedLines {
-    /// One line.
-    #[must_use]
-    pub const fn of(line: u32, is_urgent: bool) -> Self {
-        let bit = 1 << (line % u64::BITS);
-        Self { word: line / u64::BITS, lines: bit, urgent: if is_urgent { bit } else { 0 } }
-    }
-
-    /// Their numbers.
-    pub fn numbers(mut self) -> impl Iterator<Item = u32> {
-        std::iter::from_fn(move || self.take_first())
-    }
-
-    /// Takes the first of them out, and returns its number.
-    pub fn take_first(&mut self) -> Option<u32> {
-        take_one(&mut self.lines).map(|bit| self.word * u64::BITS + bit as u32)
-    }
+/// A line that was charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its number.
+    pub line: u32,
+    /// Whether it was then near its limit, and should be told first.
+    pub is_urgent: bool,
 }
 
 impl ChangeMap {
     pub(crate) fn new(lines: usize) -> Self {
-        let words = lines.div_ceil(64);
+        let words = lines.div_ceil(BITS);
         let zeros = |len: usize| (0..len).map(|_| AtomicU64::new(0)).collect();
-        let groups = words.div_ceil(GROUP);
-        Self { lines: zeros(words), urgent: zeros(words), words: zeros(groups), urgent_words: zeros(groups) }
-    }
-
-    /// Asks the cache for what marks a line: after an exchange, which no load passes, it would be waited for.
-    #[inline]
-    pub(crate) fn prefetch(&self, line: usize) {
-        prefetch(&self.lines, line / 64);
+        Self { lines: zeros(words), urgent: zeros(words), words: zeros(words.div_ceil(GROUP)) }
     }
 
     /// Marks a line whose pair this thread has just exchanged.
@@ -71,7 +41,7 @@ impl ChangeMap {
     pub(crate) fn mark(&self, line: usize, is_urgent: bool) {
         // Either the load below sees that the bit was taken, or who took it sees the new count.
         full_barrier_after_exchange();
-        let (word, bit) = (line / 64, 1 << (line % 64));
+        let (word, bit) = (line / BITS, 1 << (line % BITS));
         // Relaxed: ordered by the barrier; the bits publish nothing but themselves.
         let lacks = |bits: &[AtomicU64]| bits[word].load(Ordering::Relaxed) & bit == 0;
         if lacks(&self.lines) || (is_urgent && lacks(&self.urgent)) {
@@ -81,82 +51,48 @@ impl ChangeMap {
 
     #[cold]
     fn set(&self, word: usize, bit: u64, is_urgent: bool) {
-        let (group, bit_of_word) = (word / GROUP, 1 << (word % GROUP));
         if is_urgent {
             self.urgent[word].fetch_or(bit, Ordering::Relaxed);
-            self.urgent_words[group].fetch_or(bit_of_word, Ordering::Release);
         }
-        // Release, as below and above: the thread that takes this bit sees what was set before it.
+        // Release, as below: the thread that takes this bit sees what was set before it.
         if self.lines[word].fetch_or(bit, Ordering::Release) == 0 {
-            self.words[group].fetch_or(bit_of_word, Ordering::Release);
+            self.words[word / GROUP].fetch_or(1 << (word % GROUP), Ordering::Release);
         }
     }
 
-    /// Takes all bits: calls `changed` with those words of which some have one, in order and some at a time.
-    pub(crate) fn drain(&self, mut changed: impl FnMut(&[ChangedLines])) {
-        let mut taken = ArrayVec::new();
+    /// Takes all bits: calls `changed` with the lines that have one, in order and some at a time.
+    pub(crate) fn drain(&self, mut changed: impl FnMut(&[Change])) {
         for (group, words) in self.words.iter().enumerate() {
-            self.ask_for_group(group + GROUPS_AHEAD);
             if words.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            let words = words.swap(0, Ordering::Acquire);
-            taken.clear();
-            self.take(group, words, &mut taken);
-            self.take_urgent(group, words, &mut taken);
-            // The other half of the barrier in `mark`: counts are read after the bits are taken.
-            fence(Ordering::SeqCst);
-            changed(&taken);
-        }
-    }
-
-    /// Asks the cache for those words of a group that have bits.
-    fn ask_for_group(&self, group: usize) {
-        let mut words = self.words.get(group).map_or(0, |words| words.load(Ordering::Relaxed));
-        let mut first = group * GROUP;
-        while words != 0 {
-            if words as u8 != 0 {
-                prefetch(&self.lines, first);
+            for word in ones(words.swap(0, Ordering::Acquire)) {
+                let taken = self.take(group * GROUP + word);
+                // The other half of the barrier in `mark`: counts are read after the bits are taken.
+                fence(Ordering::SeqCst);
+                changed(&taken);
             }
-            words >>= CACHED_TOGETHER;
-            first += CACHED_TOGETHER;
         }
     }
 
-    /// Takes the bits of those of a group's words that `words` has a bit for.
-    fn take(&self, group: usize, words: u64, taken: &mut ArrayVec<ChangedLines, GROUP>) {
-        taken.extend(ones(words).map(|bit| {
-            let word = group * GROUP + bit;
-            let lines = self.lines[word].swap(0, Ordering::Acquire);
-            ChangedLines { word: word as u32, lines, urgent: 0 }
-        }));
-    }
-
-    /// Adds what is urgent of those words that were taken. Where nothing is near its limit, that is no exchange a word.
-    fn take_urgent(&self, group: usize, words: u64, taken: &mut [ChangedLines]) {
-        if self.urgent_words[group].load(Ordering::Relaxed) & words == 0 {
-            return;
-        }
-        // Before the bits of lines: one that is set again in between tells of bits that are still there.
-        let urgent = self.urgent_words[group].fetch_and(!words, Ordering::Acquire);
-        for changed in taken.iter_mut().filter(|changed| urgent >> (changed.word as usize % GROUP) & 1 == 1) {
-            changed.urgent = self.urgent[changed.word as usize].swap(0, Ordering::Relaxed);
-            // A line whose second bit alone is set yet has changed too.
-            changed.lines |= changed.urgent;
-        }
+    /// Takes the bits of a word.
+    fn take(&self, word: usize) -> ArrayVec<Change, BITS> {
+        let lines = self.lines[word].swap(0, Ordering::Acquire);
+        let is_any_urgent = self.urgent[word].load(Ordering::Relaxed) != 0;
+        let urgent = if is_any_urgent { self.urgent[word].swap(0, Ordering::Relaxed) } else { 0 };
+        // A line whose second bit alone is set yet has changed too.
+        let change = |bit| Change { line: (word * BITS + bit) as u32, is_urgent: urgent >> bit & 1 == 1 };
+        ones(lines | urgent).map(change).collect()
     }
 }
 
 /// The positions of the bits that are set.
 fn ones(mut word: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || take_one(&mut word))
-}
-
-/// Clears the lowest bit that is set, and returns its position.
-fn take_one(word: &mut u64) -> Option<usize> {
-    let bit = (*word != 0).then(|| word.trailing_zeros() as usize)?;
-    *word &= *word - 1;
-    Some(bit)
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+        word &= word - 1;
+        Some(bit)
+    })
 }
 
 #[cfg(all(test, not(loom)))]
@@ -165,12 +101,7 @@ mod tests {
 
     fn drain(map: &ChangeMap) -> Vec<(u32, bool)> {
         let mut drained = vec![];
-        map.drain(|some| {
-            for changed in some {
-                let urgent = |line: u32| changed.urgent >> (line % 64) & 1 == 1;
-                drained.extend(changed.numbers().map(|line| (line, urgent(line))));
-            }
-        });
+        map.drain(|some| drained.extend(some.iter().map(|change| (change.line, change.is_urgent))));
         drained
     }
 
@@ -201,9 +132,11 @@ mod tests {
     fn what_is_half_marked_as_urgent_while_its_neighbours_are_taken_is_urgent_when_it_is_told() {
         let map = ChangeMap::new(256);
         map.urgent[1].fetch_or(1, Ordering::Relaxed);
-        map.urgent_words[0].fetch_or(1 << 1, Ordering::Relaxed);
         map.mark(3, true);
         assert_eq!(drain(&map), [(3, true)]);
+        map.mark(66, false);
+        assert_eq!(drain(&map), [(64, true), (66, false)]);
+        map.urgent[1].fetch_or(1, Ordering::Relaxed);
         map.lines[1].fetch_or(1, Ordering::Relaxed);
         map.words[0].fetch_or(1 << 1, Ordering::Relaxed);
         assert_eq!(drain(&map), [(64, true)]);

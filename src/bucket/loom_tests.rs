@@ -6,7 +6,8 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::absent::Absent;
-use super::changes::ChangeMap;
+use super::change_log::change_log;
+use super::changes::{Change, ChangeMap};
 use super::gcra::FIXED_BITS;
 use super::hash::{BucketId, KeyHasher};
 use super::policy::PolicySet;
@@ -277,5 +278,38 @@ fn a_change_is_told_whoever_was_faster() {
         other.join().unwrap();
         shared.0.drain(|_| told = shared.1.load(Ordering::Relaxed));
         assert_eq!(told, 2, "what was told last is all there is");
+    });
+}
+
+#[test]
+fn a_change_that_is_noted_is_told_also_when_the_log_is_full() {
+    explore(|| {
+        let (log, reader) = change_log();
+        let shared = Arc::new((ChangeMap::new(1), AtomicU64::new(0)));
+        let other = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                for line in 0..3 {
+                    shared.1.fetch_add(1, Ordering::Relaxed);
+                    if !log.note(line, false) {
+                        shared.0.mark(line, false);
+                    }
+                }
+            })
+        };
+        let (mut told, mut lines) = (0, vec![]);
+        let mut drain = || {
+            let mut note = |some: &[Change]| {
+                told = shared.1.load(Ordering::Relaxed);
+                lines.extend(some.iter().map(|change| change.line));
+            };
+            reader.drain(&mut note);
+            shared.0.drain(note);
+        };
+        drain();
+        other.join().unwrap();
+        drain();
+        lines.sort_unstable();
+        assert_eq!((told, lines), (3, vec![0, 1, 2]), "what was told last is all there is, each once");
     });
 }

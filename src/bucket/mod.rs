@@ -3,6 +3,7 @@
 //! ([`table`]), also after the process ([`mod@kept`]).
 
 pub(crate) mod absent;
+mod change_log;
 mod changes;
 mod charge;
 pub mod gcra;

@@ -224,7 +224,6 @@ impl Link {
             if let Some(bytes) = peer.transmit(&self.origin, &mut self.batch, store, out, now) {
                 return Some((peer.address, bytes));
             }
-            peer.end_flush();
             self.turn += 1;
         }
         None

@@ -9,7 +9,7 @@ use super::batch::{BATCH_ENTRIES, Batch};
 use super::pending::Backlog;
 use super::sync::{Served, Sweep};
 use super::urgency::{LOOKED_AT_TOGETHER, Urgent};
-use crate::bucket::table::ChangedLines;
+use crate::bucket::table::Change;
 use crate::replica::{Occasion, Store, Telling};
 use crate::time::MonotonicNs;
 
@@ -22,6 +22,9 @@ const USUAL_INTERVAL: Duration = Duration::from_millis(20);
 const SYNC_TIME: Duration = Duration::from_secs(2);
 /// A very large table takes longer: looking at more lines a second would leave the control plane no time for the rest.
 const MAX_SYNC_LOOKS_A_SECOND: u32 = 12_500_000;
+
+/// Lines that are looked at together.
+type Lines = ArrayVec<u32, LOOKED_AT_TOGETHER>;
 
 /// How many lines a flush looks at.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +79,7 @@ impl Outbox {
     }
 
     /// Lines have changed, at `changed_at` or later.
-    pub(super) fn changed(&mut self, changed: &[ChangedLines], changed_at: MonotonicNs) {
+    pub(super) fn changed(&mut self, changed: &[Change], changed_at: MonotonicNs) {
         self.backlog.insert(changed, changed_at);
     }
 
@@ -99,19 +102,11 @@ impl Outbox {
     pub(super) fn begin_flush(&mut self, affordable: u32, store: &dyn Store, now: MonotonicNs) {
         self.looks = self.looks_a_flush;
         self.sweep.earn(now);
-        if self.pending() > affordable.min(self.looks.any) {
-            self.backlog.file();
-        }
         // An eighth is left to lines in their turn, so that none waits for ever.
         let room = if affordable < self.pending() { affordable - affordable / 8 } else { 0 };
         self.urgent_first = room >= self.backlog.urgent().len();
         let urgencies = |lines: &[u32], each: &mut dyn FnMut(u8)| store.urgencies(lines, now, each);
         self.urgent.choose(self.backlog.urgent(), room, urgencies);
-    }
-
-    /// The flush is over: what was not told of waits for the next.
-    pub(super) fn end_flush(&mut self) {
-        self.backlog.file();
     }
 
     /// Gathers at most `most` entries: changes and a sync in turn, or the lines of the sweep when there is
@@ -154,20 +149,29 @@ impl Outbox {
     }
 
     /// The next lines to look at, at most `most`.
-    fn take_lines(&mut self, cargo: Cargo, most: usize) -> ArrayVec<u32, LOOKED_AT_TOGETHER> {
-        let mut lines = ArrayVec::new();
+    fn take_lines(&mut self, cargo: Cargo, most: usize) -> Lines {
+        let mut lines = Lines::new();
         let most = most.min(LOOKED_AT_TOGETHER).min(*self.looks_for(cargo) as usize);
-        while lines.len() < most {
-            let line = match cargo {
-                Cargo::Changes => self.next_changed(),
-                Cargo::Sync => self.served.take_next(),
-                Cargo::Nothing => self.sweep.take_next(),
-            };
-            let Some(line) = line else { break };
-            lines.push(line);
+        match cargo {
+            Cargo::Changes => self.take_changed(&mut lines, most),
+            Cargo::Sync => lines.extend(std::iter::from_fn(|| self.served.take_next()).take(most)),
+            Cargo::Nothing => lines.extend(std::iter::from_fn(|| self.sweep.take_next()).take(most)),
         }
         *self.looks_for(cargo) -= lines.len() as u32;
         lines
+    }
+
+    /// The most urgent lines, then urgent ones, then those whose turn it is.
+    fn take_changed(&mut self, lines: &mut Lines, most: usize) {
+        for urgent in std::iter::from_fn(|| self.urgent.next()).take(most) {
+            self.backlog.remove(urgent);
+            lines.push(urgent);
+        }
+        if self.urgent_first {
+            let room = most - lines.len();
+            lines.extend(std::iter::from_fn(|| self.backlog.take_urgent()).take(room));
+        }
+        self.backlog.take_next(lines, most);
     }
 
     const fn looks_for(&mut self, cargo: Cargo) -> &mut u32 {
@@ -175,15 +179,6 @@ impl Outbox {
             Cargo::Sync => &mut self.looks.sync,
             Cargo::Changes | Cargo::Nothing => &mut self.looks.any,
         }
-    }
-
-    fn next_changed(&mut self) -> Option<u32> {
-        if let Some(urgent) = self.urgent.next() {
-            self.backlog.remove(urgent);
-            return Some(urgent);
-        }
-        let urgent = if self.urgent_first { self.backlog.take_urgent() } else { None };
-        urgent.or_else(|| self.backlog.take_next())
     }
 
     /// What was gathered and cannot be sent waits again.
@@ -224,6 +219,10 @@ mod tests {
 
     const NOW: MonotonicNs = MonotonicNs(1_000_000);
 
+    fn change_of(line: u32, is_urgent: bool) -> Change {
+        Change { line, is_urgent }
+    }
+
     /// An outbox in a flush, and a store in which each line has something to say.
     fn outbox(lines: u32) -> (Outbox, Counters) {
         let mut store = Counters::new(lines);
@@ -234,7 +233,7 @@ mod tests {
     }
 
     fn change(outbox: &mut Outbox, lines: std::ops::Range<u32>, changed_at: MonotonicNs) {
-        lines.for_each(|line| outbox.changed(&[ChangedLines::of(line, false)], changed_at));
+        lines.for_each(|line| outbox.changed(&[change_of(line, false)], changed_at));
     }
 
     fn gather(outbox: &mut Outbox, store: &mut Counters, most: usize) -> Batch {
@@ -271,7 +270,6 @@ mod tests {
         let (mut outbox, mut store) = outbox(1000);
         change(&mut outbox, 0..4, MonotonicNs(7));
         let _ = gather(&mut outbox, &mut store, 100);
-        outbox.end_flush();
         change(&mut outbox, 2..3, MonotonicNs(70));
         assert_eq!((outbox.pending(), outbox.oldest_change()), (1, Some(MonotonicNs(70))));
     }
@@ -339,7 +337,7 @@ mod tests {
         for (urgent, expected) in [(30..40, 10), (30..200, 84)] {
             let (mut outbox, mut store) = outbox(1000);
             change(&mut outbox, 0..1000, NOW);
-            urgent.clone().for_each(|line| outbox.changed(&[ChangedLines::of(line, true)], NOW));
+            urgent.clone().for_each(|line| outbox.changed(&[change_of(line, true)], NOW));
             store.urgent = urgent.clone().collect();
             outbox.begin_flush(96, &store, NOW);
             let batch = gather(&mut outbox, &mut store, 96);

@@ -21,7 +21,7 @@ use super::wire::{
     self, ENTRY_BYTES, FLAG_HEARTBEAT, FLAG_SYNC, FLAG_SYNC_DONE, Frame, HEADER_BYTES, Header, MAX_ACK_WORDS,
 };
 use super::{LinkConfig, PeerAddress};
-use crate::bucket::table::ChangedLines;
+use crate::bucket::table::Change;
 use crate::replica::{Arrival, Entry, NodeId, Store};
 use crate::time::MonotonicNs;
 
@@ -100,7 +100,7 @@ impl Peer {
     }
 
     /// Lines have changed, at `changed_at` or later.
-    pub(super) fn changed(&mut self, changed: &[ChangedLines], changed_at: MonotonicNs) {
+    pub(super) fn changed(&mut self, changed: &[Change], changed_at: MonotonicNs) {
         self.outbox.changed(changed, changed_at);
     }
 
@@ -219,11 +219,6 @@ impl Peer {
         self.heartbeat_due = true;
         let affordable = if self.is_reachable() { self.affordable() } else { u32::MAX };
         self.outbox.begin_flush(affordable, store, now);
-    }
-
-    /// Its turn in this flush is over.
-    pub(super) fn end_flush(&mut self) {
-        self.outbox.end_flush();
     }
 
     /// Lines that the budget and the flight have room for now.

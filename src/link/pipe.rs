@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::keys::Secret;
 use super::{Handled, Link, LinkConfig, MAX_DATAGRAM_BYTES, PeerAddress};
 use crate::bucket::hash::BucketId;
-use crate::bucket::table::ChangedLines;
+use crate::bucket::table::Change;
 use crate::replica::{Arrival, Entry, NodeId, Store, Telling};
 use crate::time::MonotonicNs;
 
@@ -68,9 +68,9 @@ impl Store for Counters {
         self.counts.len() as u32
     }
 
-    fn drain_changed(&mut self, _now: MonotonicNs, changed: &mut dyn FnMut(&[ChangedLines])) {
+    fn drain_changed(&mut self, _now: MonotonicNs, changed: &mut dyn FnMut(&[Change])) {
         let drained = std::mem::take(&mut self.changed).into_iter();
-        drained.for_each(|line| changed(&[ChangedLines::of(line, self.urgent.contains(&line))]));
+        drained.for_each(|line| changed(&[Change { line, is_urgent: self.urgent.contains(&line) }]));
     }
 
     fn tell(&mut self, lines: &[u32], _: Telling, _now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {

@@ -18,7 +18,7 @@ mod shares;
 mod node_tests;
 
 use crate::bucket::hash::BucketId;
-use crate::bucket::table::ChangedLines;
+use crate::bucket::table::Change;
 use crate::time::MonotonicNs;
 
 pub use ahead::Ahead;
@@ -137,7 +137,7 @@ pub trait Store {
 
     /// Calls `changed` with all lines that have changed their own count since the last call, and perhaps with others,
     /// some at a time.
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(&[ChangedLines]));
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(&[Change]));
 
     /// Adds what this node says of `lines` to `said`, each with its line; of some there may be nothing to say.
     fn tell(&mut self, lines: &[u32], telling: Telling, now: MonotonicNs, said: &mut Vec<(u32, Entry)>);

@@ -16,7 +16,7 @@ use crate::bucket::gcra::{self, TokenClock};
 use crate::bucket::hash::BucketId;
 use crate::bucket::notes::{LineNotes, Note};
 use crate::bucket::policy::PolicySet;
-use crate::bucket::table::{BucketTable, ChangedLines, View};
+use crate::bucket::table::{BucketTable, Change, View};
 use crate::time::MonotonicNs;
 
 /// Consumption is summed up this often.
@@ -370,7 +370,7 @@ impl Store for Replica {
         self.table.len_lines() as u32
     }
 
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(&[ChangedLines])) {
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(&[Change])) {
         self.table.drain_changes(changed);
         self.observe_time(now);
         self.settle(now);

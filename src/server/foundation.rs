@@ -12,7 +12,7 @@ use crate::admin::InspectorParts;
 use crate::bucket::hash::KeyHasher;
 use crate::bucket::kept::KeptTable;
 use crate::bucket::policy::{PolicyError, PolicySet, PolicySpec};
-use crate::bucket::table::{BucketTable, TableConfig, TableError};
+use crate::bucket::table::{BucketTable, ChangeLog, TableConfig, TableError};
 use crate::config::{ClusterConfig, Config, StateConfig};
 use crate::control_plane::{CoreHandles, Observed, ObservedParts, ReplicationParts, TellRequest};
 use crate::durability::{self, Epoch, Found, Keeper, KeeperParts, Kept, Store};
@@ -38,6 +38,8 @@ pub(super) struct Foundation {
     pub(super) clock: SystemClock,
     pub(super) policies: Arc<ArcSwap<PolicySet>>,
     pub(super) table: Arc<BucketTable>,
+    /// One for each data thread, where there are peers.
+    pub(super) logs: Vec<ChangeLog>,
     pub(super) health: Arc<Health>,
     kept: Arc<Kept>,
     /// The peers, until the control plane takes them over.
@@ -66,7 +68,9 @@ impl Foundation {
         let key_print = durability::key_print(&hash_key);
         let provenance = kept_tables::provenance(key_print, clock);
         let memory = kept_tables::create(manager, config.table.lines, &provenance);
-        let table = Arc::new(new_table(config, &epoch, memory.clone())?);
+        let mut table = new_table(config, &epoch, memory.clone())?;
+        let logs = table.take_logs(config.server.threads);
+        let table = Arc::new(table);
         if config.table.populate {
             populate(&table);
         }
@@ -85,6 +89,7 @@ impl Foundation {
             clock,
             policies,
             table,
+            logs,
             health: Arc::clone(health),
             kept,
             replication,

@@ -130,7 +130,7 @@ impl<'s> Server<'s> {
         let (clock, table) = (foundation.clock, Arc::clone(&foundation.table));
         let policies = Arc::clone(&foundation.policies);
         let sockets = supervision.sockets(listeners, &config.server.listen);
-        let (data_plane, cores) = start_data_plane(&config, sockets, &foundation, &mut supervision)?;
+        let (data_plane, cores) = start_data_plane(&config, sockets, &mut foundation, &mut supervision)?;
         let (reloads, published) = (Arc::<Reloads>::default(), Arc::<Published>::default());
         let (question, questions) = bounded(MAX_QUESTIONS);
         let control_plane = ControlPlane::start(ControlParts {
@@ -262,7 +262,7 @@ impl<'s> Server<'s> {
 fn start_data_plane(
     config: &Config,
     sockets: Vec<(ListenAddr, OwnedFd)>,
-    foundation: &Foundation,
+    foundation: &mut Foundation,
     supervision: &mut Supervision,
 ) -> Result<(DataPlane, Vec<CoreHandles>), DataPlaneError> {
     let mut cores = Vec::with_capacity(config.server.threads);
@@ -274,6 +274,7 @@ fn start_data_plane(
         cores.push(CoreHandles { metrics: Arc::clone(&metrics), histograms: collector });
         CoreService::new(ServiceParts {
             table: Arc::clone(&foundation.table),
+            log: foundation.logs.pop(),
             policies: foundation.policies.load_full(),
             limits: http_limits(&config.server),
             metrics,

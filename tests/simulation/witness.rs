@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use openclaw_rating::bucket::hash::BucketId;
 use openclaw_rating::bucket::policy::PolicySet;
-use openclaw_rating::bucket::table::ChangedLines;
+use openclaw_rating::bucket::table::Change;
 use openclaw_rating::bucket::table::{BucketTable, View};
 use openclaw_rating::replica::{Ahead, Applied, Arrival, Delivery, Entry, NodeId, Replica, Store, Telling};
 use openclaw_rating::time::MonotonicNs;
@@ -165,7 +165,7 @@ impl Store for Witness {
         self.replica.lines()
     }
 
-    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(&[ChangedLines])) {
+    fn drain_changed(&mut self, now: MonotonicNs, changed: &mut dyn FnMut(&[Change])) {
         self.replica.drain_changed(now, changed);
     }
 

@@ -57,6 +57,7 @@ impl Server {
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(CoreMetrics::new()));
         let mut service = CoreService::new(ServiceParts {
             table: Arc::new(table),
+            log: None,
             policies,
             limits,
             metrics: Arc::clone(&metrics),

@@ -8,7 +8,7 @@
 use arrayvec::ArrayVec;
 
 use super::search::Window;
-use super::{BatchItem, BucketTable, Charge};
+use super::{BatchItem, BucketTable, Charge, Charger};
 use crate::bucket::line::{Exchange, Prepared};
 use crate::time::MonotonicNs;
 
@@ -27,7 +27,14 @@ struct Found {
 }
 
 impl BucketTable {
-    /// Charges each item on its own, as [`BucketTable::charge`] does, and says in it what became of it.
+    /// As [`Charger::charge_each`].
+    pub fn charge_each(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
+        self.charger(None).charge_each(items, now);
+    }
+}
+
+impl Charger<'_> {
+    /// Charges each item on its own, as [`Charger::charge`] does, and says in it what became of it.
     ///
     /// Items of one bucket are charged in their order, unless another thread makes that bucket meanwhile.
     pub fn charge_each(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
@@ -36,7 +43,7 @@ impl BucketTable {
             return;
         }
         for round in items.chunks_mut(ROUND) {
-            if self.tags_are_near {
+            if self.table.tags_are_near {
                 self.charge_near_round(round, now);
             } else {
                 self.charge_round(round, now);
@@ -46,12 +53,13 @@ impl BucketTable {
 
     /// Where tags are near, they say at once in which line each bucket is.
     fn charge_near_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
-        let lines: ArrayVec<usize, ROUND> = items.iter().map(|item| self.likely_line(item.id)).collect();
-        lines.iter().for_each(|line| self.lines.prefetch(*line));
+        let lines: ArrayVec<usize, ROUND> =
+            items.iter().map(|item| self.table.likely_line(item.id)).collect();
+        lines.iter().for_each(|line| self.table.lines.prefetch(*line));
         for (item, line) in items.iter_mut().zip(lines) {
             let now_ticks = item.limits.clock().at(now);
-            let prepared = self.lines[line].prepare(item.id, item.limits, item.cost, now_ticks);
-            let concluded = self.conclude(line, prepared, || self.absent(item.limits));
+            let prepared = self.table.lines[line].prepare(item.id, item.limits, item.cost, now_ticks);
+            let concluded = self.conclude(line, prepared, || self.table.absent(item.limits));
             self.settle(item, concluded, now);
         }
     }
@@ -59,21 +67,25 @@ impl BucketTable {
     /// Most buckets are in their first line, and are charged while the tags of the rest arrive, which say which
     /// lines to ask for.
     fn charge_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
-        let windows: ArrayVec<Window, ROUND> = items.iter().map(|item| self.asked_for(item.id)).collect();
+        let windows: ArrayVec<Window, ROUND> =
+            items.iter().map(|item| self.table.asked_for(item.id)).collect();
         let all: Sought = (0..items.len() as u8).collect();
         let elsewhere = self.charge_found(items, &all, now, |place, item| {
             let first = windows[place].at(0);
-            let held = self.lines[first].may_hold(item.id);
+            let held = self.table.lines[first].may_hold(item.id);
             if !held {
-                self.prefetch_tags(&windows[place]);
+                self.table.prefetch_tags(&windows[place]);
             }
             held.then_some(first)
         });
         for place in elsewhere.iter().map(|place| usize::from(*place)) {
-            self.tagged(items[place].id, &windows[place]).for_each(|line| self.ask_for_charge(line));
+            self.table
+                .tagged(items[place].id, &windows[place])
+                .for_each(|line| self.table.ask_for_line(line));
         }
-        let untagged = self
-            .charge_found(items, &elsewhere, now, |place, item| self.find_tagged(item.id, &windows[place]));
+        let untagged = self.charge_found(items, &elsewhere, now, |place, item| {
+            self.table.find_tagged(item.id, &windows[place])
+        });
         for place in untagged {
             let item = &mut items[usize::from(place)];
             item.charge = self.charge(item.id, item.limits, item.cost, now);
@@ -97,11 +109,11 @@ impl BucketTable {
                 Some(line) => {
                     let now_ticks = item.limits.clock().at(now);
                     // A denial may be another once the items before have been charged: it is made then.
-                    let exchange = match self.lines[line].prepare(item.id, item.limits, item.cost, now_ticks)
-                    {
-                        Prepared::Fits(exchange) => Some(exchange),
-                        Prepared::Denied { .. } | Prepared::Unclear => None,
-                    };
+                    let exchange =
+                        match self.table.lines[line].prepare(item.id, item.limits, item.cost, now_ticks) {
+                            Prepared::Fits(exchange) => Some(exchange),
+                            Prepared::Denied { .. } | Prepared::Unclear => None,
+                        };
                     found.push(Found { item: *place, line, exchange });
                 }
                 None => rest.push(*place),
@@ -110,7 +122,8 @@ impl BucketTable {
         // By reference: what was written in words and is moved in wider pieces has to wait for the stores.
         for Found { item, line, exchange } in &found {
             let item = &mut items[usize::from(*item)];
-            let charged = exchange.as_ref().and_then(|it| self.make(*line, it, || self.absent(item.limits)));
+            let charged =
+                exchange.as_ref().and_then(|it| self.make(*line, it, || self.table.absent(item.limits)));
             self.settle(item, charged, now);
         }
         rest
@@ -125,7 +138,7 @@ impl BucketTable {
         match charged {
             Some(charge) => item.charge = charge,
             None => {
-                let absent = self.absent(item.limits);
+                let absent = self.table.absent(item.limits);
                 item.charge = self.charge_step_by_step(item.id, item.limits, item.cost, absent, now);
             }
         }

@@ -3,7 +3,8 @@
 use super::insert::Inserted;
 use super::{BucketTable, MAX_ATTEMPTS, Replication, pause};
 use crate::bucket::absent::{Absent, AbsentPeers};
-use crate::bucket::changes::{ChangeMap, ChangedLines};
+use crate::bucket::change_log::{ChangeLog, change_log};
+use crate::bucket::changes::{Change, ChangeMap};
 use crate::bucket::hash::BucketId;
 use crate::bucket::limits::Limits;
 use crate::bucket::line::{Heard, Look, Merged, Reading, View};
@@ -19,8 +20,18 @@ impl BucketTable {
     pub fn replicated(mut self, epoch_ms: u64) -> Self {
         self.epoch_ms = epoch_ms;
         let changes = ChangeMap::new(self.lines.len());
-        self.replication = Some(Box::new(Replication { changes, absent: AbsentPeers::new() }));
+        let (logs, absent) = (Vec::new(), AbsentPeers::new());
+        self.replication = Some(Box::new(Replication { changes, logs, absent }));
         self
+    }
+
+    /// Logs for `threads` that charge, where the table is replicated: to note there what has changed costs less than
+    /// to mark it for all to see.
+    pub fn take_logs(&mut self, threads: usize) -> Vec<ChangeLog> {
+        let Some(replication) = &mut self.replication else { return Vec::new() };
+        let (logs, readers): (Vec<_>, Vec<_>) = (0..threads).map(|_| change_log()).unzip();
+        replication.logs.extend(readers);
+        logs
     }
 
     /// The bucket in a line, all of one moment; `None` when there is none.
@@ -51,8 +62,11 @@ impl BucketTable {
     }
 
     /// Calls `changed` with all lines that were charged here since the last call, some at a time.
-    pub(crate) fn drain_changes(&self, changed: impl FnMut(&[ChangedLines])) {
+    ///
+    /// Only for one thread.
+    pub(crate) fn drain_changes(&self, mut changed: impl FnMut(&[Change])) {
         if let Some(replication) = &self.replication {
+            replication.logs.iter().for_each(|log| log.drain(&mut changed));
             replication.changes.drain(changed);
         }
     }

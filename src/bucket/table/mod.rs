@@ -5,8 +5,8 @@
 //! 1994), so at a load of 3/4 fewer than one key in 2,000 finds no empty line, and most checks touch one.
 //! Lines are never emptied, only taken over, so a look into a group that meets an empty line is done.
 //!
-//! Here a charge alone; `search` finds buckets and `insert` makes them, `batch` and `together` charge several, each
-//! on its own or all or none, `merge` takes in what peers say, and `prefetch` is for those who touch many. Every loop
+//! `search` finds buckets and `insert` makes them, `charger` charges one, `batch` and `together` several, each on its own
+//! or all or none, `merge` takes in what peers say, and `prefetch` is for those who touch many. Every loop
 //! has a bound; past it the check is decided by `on_full`.
 
 use std::io;
@@ -17,11 +17,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::absent::{Absent, AbsentPeers};
+use super::change_log::LogReader;
 use super::changes::ChangeMap;
 use super::hash::BucketId;
 use super::kept::KeptTable;
 use super::limits::{self, Limits};
-use super::line::{Decision, Exchange, Line, Miss, Prepared};
+use super::line::{Line, Miss};
 use super::memory::PageSlice;
 use super::policy::PolicySet;
 use super::sync::{AtomicU64, Ordering, nap, spin_loop, yield_now};
@@ -29,19 +30,20 @@ use super::tags::Tags;
 use crate::time::MonotonicNs;
 
 mod batch;
+mod charger;
 mod insert;
 mod merge;
 mod prefetch;
 mod search;
 mod together;
 
-use insert::Inserted;
-
-pub use super::changes::ChangedLines;
+pub use super::change_log::ChangeLog;
+pub use super::changes::Change;
 pub use super::charge::Charge;
 pub(crate) use super::line::Heard;
 pub use super::line::{Reading, View};
 pub use super::phantom::Phantom;
+pub use charger::Charger;
 
 /// Lines of one group: 512 bytes.
 const GROUP: usize = if cfg!(loom) { 2 } else { 8 };
@@ -175,6 +177,8 @@ struct Counts {
 #[derive(Debug)]
 struct Replication {
     changes: ChangeMap,
+    /// Those of threads that note by themselves what they change.
+    logs: Vec<LogReader>,
     absent: AbsentPeers,
 }
 
@@ -246,79 +250,14 @@ impl BucketTable {
     /// of zero only looks.
     #[inline]
     pub fn charge(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
-        self.charge_with(id, limits, cost, || self.absent(limits), now)
+        self.charger(None).charge(id, limits, cost, now)
     }
 
-    /// The same, and with it what `absent` says of peers that cannot be heard.
+    /// The table as a thread charges it that notes in `log`, if it has one, what has changed.
+    #[must_use]
     #[inline]
-    fn charge_with(
-        &self,
-        id: BucketId,
-        limits: &Limits,
-        cost: u64,
-        absent: impl Fn() -> Absent,
-        now: MonotonicNs,
-    ) -> Charge {
-        let line = self.likely_line(id);
-        let prepared = self.lines[line].prepare(id, limits, cost, limits.clock().at(now));
-        self.conclude(line, prepared, &absent)
-            .unwrap_or_else(|| self.charge_step_by_step(id, limits, cost, absent(), now))
-    }
-
-    /// What becomes of a charge that was prepared on a line, if that can be said without another look.
-    #[inline]
-    fn conclude(&self, line: usize, prepared: Prepared, absent: impl Fn() -> Absent) -> Option<Charge> {
-        match prepared {
-            Prepared::Fits(exchange) => self.make(line, &exchange, absent),
-            Prepared::Denied { level, wait } => {
-                Some(Charge { allowed: false, level, wait, table_full: false })
-            }
-            Prepared::Unclear => None,
-        }
-    }
-
-    /// Makes a prepared charge, unless the line has changed since, or more is to be charged for absent peers.
-    #[inline]
-    fn make(&self, line: usize, exchange: &Exchange, absent: impl Fn() -> Absent) -> Option<Charge> {
-        if !absent().is_none() {
-            return None;
-        }
-        let level = self.lines[line].commit(exchange)?;
-        self.mark_changed(line, exchange.is_near_limit());
-        Some(Charge { allowed: true, level, ..Charge::default() })
-    }
-
-    /// A charge of any kind. Out of line, so that the plain kind has only its own registers to save.
-    #[inline(never)]
-    fn charge_step_by_step(
-        &self,
-        id: BucketId,
-        limits: &Limits,
-        cost: u64,
-        absent: Absent,
-        now: MonotonicNs,
-    ) -> Charge {
-        let now_ticks = limits.clock().at(now);
-        for attempt in 0..MAX_ATTEMPTS {
-            match self.find(id) {
-                Some(index) => match self.lines[index].charge(id, limits, cost, absent, now_ticks) {
-                    Ok(Decision { allowed, level, wait }) => {
-                        if allowed && cost != 0 {
-                            self.mark_changed(index, limits.is_near(level));
-                        }
-                        return Charge { allowed, level, wait, table_full: false };
-                    }
-                    Err(miss) => self.mend(miss, &self.lines[index], id, limits, now, attempt),
-                },
-                None if cost == 0 => return Charge { allowed: true, ..Charge::default() },
-                None => match self.insert(id, limits, now) {
-                    Inserted::Done => {}
-                    Inserted::Again => pause(attempt),
-                    Inserted::Full => break,
-                },
-            }
-        }
-        self.decide_without_bucket(limits, cost)
+    pub const fn charger<'t>(&'t self, log: Option<&'t ChangeLog>) -> Charger<'t> {
+        Charger { table: self, log }
     }
 
     /// Does something on the line of a bucket, in the ticks of `limits`; `None` when there is no such bucket.
@@ -351,14 +290,6 @@ impl BucketTable {
     #[inline]
     pub(crate) fn absent(&self, limits: &Limits) -> Absent {
         self.replication.as_ref().map_or(Absent::NONE, |replication| replication.absent.of(limits.slot()))
-    }
-
-    /// Notes for the peers that this thread has just exchanged the pair of a line.
-    #[inline]
-    fn mark_changed(&self, index: usize, is_near_limit: bool) {
-        if let Some(replication) = &self.replication {
-            replication.changes.mark(index, is_near_limit);
-        }
     }
 
     /// The level of a bucket in ticks of `limits`, if it is there.

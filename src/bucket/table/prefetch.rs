@@ -41,17 +41,8 @@ impl BucketTable {
     #[inline]
     pub(super) fn asked_for(&self, id: BucketId) -> Window {
         let window = self.window(id);
-        self.ask_for_charge(window.at(0));
+        self.ask_for_line(window.at(0));
         window
-    }
-
-    /// Asks the cache for what a charge of a line touches.
-    #[inline]
-    pub(super) fn ask_for_charge(&self, line: usize) {
-        self.lines.prefetch(line);
-        if let Some(replication) = &self.replication {
-            replication.changes.prefetch(line);
-        }
     }
 
     /// Where the first line of a bucket holds another, asks for the tags of its groups, and then
@@ -67,7 +58,7 @@ impl BucketTable {
         }
         for place in elsewhere {
             let place = usize::from(place);
-            self.tagged(ids[place], &windows[place]).for_each(|line| self.ask_for_charge(line));
+            self.tagged(ids[place], &windows[place]).for_each(|line| self.ask_for_line(line));
         }
     }
 }

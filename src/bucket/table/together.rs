@@ -1,28 +1,35 @@
 //! Charges that are made all or none.
 
-use super::{BatchItem, BucketTable, Charge, Line};
+use super::{BatchItem, BucketTable, Charge, Charger, Line};
 use crate::bucket::absent::Absent;
 use crate::time::MonotonicNs;
 
-impl BucketTable {
+impl Charger<'_> {
     /// Charges all items or none, and says which: `true` when every enforced item fitted.
     ///
     /// All are looked at first; when another thread takes the tokens in between, what was charged is
     /// given back. What absent peers use besides is charged last, as of one charge: it may be a debt.
     pub fn charge_all(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) -> bool {
-        if !self.look_all(items, now) {
+        if !self.table.look_all(items, now) {
             return false;
         }
         for position in 0..items.len() {
             let item = &mut items[position];
             item.charge = self.charge_with(item.id, item.limits, item.cost, || Absent::NONE, now);
             if item.enforced && !item.charge.allowed {
-                self.give_back(&mut items[..position], now);
+                self.table.give_back(&mut items[..position], now);
                 return false;
             }
         }
-        (0..items.len()).for_each(|position| self.charge_for_absent(items, position, now));
+        (0..items.len()).for_each(|position| self.table.charge_for_absent(items, position, now));
         true
+    }
+}
+
+impl BucketTable {
+    /// As [`Charger::charge_all`].
+    pub fn charge_all(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) -> bool {
+        self.charger(None).charge_all(items, now)
     }
 
     /// Says of each item whether it would fit after those of the same bucket before it, and charges

@@ -132,9 +132,7 @@ impl Node {
 
     fn changed(&mut self) -> Vec<u32> {
         let mut lines = vec![];
-        self.replica.drain_changed(self.now, &mut |some| {
-            lines.extend(some.iter().flat_map(|changed| changed.numbers()));
-        });
+        self.replica.drain_changed(self.now, &mut |some| lines.extend(some.iter().map(|change| change.line)));
         lines
     }
 

@@ -1,0 +1,121 @@
+//! Charges of one bucket, as one thread makes them.
+
+use super::insert::Inserted;
+use super::{BucketTable, Charge, MAX_ATTEMPTS, pause};
+use crate::bucket::absent::Absent;
+use crate::bucket::change_log::ChangeLog;
+use crate::bucket::hash::BucketId;
+use crate::bucket::limits::Limits;
+use crate::bucket::line::{Decision, Exchange, Prepared};
+use crate::time::MonotonicNs;
+
+/// A table as one thread charges it.
+#[derive(Clone, Copy, Debug)]
+pub struct Charger<'t> {
+    pub(super) table: &'t BucketTable,
+    /// Where the thread notes which lines it has changed, of a table that is replicated.
+    pub(super) log: Option<&'t ChangeLog>,
+}
+
+impl Charger<'_> {
+    /// Charges `cost` tokens to a bucket if they fit, and makes the bucket if there is none. A cost
+    /// of zero only looks.
+    #[inline]
+    #[must_use]
+    pub fn charge(&self, id: BucketId, limits: &Limits, cost: u64, now: MonotonicNs) -> Charge {
+        self.charge_with(id, limits, cost, || self.table.absent(limits), now)
+    }
+
+    /// The same, and with it what `absent` says of peers that cannot be heard.
+    #[inline]
+    pub(super) fn charge_with(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        cost: u64,
+        absent: impl Fn() -> Absent,
+        now: MonotonicNs,
+    ) -> Charge {
+        let line = self.table.likely_line(id);
+        let prepared = self.table.lines[line].prepare(id, limits, cost, limits.clock().at(now));
+        self.conclude(line, prepared, &absent)
+            .unwrap_or_else(|| self.charge_step_by_step(id, limits, cost, absent(), now))
+    }
+
+    /// What becomes of a charge that was prepared on a line, if that can be said without another look.
+    #[inline]
+    pub(super) fn conclude(
+        &self,
+        line: usize,
+        prepared: Prepared,
+        absent: impl Fn() -> Absent,
+    ) -> Option<Charge> {
+        match prepared {
+            Prepared::Fits(exchange) => self.make(line, &exchange, absent),
+            Prepared::Denied { level, wait } => {
+                Some(Charge { allowed: false, level, wait, table_full: false })
+            }
+            Prepared::Unclear => None,
+        }
+    }
+
+    /// Makes a prepared charge, unless the line has changed since, or more is to be charged for absent peers.
+    #[inline]
+    pub(super) fn make(
+        &self,
+        line: usize,
+        exchange: &Exchange,
+        absent: impl Fn() -> Absent,
+    ) -> Option<Charge> {
+        if !absent().is_none() {
+            return None;
+        }
+        let level = self.table.lines[line].commit(exchange)?;
+        self.mark_changed(line, exchange.is_near_limit());
+        Some(Charge { allowed: true, level, ..Charge::default() })
+    }
+
+    /// A charge of any kind. Out of line, so that the plain kind has only its own registers to save.
+    #[inline(never)]
+    pub(super) fn charge_step_by_step(
+        &self,
+        id: BucketId,
+        limits: &Limits,
+        cost: u64,
+        absent: Absent,
+        now: MonotonicNs,
+    ) -> Charge {
+        let now_ticks = limits.clock().at(now);
+        for attempt in 0..MAX_ATTEMPTS {
+            match self.table.find(id) {
+                Some(index) => match self.table.lines[index].charge(id, limits, cost, absent, now_ticks) {
+                    Ok(Decision { allowed, level, wait }) => {
+                        if allowed && cost != 0 {
+                            self.mark_changed(index, limits.is_near(level));
+                        }
+                        return Charge { allowed, level, wait, table_full: false };
+                    }
+                    Err(miss) => self.table.mend(miss, &self.table.lines[index], id, limits, now, attempt),
+                },
+                None if cost == 0 => return Charge { allowed: true, ..Charge::default() },
+                None => match self.table.insert(id, limits, now) {
+                    Inserted::Done => {}
+                    Inserted::Again => pause(attempt),
+                    Inserted::Full => break,
+                },
+            }
+        }
+        self.table.decide_without_bucket(limits, cost)
+    }
+
+    /// Notes for the peers that this thread has just exchanged the pair of a line.
+    #[inline]
+    fn mark_changed(&self, line: usize, is_near_limit: bool) {
+        if self.log.is_some_and(|log| log.note(line, is_near_limit)) {
+            return;
+        }
+        if let Some(replication) = &self.table.replication {
+            replication.changes.mark(line, is_near_limit);
+        }
+    }
+}
