@@ -1,7 +1,7 @@
 //! Promises of the table, under one thread with injected time and under several.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -364,4 +364,32 @@ fn a_bucket_whose_level_is_forgotten_is_full_and_its_counter_stays() {
     assert!(table.charge(id(1), &limits, 10, now).allowed && !table.charge(id(1), &limits, 1, now).allowed);
     assert_eq!(table.used(id(1)), Some(20));
     assert_eq!(table.used(id(2)), Some(4), "another bucket is touched");
+}
+
+#[test]
+fn what_a_thread_changes_is_told_whether_its_log_has_room_or_not() {
+    let (mut table, limits) = (table(64, OnTableFull::Deny).replicated(1), limit(1, 1 << 20));
+    let log = table.take_logs(1).pop().unwrap();
+    let charger = table.charger(Some(&log));
+    let drain = || {
+        let mut told = BTreeMap::new();
+        table.drain_changes(|some| told.extend(some.iter().map(|change| (change.line, change.is_urgent))));
+        told
+    };
+    let line = |n| table.line(id(n)).unwrap() as u32;
+    for charges in [1, 100_000] {
+        for _ in 0..charges {
+            assert!(charger.charge(id(1), &limits, 1, MonotonicNs(0)).allowed);
+        }
+        let mut items =
+            [BatchItem::new(id(2), &limits, 1, true), BatchItem::new(id(3), &limits, 1 << 18, true)];
+        charger.charge_each(&mut items, MonotonicNs(0));
+        let mut items = [BatchItem::new(id(4), &limits, 1, true)];
+        assert!(charger.charge_all(&mut items, MonotonicNs(0)));
+        assert!(table.charge(id(5), &limits, 600_000 / charges, MonotonicNs(0)).allowed);
+        let mut expected: BTreeMap<u32, bool> = (1..=5).map(|n| (line(n), false)).collect();
+        expected.insert(line(5), true);
+        assert_eq!(drain(), expected, "{charges} charges of one bucket");
+        assert!(drain().is_empty());
+    }
 }
