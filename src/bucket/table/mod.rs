@@ -5,9 +5,9 @@
 //! 1994), so at a load of 3/4 fewer than one key in 2,000 finds no empty line, and most checks touch one.
 //! Lines are never emptied, only taken over, so a look into a group that meets an empty line is done.
 //!
-//! `search` finds buckets and `insert` makes them, `charger` charges one, `batch` and `together` several, each on its own
-//! or all or none, `merge` takes in what peers say, and `prefetch` is for those who touch many. Every loop
-//! has a bound; past it the check is decided by `on_full`.
+//! `search` finds buckets and `insert` makes them, `charger` charges one, `batch` and `together` several, each on its
+//! own or all or none, `merge` takes in what peers say, and `prefetch` is for those who touch many. Every loop has a
+//! bound; past it the check is decided by `on_full`.
 
 use std::io;
 use std::ops::Range;
