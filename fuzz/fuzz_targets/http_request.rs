@@ -23,6 +23,7 @@ fn service() -> CoreService {
         Arc::new(PolicySet::new(&specs(5), &KeyHasher::new([1; 16]), NOW).expect("the policies are valid"));
     let mut service = CoreService::new(ServiceParts {
         table: Arc::new(table(&policies)),
+        log: None,
         policies,
         limits: HttpLimits { max_header_bytes: 1024, max_target_bytes: 300, ..HttpLimits::default() },
         metrics: Arc::new(CoreMetrics::new()),
