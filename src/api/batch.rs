@@ -7,7 +7,7 @@ use super::json::{JsonError, JsonReader, Mistake};
 use super::problem::{CheckProblem, Problem};
 use super::route::NameBuffers;
 use crate::bucket::policy::{MAX_KEY_BYTES, Mode, PolicySet};
-use crate::bucket::table::{BatchItem, BucketTable, ChangeLog};
+use crate::bucket::table::{BatchItem, Charger};
 use crate::time::MonotonicNs;
 
 /// Most checks of one request.
@@ -95,8 +95,7 @@ pub(super) fn decide<'p>(
     body: &[u8],
     names: &mut NameBuffers,
     policies: &'p PolicySet,
-    table: &BucketTable,
-    log: Option<&ChangeLog>,
+    charger: Charger<'_>,
     now: MonotonicNs,
 ) -> Result<BatchOutcome<'p>, Problem> {
     let mut checks: ArrayVec<Check<'p>, MAX_CHECKS> = ArrayVec::new();
@@ -104,7 +103,7 @@ pub(super) fn decide<'p>(
         checks.push(check.map_err(|problem| Problem::InBatch { index, problem })?);
     }
     within_bursts(&checks)?;
-    Ok(charge(&checks, table, log, now))
+    Ok(charge(&checks, charger, now))
 }
 
 /// Refuses what no waiting would help: costs of one bucket that together are above its burst.
@@ -125,18 +124,17 @@ fn within_bursts(checks: &[Check<'_>]) -> Result<(), Problem> {
 /// Policies whose kill switch is thrown touch no bucket, but a denial by one denies the batch.
 fn charge<'p>(
     checks: &ArrayVec<Check<'p>, MAX_CHECKS>,
-    table: &BucketTable,
-    log: Option<&ChangeLog>,
+    charger: Charger<'_>,
     now: MonotonicNs,
 ) -> BatchOutcome<'p> {
     let ids: ArrayVec<_, MAX_CHECKS> = checks.iter().map(|check| check.id).collect();
-    table.prefetch_batch(&ids);
+    charger.table().prefetch_batch(&ids);
     let killed = checks.iter().any(|check| check.policy.mode() == Mode::DenyAll);
     // A cost of zero only looks: a batch that is denied anyway charges nothing.
     let mut items: ArrayVec<BatchItem<'p>, MAX_CHECKS> =
         checks.iter().filter(|check| check.fixed().is_none()).map(Check::item).collect();
     let fits =
-        if killed { table.look_all(&mut items, now) } else { table.charger(log).charge_all(&mut items, now) };
+        if killed { charger.table().look_all(&mut items, now) } else { charger.charge_all(&mut items, now) };
     let mut charges = items.iter().map(|item| item.charge);
     let allowed = fits && !killed;
     let decided = checks.iter().map(|check| {

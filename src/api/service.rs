@@ -259,8 +259,8 @@ impl Answerer {
         work: &mut Work<'_, '_>,
     ) -> Result<(), Problem> {
         let body = request.body.content(&mut self.body);
-        let outcome =
-            batch::decide(body, &mut self.names, policies, &self.table, self.log.as_ref(), work.now)?;
+        let charger = self.table.charger(self.log.as_ref());
+        let outcome = batch::decide(body, &mut self.names, policies, charger, work.now)?;
         for decided in &outcome.checks {
             self.metrics.check(decided.policy.index(), decided.result);
         }

@@ -15,7 +15,7 @@ use super::sync::{AtomicU32, Ordering};
 /// Notes of a ring: what a thread charges in 30 milliseconds at two million checks a second. Past it, lines are marked.
 const NOTES: usize = if cfg!(loom) { 2 } else { 1 << 16 };
 /// Notes that are taken together.
-pub(crate) const TAKEN_TOGETHER: usize = 256;
+const TAKEN_TOGETHER: usize = 256;
 /// The bit of a note that is about a line near its limit; the others are the line.
 const URGENT: u32 = 1 << 31;
 
@@ -39,8 +39,6 @@ impl Ring {
 #[derive(Debug)]
 pub struct ChangeLog {
     ring: Arc<Ring>,
-    /// As in the ring; no other thread writes it.
-    end: Cell<u32>,
     /// As it was in the ring when last looked at.
     start: Cell<u32>,
 }
@@ -58,7 +56,7 @@ pub(crate) fn change_log() -> (ChangeLog, LogReader) {
         end: CachePadded::new(AtomicU32::new(0)),
         start: CachePadded::new(AtomicU32::new(0)),
     });
-    (ChangeLog { ring: Arc::clone(&ring), end: Cell::new(0), start: Cell::new(0) }, LogReader { ring })
+    (ChangeLog { ring: Arc::clone(&ring), start: Cell::new(0) }, LogReader { ring })
 }
 
 impl ChangeLog {
@@ -66,14 +64,14 @@ impl ChangeLog {
     #[inline]
     #[must_use]
     pub(crate) fn note(&self, line: usize, is_urgent: bool) -> bool {
-        let end = self.end.get();
+        // Relaxed: no other thread writes it.
+        let end = self.ring.end.load(Ordering::Relaxed);
         if line >= URGENT as usize || (self.is_full(end) && self.is_still_full(end)) {
             return false;
         }
         let note = line as u32 | if is_urgent { URGENT } else { 0 };
         // Relaxed, since the end is stored after it.
         self.ring.notes[Ring::slot(end)].store(note, Ordering::Relaxed);
-        self.end.set(end.wrapping_add(1));
         // Release: who sees the note sees the pair too.
         self.ring.end.store(end.wrapping_add(1), Ordering::Release);
         true
@@ -118,12 +116,11 @@ impl LogReader {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::bucket::changes::drained;
     use proptest::prelude::*;
 
     fn drain(reader: &LogReader) -> Vec<(u32, bool)> {
-        let mut drained = vec![];
-        reader.drain(|some| drained.extend(some.iter().map(|change| (change.line, change.is_urgent))));
-        drained
+        drained(|changed| reader.drain(changed))
     }
 
     #[test]
@@ -149,7 +146,6 @@ mod tests {
         for place in [&log.ring.end, &log.ring.start] {
             place.store(u32::MAX - 5, Ordering::Relaxed);
         }
-        log.end.set(u32::MAX - 5);
         log.start.set(u32::MAX - 5);
         for _ in 0..3 {
             assert!((0..NOTES).all(|line| log.note(line, false)));

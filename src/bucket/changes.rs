@@ -95,14 +95,20 @@ fn ones(mut word: u64) -> impl Iterator<Item = usize> {
     })
 }
 
+/// The lines that `drain` calls with, and which of them are urgent.
+#[cfg(all(test, not(loom)))]
+pub(super) fn drained(drain: impl FnOnce(&mut dyn FnMut(&[Change]))) -> Vec<(u32, bool)> {
+    let mut drained = vec![];
+    drain(&mut |some| drained.extend(some.iter().map(|change| (change.line, change.is_urgent))));
+    drained
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     fn drain(map: &ChangeMap) -> Vec<(u32, bool)> {
-        let mut drained = vec![];
-        map.drain(|some| drained.extend(some.iter().map(|change| (change.line, change.is_urgent))));
-        drained
+        drained(|changed| map.drain(changed))
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::changes::drained;
 use super::hash::{BucketId, KeyHasher};
 use super::limits::Limits;
 use super::policy::PolicySet;
@@ -371,11 +372,7 @@ fn what_a_thread_changes_is_told_whether_its_log_has_room_or_not() {
     let (mut table, limits) = (table(64, OnTableFull::Deny).replicated(1), limit(1, 1 << 20));
     let log = table.take_logs(1).pop().unwrap();
     let charger = table.charger(Some(&log));
-    let drain = || {
-        let mut told = BTreeMap::new();
-        table.drain_changes(|some| told.extend(some.iter().map(|change| (change.line, change.is_urgent))));
-        told
-    };
+    let drain = || BTreeMap::from_iter(drained(|changed| table.drain_changes(changed)));
     let line = |n| table.line(id(n)).unwrap() as u32;
     for charges in [1, 100_000] {
         for _ in 0..charges {

@@ -154,7 +154,7 @@ impl Outbox {
         let most = most.min(LOOKED_AT_TOGETHER).min(*self.looks_for(cargo) as usize);
         match cargo {
             Cargo::Changes => self.take_changed(&mut lines, most),
-            Cargo::Sync => lines.extend(std::iter::from_fn(|| self.served.take_next()).take(most)),
+            Cargo::Sync => self.served.take_next(&mut lines, most),
             Cargo::Nothing => lines.extend(std::iter::from_fn(|| self.sweep.take_next()).take(most)),
         }
         *self.looks_for(cargo) -= lines.len() as u32;
@@ -219,10 +219,6 @@ mod tests {
 
     const NOW: MonotonicNs = MonotonicNs(1_000_000);
 
-    fn change_of(line: u32, is_urgent: bool) -> Change {
-        Change { line, is_urgent }
-    }
-
     /// An outbox in a flush, and a store in which each line has something to say.
     fn outbox(lines: u32) -> (Outbox, Counters) {
         let mut store = Counters::new(lines);
@@ -233,7 +229,7 @@ mod tests {
     }
 
     fn change(outbox: &mut Outbox, lines: std::ops::Range<u32>, changed_at: MonotonicNs) {
-        lines.for_each(|line| outbox.changed(&[change_of(line, false)], changed_at));
+        lines.for_each(|line| outbox.changed(&[Change { line, is_urgent: false }], changed_at));
     }
 
     fn gather(outbox: &mut Outbox, store: &mut Counters, most: usize) -> Batch {
@@ -337,7 +333,7 @@ mod tests {
         for (urgent, expected) in [(30..40, 10), (30..200, 84)] {
             let (mut outbox, mut store) = outbox(1000);
             change(&mut outbox, 0..1000, NOW);
-            urgent.clone().for_each(|line| outbox.changed(&[change_of(line, true)], NOW));
+            urgent.clone().for_each(|line| outbox.changed(&[Change { line, is_urgent: true }], NOW));
             store.urgent = urgent.clone().collect();
             outbox.begin_flush(96, &store, NOW);
             let batch = gather(&mut outbox, &mut store, 96);

@@ -66,8 +66,28 @@ impl LineSet {
         Some(word as u32 * 64 + lines.trailing_zeros())
     }
 
-    /// Takes the first lines from `line` on, as many as there is room for in `taken`.
-    pub(super) fn take_from<const N: usize>(&mut self, line: u32, taken: &mut ArrayVec<u32, N>, most: usize) {
+    /// Takes the lines that come after `cursor` in a round over all, until `taken` has `most`; whether the round began
+    /// anew.
+    pub(super) fn take_round<const N: usize>(
+        &mut self,
+        cursor: &mut u32,
+        taken: &mut ArrayVec<u32, N>,
+        most: usize,
+    ) -> bool {
+        let taken_before = taken.len();
+        self.take_from(*cursor, taken, most);
+        let begins_anew = taken.len() < most && !self.is_empty();
+        if begins_anew {
+            self.take_from(0, taken, most);
+        }
+        if let Some(last) = taken[taken_before..].last() {
+            *cursor = last.saturating_add(1);
+        }
+        begins_anew
+    }
+
+    /// Takes the first lines from `line` on, until `taken` has `most`.
+    fn take_from<const N: usize>(&mut self, line: u32, taken: &mut ArrayVec<u32, N>, most: usize) {
         let mut from = line;
         while taken.len() < most {
             let Some((word, mut lines)) = self.next_lines(from) else { return };
@@ -218,13 +238,9 @@ impl Backlog {
     /// than one.
     pub(super) fn take_next<const N: usize>(&mut self, taken: &mut ArrayVec<u32, N>, most: usize) {
         let taken_before = taken.len();
-        self.lines.take_from(self.cursor, taken, most);
-        if taken.len() < most && !self.lines.is_empty() {
+        if self.lines.take_round(&mut self.cursor, taken, most) {
             self.oldest = std::mem::replace(&mut self.oldest_since, NEVER);
-            self.lines.take_from(0, taken, most);
         }
-        let Some(last) = taken[taken_before..].last() else { return };
-        self.cursor = last.saturating_add(1);
         if !self.urgent.is_empty() {
             taken[taken_before..].iter().for_each(|line| self.urgent.remove(*line));
         }

@@ -7,6 +7,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use super::pending::LineSet;
 use crate::time::MonotonicNs;
 
@@ -59,11 +61,9 @@ impl Served {
         self.request.is_some() && self.lines.is_empty() && self.on_their_way == 0
     }
 
-    pub(super) fn take_next(&mut self) -> Option<u32> {
-        let line = self.lines.next(self.cursor).or_else(|| self.lines.next(0))?;
-        self.cursor = line.saturating_add(1);
-        self.lines.remove(line);
-        Some(line)
+    /// Takes the lines whose turn it is, until `taken` has `most`.
+    pub(super) fn take_next<const N: usize>(&mut self, taken: &mut ArrayVec<u32, N>, most: usize) {
+        self.lines.take_round(&mut self.cursor, taken, most);
     }
 
     /// Lines have been sent.
@@ -127,7 +127,9 @@ mod tests {
     use super::*;
 
     fn drain(served: &mut Served) -> Vec<u32> {
-        std::iter::from_fn(|| served.take_next()).collect()
+        let mut taken: ArrayVec<u32, 10> = ArrayVec::new();
+        served.take_next(&mut taken, 10);
+        taken.to_vec()
     }
 
     #[test]

@@ -17,7 +17,13 @@ pub struct Charger<'t> {
     pub(super) log: Option<&'t ChangeLog>,
 }
 
-impl Charger<'_> {
+impl<'t> Charger<'t> {
+    /// The table, for those who only look.
+    #[must_use]
+    pub const fn table(&self) -> &'t BucketTable {
+        self.table
+    }
+
     /// Charges `cost` tokens to a bucket if they fit, and makes the bucket if there is none. A cost
     /// of zero only looks.
     #[inline]
