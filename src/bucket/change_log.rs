@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 use crossbeam::utils::CachePadded;
 
 use super::changes::Change;
+use super::slot_sums::SlotSums;
 use super::sync::{AtomicU32, Ordering};
 
 /// Notes of a ring: what a thread charges in 30 milliseconds at two million checks a second. Past it, lines are marked.
@@ -27,6 +28,7 @@ struct Ring {
     end: CachePadded<AtomicU32>,
     /// The first that was not taken.
     start: CachePadded<AtomicU32>,
+    charged: SlotSums,
 }
 
 impl Ring {
@@ -55,11 +57,18 @@ pub(crate) fn change_log() -> (ChangeLog, LogReader) {
         notes: (0..NOTES).map(|_| AtomicU32::new(0)).collect(),
         end: CachePadded::new(AtomicU32::new(0)),
         start: CachePadded::new(AtomicU32::new(0)),
+        charged: SlotSums::new(),
     });
     (ChangeLog { ring: Arc::clone(&ring), start: Cell::new(0) }, LogReader { ring })
 }
 
 impl ChangeLog {
+    /// Adds up tokens that this thread has charged.
+    #[inline]
+    pub(crate) fn add_charged(&self, slot: u16, tokens: u64) {
+        self.ring.charged.add_alone(slot, tokens);
+    }
+
     /// Notes a line whose pair this thread has just exchanged; `false` when it cannot be noted here.
     #[inline]
     #[must_use]
@@ -90,6 +99,11 @@ impl ChangeLog {
 }
 
 impl LogReader {
+    /// Tokens that were charged in a slot since the log was made.
+    pub(crate) fn charged(&self, slot: u16) -> u64 {
+        self.ring.charged.get(slot)
+    }
+
     /// Takes the notes there are: calls `changed` with some at a time, in order.
     pub(crate) fn drain(&self, mut changed: impl FnMut(&[Change])) {
         // Once, so that it ends however fast the other side is.

@@ -103,16 +103,28 @@ impl<T: Atoms> PageSlice<T> {
     pub(crate) fn prefetch(&self, index: usize) {
         prefetch(self, index);
     }
+
+    /// Asks the cache for a value that is read once: others keep their places in the larger caches.
+    #[inline]
+    pub(crate) fn prefetch_once(&self, index: usize) {
+        ask_cache::<true, T>(self, index);
+    }
 }
 
 /// Asks the cache for one of `values`.
 #[inline]
 pub(crate) fn prefetch<T>(values: &[T], index: usize) {
+    ask_cache::<false, T>(values, index);
+}
+
+#[inline]
+fn ask_cache<const ONCE: bool, T>(values: &[T], index: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing and faults nowhere, whatever the address.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(index).cast());
+        use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _mm_prefetch};
+        let at = values.as_ptr().wrapping_add(index).cast();
+        if ONCE { _mm_prefetch::<_MM_HINT_NTA>(at) } else { _mm_prefetch::<_MM_HINT_T0>(at) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (values, index);

@@ -374,6 +374,7 @@ fn what_a_thread_changes_is_told_whether_its_log_has_room_or_not() {
     let charger = table.charger(Some(&log));
     let drain = || BTreeMap::from_iter(drained(|changed| table.drain_changes(changed)));
     let line = |n| table.line(id(n)).unwrap() as u32;
+    let mut charged = 0;
     for charges in [1, 100_000] {
         for _ in 0..charges {
             assert!(charger.charge(id(1), &limits, 1, MonotonicNs(0)).allowed);
@@ -388,5 +389,7 @@ fn what_a_thread_changes_is_told_whether_its_log_has_room_or_not() {
         expected.insert(line(5), true);
         assert_eq!(drain(), expected, "{charges} charges of one bucket");
         assert!(drain().is_empty());
+        charged += charges + 1 + (1 << 18) + 1 + 600_000 / charges;
+        assert_eq!(table.charged(limits.slot()), charged);
     }
 }

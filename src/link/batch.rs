@@ -8,7 +8,7 @@ use crate::replica::Entry;
 use crate::time::MonotonicNs;
 
 /// Entries gathered at once.
-pub(super) const BATCH_ENTRIES: usize = 1024;
+pub(super) const BATCH_ENTRIES: usize = 512;
 
 /// Entries that wait to be sent, with their lines.
 #[derive(Debug)]

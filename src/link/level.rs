@@ -8,7 +8,10 @@ const MAX_SHIFT: u32 = u64::BITS - MANTISSA_BITS;
 /// The four bytes for `level`, rounded up: a peer may be told of a little more than there is (one part
 /// in 2^25), never of less. Exact below 1024 tokens.
 pub(super) const fn encode(level: u64) -> u32 {
-    let shift = (u64::BITS - level.leading_zeros()).saturating_sub(MANTISSA_BITS);
+    if level <= MANTISSA_MASK as u64 {
+        return level as u32;
+    }
+    let shift = u64::BITS - level.leading_zeros() - MANTISSA_BITS;
     let mantissa = (level >> shift) as u32 + (level & ((1 << shift) - 1) != 0) as u32;
     if mantissa <= MANTISSA_MASK {
         return shift << MANTISSA_BITS | mantissa;

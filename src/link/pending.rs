@@ -4,6 +4,7 @@
 
 use arrayvec::ArrayVec;
 
+use crate::bucket::memory::prefetch;
 use crate::bucket::table::Change;
 use crate::time::MonotonicNs;
 
@@ -45,6 +46,12 @@ impl LineSet {
         self.words[word] = known | bit;
         self.summary[word / 64] |= 1 << (word % 64);
         self.len += u32::from(known & bit == 0);
+    }
+
+    /// Asks the cache for what is noted of a line.
+    #[inline]
+    fn prefetch(&self, line: u32) {
+        prefetch(&self.words, line as usize / 64);
     }
 
     pub(super) fn contains(&self, line: u32) -> bool {
@@ -91,13 +98,13 @@ impl LineSet {
         let mut from = line;
         while taken.len() < most {
             let Some((word, mut lines)) = self.next_lines(from) else { return };
-            let before = self.words[word] & !lines;
+            let (before, taken_before) = (self.words[word] & !lines, taken.len());
             while lines != 0 && taken.len() < most {
                 from = word as u32 * 64 + lines.trailing_zeros();
                 taken.push(from);
                 lines &= lines - 1;
-                self.len -= 1;
             }
+            self.len -= (taken.len() - taken_before) as u32;
             self.put_word(word, before | lines);
         }
     }
@@ -206,6 +213,7 @@ impl Backlog {
     /// Lines wait, which changed at `changed_at` or later.
     pub(super) fn insert(&mut self, changed: &[Change], changed_at: MonotonicNs) {
         self.oldest_since = self.oldest_since.min(changed_at);
+        changed.iter().for_each(|change| self.lines.prefetch(change.line));
         for Change { line, is_urgent } in changed.iter().copied() {
             self.lines.insert(line);
             if is_urgent {

@@ -114,11 +114,13 @@ fn encode_group(entries: &[(u32, Entry)], out: &mut [u8], at: &mut usize) -> usi
         return 0;
     }
     put(&GroupHeader { policy, entries: taken as u8 }, out, at);
-    for (_, entry) in &entries[..taken] {
+    let places = out[*at..].as_chunks_mut::<ENTRY_BYTES>().0;
+    for ((_, entry), place) in entries[..taken].iter().zip(places) {
         let used = u32::try_from(entry.used).unwrap_or(u32::MAX);
         let level = level::encode(entry.level);
-        put(&WireEntry { id: entry.id.get(), count: entry.count, used, level }, out, at);
+        put(&WireEntry { id: entry.id.get(), count: entry.count, used, level }, place, &mut 0);
     }
+    *at += taken * ENTRY_BYTES;
     taken
 }
 

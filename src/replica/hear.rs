@@ -31,7 +31,7 @@ pub(super) struct Sender {
 struct Hearing<'a> {
     table: &'a BucketTable,
     entry: &'a Entry,
-    heard: &'a LineNotes<u64>,
+    heard: &'a LineNotes,
     strict: bool,
     sender: &'a Sender,
     covered: Option<u64>,

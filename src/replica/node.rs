@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ahead::{AHEAD, Ahead, asked_ahead, coming};
-use super::directory::{Directory, Rules};
+use super::directory::Directory;
 use super::hear::Sender;
 use super::presence::Presence;
 use super::shares::Observed;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::bucket::gcra::{self, TokenClock};
 use crate::bucket::hash::BucketId;
-use crate::bucket::notes::{LineNotes, Note};
+use crate::bucket::notes::LineNotes;
 use crate::bucket::policy::PolicySet;
 use crate::bucket::table::{BucketTable, Change, View};
 use crate::time::MonotonicNs;
@@ -95,7 +95,7 @@ pub(super) struct Peer {
     /// The highest count heard, by line; it is of the line's owner if the line has noted the peer. Zero is none.
     ///
     /// Apart from the lines: a check never reads them, and they cost 8 bytes a peer a line.
-    pub(super) heard: LineNotes<u64>,
+    pub(super) heard: LineNotes,
     /// The highest count heard of any bucket, and what that was when the peer's present boot began.
     highest: u64,
     highest_before: u64,
@@ -126,10 +126,6 @@ pub(super) struct OfSlot {
     policy: u64,
     clock: TokenClock,
     now_ticks: u64,
-    /// Those of a policy in force.
-    rules: Option<Rules>,
-    /// Tokens that this node used of the policy, still to be added to what is observed of it.
-    used: u64,
 }
 
 impl OfSlot {
@@ -155,8 +151,8 @@ pub struct Replica {
     pub(super) presence: Presence,
     /// By the policies' positions for counters.
     pub(super) observed: Vec<Observed>,
-    /// The low bits of each line's count when it was last told, from which follows what was used since.
-    pub(super) marks: LineNotes<u16>,
+    /// Tokens charged here by slot when they were last added to what is observed.
+    charged: Vec<u64>,
     observed_at: MonotonicNs,
     pub(super) detect_timeout: Duration,
     pub(super) stats: ReplicaStats,
@@ -178,13 +174,14 @@ impl Replica {
         let peers = config.peers.iter().map(|id| Peer::new(*id, lines)).collect::<Result<_, _>>()?;
         let directory = Directory::new(policies);
         let observed = vec![Observed::default(); directory.positions()];
+        let charged = vec![0; directory.slots().count()];
         Ok(Self {
             table,
             directory,
             peers,
             presence: Presence::new(config.peers.len(), config.detect_timeout, now),
             observed,
-            marks: line_notes(lines)?,
+            charged,
             observed_at: now,
             detect_timeout: config.detect_timeout,
             stats: ReplicaStats::default(),
@@ -196,6 +193,7 @@ impl Replica {
     pub fn set_policies(&mut self, policies: Arc<PolicySet>) {
         self.directory = Directory::new(policies);
         self.observed.resize_with(self.directory.positions().max(self.observed.len()), Observed::default);
+        self.charged.resize(self.directory.slots().count(), 0);
         self.publish_absent();
     }
 
@@ -258,12 +256,13 @@ impl Replica {
     ) -> Option<Entry> {
         let view = self.table.view(line)?;
         if of_slot.as_ref().is_none_or(|of_slot| of_slot.slot != view.slot) {
-            self.observe(std::mem::replace(of_slot, self.of_slot(view.slot, now)));
+            *of_slot = self.of_slot(view.slot, now);
+        }
+        if of_slot.is_none() && telling.occasion == Occasion::Change {
+            // Charged in limits of a reload that is still to come here: nothing can be said of it yet.
+            self.table.change_again(line);
         }
         let entry = of_slot.as_ref().and_then(|of_slot| of_slot.entry(&view));
-        if telling.occasion == Occasion::Change {
-            self.take_change(line, &view, of_slot.as_mut());
-        }
         if telling.to_joining { entry.map(|entry| self.without_excess(&view, entry)) } else { entry }
     }
 
@@ -278,8 +277,7 @@ impl Replica {
     pub(super) fn of_slot(&self, slot: u16, now: MonotonicNs) -> Option<OfSlot> {
         let (policy, limits) = self.directory.identity_of_slot(slot)?;
         let clock = *limits.clock();
-        let rules = self.directory.of_slot(slot).map(|(rules, _)| rules.clone());
-        Some(OfSlot { slot, policy, clock, now_ticks: clock.at(now), rules, used: 0 })
+        Some(OfSlot { slot, policy, clock, now_ticks: clock.at(now) })
     }
 
     /// How close a bucket is to its limit, 255 the closest.
@@ -292,35 +290,16 @@ impl Replica {
         ((level.min(burst) >> excess) * u64::from(u8::MAX) / (burst >> excess)) as u8
     }
 
-    /// Takes note of a line that changed, and of what this node used of it since it did so last.
-    #[inline]
-    fn take_change(&mut self, line: usize, view: &View, of_slot: Option<&mut OfSlot>) {
-        let Some(of_slot) = of_slot else {
-            // Charged in limits of a reload that is still to come here: nothing can be said of it yet.
-            return self.table.change_again(line);
-        };
-        if let Some(rules) = &of_slot.rules {
-            let mark = (view.count >> rules.mark_shift) as u16;
-            let growth = u64::from(mark.wrapping_sub(self.marks.get(line))) << rules.mark_shift;
-            self.marks.set(line, mark);
-            // The mark may be of the line's former owner; the new one has used no more than since its start.
-            of_slot.used += growth.min(view.count.saturating_sub(view.start));
-        }
-    }
-
-    /// Adds what this node used to what is observed of the policy.
-    fn observe(&mut self, of_slot: Option<OfSlot>) {
-        if let Some(OfSlot { rules: Some(rules), used, .. }) = of_slot
-            && !self.presence.is_disturbed()
-        {
-            self.observed[rules.index].add(0, used);
-        }
-    }
-
-    fn ask_for_told(&self, line: usize, occasion: Occasion) {
-        self.table.ask_for_line(line);
-        if occasion == Occasion::Change {
-            self.marks.prefetch(line);
+    /// Adds what this node used since the last call to what is observed of the policies.
+    fn observe_own(&mut self) {
+        let is_usual = !self.presence.is_disturbed();
+        for (slot, rules) in self.directory.slots() {
+            let Some(before) = self.charged.get_mut(usize::from(slot)) else { break };
+            let charged = self.table.charged(slot);
+            let used = charged.wrapping_sub(std::mem::replace(before, charged));
+            if let (true, Some(rules)) = (is_usual, rules) {
+                self.observed[rules.index].add(0, used);
+            }
         }
     }
 
@@ -330,6 +309,7 @@ impl Replica {
             return;
         }
         self.observed_at = now;
+        self.observe_own();
         if self.presence.is_disturbed() {
             return;
         }
@@ -343,8 +323,8 @@ impl Replica {
     }
 }
 
-pub(super) fn line_notes<N: Note>(lines: usize) -> Result<LineNotes<N>, ReplicaError> {
-    let bytes = lines.saturating_mul(LineNotes::<N>::BYTES_PER_LINE);
+pub(super) fn line_notes(lines: usize) -> Result<LineNotes, ReplicaError> {
+    let bytes = lines.saturating_mul(LineNotes::BYTES_PER_LINE);
     LineNotes::new(lines).map_err(|error| ReplicaError::NoMemory { bytes, kind: error.kind() })
 }
 
@@ -379,11 +359,12 @@ impl Store for Replica {
     fn tell(&mut self, lines: &[u32], telling: Telling, now: MonotonicNs, said: &mut Vec<(u32, Entry)>) {
         let mut of_slot = None;
         for (place, line) in lines.iter().copied().enumerate() {
-            let later = coming(lines, place, AHEAD).iter();
-            later.for_each(|line| self.ask_for_told(*line as usize, telling.occasion));
-            said.extend(self.say(line as usize, &mut of_slot, telling, now).map(|entry| (line, entry)));
+            let later = coming(lines, place, 2 * AHEAD).iter();
+            later.for_each(|line| self.table.ask_once_for_line(*line as usize));
+            if let Some(entry) = self.say(line as usize, &mut of_slot, telling, now) {
+                said.push((line, entry));
+            }
         }
-        self.observe(of_slot);
     }
 
     fn urgencies(&self, lines: &[u32], now: MonotonicNs, each: &mut dyn FnMut(u8)) {

@@ -86,10 +86,17 @@ pub(crate) struct Exchange {
     old: Pair,
     new: Pair,
     level: u64,
+    slot: u16,
     is_near_limit: bool,
 }
 
 impl Exchange {
+    /// The slot of the limits that it charges in, and the tokens.
+    #[inline]
+    pub(crate) const fn charges(&self) -> (u16, u64) {
+        (self.slot, self.new.count - self.old.count)
+    }
+
     /// Whether the bucket is then more than half used.
     #[inline]
     pub(crate) const fn is_near_limit(&self) -> bool {
@@ -257,7 +264,7 @@ impl Line {
             Verdict::Denied { wait } => Prepared::Denied { level: gcra::level(old.tat, now), wait },
             Verdict::Allowed { tat } => {
                 let (new, level) = (Pair { tat, count: old.count + cost }, tat - now);
-                Prepared::Fits(Exchange { old, new, level, is_near_limit: limits.is_near(level) })
+                Prepared::Fits(Exchange { old, new, level, slot, is_near_limit: limits.is_near(level) })
             }
         }
     }

@@ -77,7 +77,8 @@ impl<'t> Charger<'t> {
             return None;
         }
         let level = self.table.lines[line].commit(exchange)?;
-        self.mark_changed(line, exchange.is_near_limit());
+        let (slot, tokens) = exchange.charges();
+        self.note_charged(line, exchange.is_near_limit(), slot, tokens);
         Some(Charge { allowed: true, level, ..Charge::default() })
     }
 
@@ -97,7 +98,7 @@ impl<'t> Charger<'t> {
                 Some(index) => match self.table.lines[index].charge(id, limits, cost, absent, now_ticks) {
                     Ok(Decision { allowed, level, wait }) => {
                         if allowed && cost != 0 {
-                            self.mark_changed(index, limits.is_near(level));
+                            self.note_charged(index, limits.is_near(level), limits.slot(), cost);
                         }
                         return Charge { allowed, level, wait, table_full: false };
                     }
@@ -114,13 +115,19 @@ impl<'t> Charger<'t> {
         self.table.decide_without_bucket(limits, cost)
     }
 
-    /// Notes for the peers that this thread has just exchanged the pair of a line.
+    /// Notes for the peers that this thread has just charged tokens to a line, in limits of a slot.
     #[inline]
-    fn mark_changed(&self, line: usize, is_near_limit: bool) {
-        if self.log.is_some_and(|log| log.note(line, is_near_limit)) {
-            return;
+    fn note_charged(&self, line: usize, is_near_limit: bool, slot: u16, tokens: u64) {
+        if let Some(log) = self.log {
+            log.add_charged(slot, tokens);
+            if log.note(line, is_near_limit) {
+                return;
+            }
         }
         if let Some(replication) = &self.table.replication {
+            if self.log.is_none() {
+                replication.charged.add(slot, tokens);
+            }
             replication.changes.mark(line, is_near_limit);
         }
     }

@@ -8,6 +8,7 @@ use crate::bucket::changes::{Change, ChangeMap};
 use crate::bucket::hash::BucketId;
 use crate::bucket::limits::Limits;
 use crate::bucket::line::{Heard, Look, Merged, Reading, View};
+use crate::bucket::slot_sums::SlotSums;
 use crate::time::MonotonicNs;
 
 impl BucketTable {
@@ -20,8 +21,8 @@ impl BucketTable {
     pub fn replicated(mut self, epoch_ms: u64) -> Self {
         self.epoch_ms = epoch_ms;
         let changes = ChangeMap::new(self.lines.len());
-        let (logs, absent) = (Vec::new(), AbsentPeers::new());
-        self.replication = Some(Box::new(Replication { changes, logs, absent }));
+        let (logs, charged, absent) = (Vec::new(), SlotSums::new(), AbsentPeers::new());
+        self.replication = Some(Box::new(Replication { changes, logs, charged, absent }));
         self
     }
 
@@ -69,6 +70,14 @@ impl BucketTable {
             replication.logs.iter().for_each(|log| log.drain(&mut changed));
             replication.changes.drain(changed);
         }
+    }
+
+    /// Tokens that were charged here in a slot, from some moment on; the sum wraps around.
+    pub(crate) fn charged(&self, slot: u16) -> u64 {
+        self.replication.as_ref().map_or(0, |replication| {
+            let logged = replication.logs.iter().map(|log| log.charged(slot));
+            logged.fold(replication.charged.get(slot), u64::wrapping_add)
+        })
     }
 
     /// Marks a drained line as changed again, so that the next drain returns it. Only for the draining thread.

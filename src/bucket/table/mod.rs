@@ -25,6 +25,7 @@ use super::limits::{self, Limits};
 use super::line::{Line, Miss};
 use super::memory::PageSlice;
 use super::policy::PolicySet;
+use super::slot_sums::SlotSums;
 use super::sync::{AtomicU64, Ordering, nap, spin_loop, yield_now};
 use super::tags::Tags;
 use crate::time::MonotonicNs;
@@ -179,6 +180,8 @@ struct Replication {
     changes: ChangeMap,
     /// Those of threads that note by themselves what they change.
     logs: Vec<LogReader>,
+    /// By threads without a log.
+    charged: SlotSums,
     absent: AbsentPeers,
 }
 

@@ -29,6 +29,11 @@ impl BucketTable {
         self.lines.prefetch(line);
     }
 
+    /// Asks the cache for a line that is read once.
+    pub(crate) fn ask_once_for_line(&self, line: usize) {
+        self.lines.prefetch_once(line);
+    }
+
     /// Asks the cache for all that coming charges will touch.
     pub(crate) fn prefetch_batch(&self, ids: &[BucketId]) {
         for ids in ids.chunks(TOGETHER) {

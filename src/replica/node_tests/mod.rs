@@ -539,16 +539,15 @@ fn what_was_charged_for_a_peer_never_heard_is_set_against_the_first_that_is() {
 
 #[test]
 fn counters_for_which_there_is_no_memory_are_an_error_that_says_so() {
-    let error = line_notes::<u64>(1 << 58).err().map(|error| error.to_string());
+    let error = line_notes(1 << 58).err().map(|error| error.to_string());
     assert!(error.is_some_and(|error| error.contains("lower [table] capacity")));
 }
 
-/// A line of the table with its tag, a peer's counter and the mark, at three quarters of the lines; what is to be
-/// told takes four bits more.
+/// A line of the table with its tag and a peer's counter, at three quarters of the lines; what is to be told takes five
+/// bits more.
 #[test]
 fn a_key_costs_at_most_a_hundred_bytes_with_one_peers_counter() {
-    let (peer, mark) = (LineNotes::<u64>::BYTES_PER_LINE, LineNotes::<u16>::BYTES_PER_LINE);
-    let line = BYTES_PER_LINE + peer + mark;
+    let line = BYTES_PER_LINE + LineNotes::BYTES_PER_LINE;
     assert!(line as f64 / 0.75 <= 100.0, "{line} bytes a line");
 }
 

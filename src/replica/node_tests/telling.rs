@@ -30,16 +30,44 @@ fn only_what_was_charged_here_is_told_as_changed() {
 }
 
 #[test]
-fn what_is_told_again_to_repair_is_not_taken_for_used_since() {
+fn what_this_node_used_is_observed_once_whatever_limits_it_is_counted_in() {
     let mut a = Node::new(1, EVENTUAL);
+    let used = |a: &mut Node, time_ms| {
+        a.pass(time_ms);
+        a.replica.observed[0].recent_tokens(0)
+    };
+    for (key, cost) in [(b"k".as_slice(), 4), (b"vip", 500), (b"l", 8), (b"k", 12)] {
+        assert!(a.charge(key, cost));
+    }
+    assert!(!a.charge(b"k", BURST), "what is denied is not used");
+    let kept = |seconds: f64| (-seconds / 5.0).exp();
+    assert!((used(&mut a, 250) - 524.0 * kept(0.25)).abs() < 1e-9);
+    assert!((used(&mut a, 1000) - 524.0 * kept(1.25)).abs() < 1e-9, "nothing was used since");
+}
+
+#[test]
+fn what_this_node_used_is_observed_of_a_policy_that_a_reload_has_brought() {
+    let mut a = Node::new(1, EVENTUAL);
+    let next = Arc::new(a.policies.reload(&[spec("p", EVENTUAL), spec("new", EVENTUAL)], a.now).unwrap());
+    a.table.publish_limits(&next);
+    a.replica.set_policies(Arc::clone(&next));
+    let policy = next.find(b"new").unwrap();
+    assert!(a.table.charge(next.bucket_id(policy, b"k"), policy.default_limits(), 7, a.now).allowed);
+    a.pass(250);
+    let observed = &a.replica.observed[usize::from(policy.index())];
+    assert!((6.0..=7.0).contains(&observed.recent_tokens(0)));
+}
+
+#[test]
+fn what_this_node_uses_while_a_peer_is_absent_is_not_observed() {
+    let mut a = Node::new(1, EVENTUAL);
+    a.replica.peer_present(node_id(2), false, a.now);
     assert!(a.charge(b"k", 10));
-    let (line, now) = (a.replica.line(a.id(b"k")).unwrap(), a.now);
-    let mark = |a: &Node| a.replica.marks.get(line as usize);
-    let before = mark(&a);
-    a.replica.tell(&[line], telling(Occasion::Review), now, &mut vec![]);
-    assert_eq!(mark(&a), before);
-    a.replica.tell(&[line], telling(Occasion::Change), now, &mut vec![]);
-    assert_ne!(mark(&a), before);
+    a.pass(250);
+    a.replica.peer_present(node_id(2), true, a.now);
+    a.pass(2 * DETECT.as_millis() as u64);
+    a.pass(250);
+    assert_eq!(a.replica.observed[0].recent_tokens(0), 0.0, "not afterwards either");
 }
 
 #[test]
@@ -136,7 +164,7 @@ fn what_was_used_of_a_policy_that_was_removed_is_still_told() {
 }
 
 #[test]
-fn what_is_told_together_is_said_in_each_ones_limits_and_counted_once() {
+fn what_is_told_together_is_said_in_each_ones_limits() {
     let mut a = Node::new(1, EVENTUAL);
     let keys: [&[u8]; 4] = [b"k", b"vip", b"l", b"m"];
     for (key, cost) in keys.iter().zip([4, 500, 8, 12]) {
@@ -148,7 +176,4 @@ fn what_is_told_together_is_said_in_each_ones_limits_and_counted_once() {
     let said = a.tell(&lines);
     assert_eq!(said, keys.map(|key| a.entry(key)));
     assert_eq!(said[1].level, 400 << 16);
-    assert_eq!(a.replica.observed[0].recent_tokens(0), 524.0);
-    a.tell(&lines);
-    assert_eq!(a.replica.observed[0].recent_tokens(0), 524.0, "nothing was used since");
 }
