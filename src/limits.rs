@@ -3,6 +3,7 @@
 use std::io;
 
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
 /// What to do about a failure to open a file or to start a thread, with a separator before it; may be empty.
@@ -18,16 +19,23 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Allows as many open files as the administrator does: the usual soft limit of 1,024 is for `select`.
-pub(crate) fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-    {
-        // The ring says so when what there is does not do.
-        warn!("cannot raise the limit of open files: {error}");
+/// Allows as many open files as the administrator does, since the usual soft limit of 1,024 is for `select`, and as
+/// much locked memory.
+pub(crate) fn raise_limits() {
+    for (resource, name) in [(Resource::Nofile, "open files"), (Resource::Memlock, "locked memory")] {
+        let Rlimit { current, maximum } = getrlimit(resource);
+        if current != maximum
+            && let Err(error) = setrlimit(resource, Rlimit { current: maximum, maximum })
+        {
+            // The ring says so when what there is does not do.
+            warn!("cannot raise the limit of {name}: {error}");
+        }
     }
+}
+
+/// Bytes that may be locked in memory, by all processes of the user; `None` without a limit.
+pub(crate) fn lockable() -> Option<u64> {
+    getrlimit(Resource::Memlock).current
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ pub(super) fn run(arguments: &LoadArguments) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    crate::limits::raise_open_files();
+    crate::limits::raise_limits();
     match stop_on_signals().map_err(Into::into).and_then(|stop| carry_out(&plan, &stop, arguments)) {
         Ok(code) => code,
         Err(error) => fail(&format!("error: {error}")),

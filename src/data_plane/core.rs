@@ -89,7 +89,7 @@ impl<S: Service, C: Clock> Core<S, C> {
     pub(super) fn new(limits: CoreLimits, parts: CoreParts<S, C>) -> Result<Self, DataPlaneError> {
         const { assert!(S::MAX_ANSWER_BYTES <= SEND_BYTES) };
         let places = limits.connections + SPARE_PLACES;
-        let mut ring = Ring::new(RingConfig::of_connections(places))?;
+        let mut ring = Ring::new(RingConfig::of_connections(places, limits.threads))?;
         let receives = ring.receive_buffers(RECEIVE_BUFFERS, RECEIVE_BYTES)?;
         let partial_bytes = parts.service.max_request_bytes() + RECEIVE_BYTES;
         let mut connections = Vec::new();

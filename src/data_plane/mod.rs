@@ -67,6 +67,8 @@ pub struct DataPlaneConfig {
 /// The limits of one data thread.
 #[derive(Clone, Copy, Debug)]
 struct CoreLimits {
+    /// Threads that the process has of this kind.
+    threads: usize,
     /// Most connections of this thread.
     connections: u32,
     /// Most of all threads together.
@@ -274,6 +276,7 @@ impl Drop for DataPlane {
 impl DataPlaneConfig {
     fn limits_of_core(&self) -> CoreLimits {
         CoreLimits {
+            threads: self.threads,
             connections: connections_of_core(self.max_connections, self.threads),
             all_connections: self.max_connections,
             idle_timeout: self.idle_timeout,

@@ -70,6 +70,7 @@ impl Service for Lines {
 /// A data thread with one open connection, its other end, and a control plane that is gone.
 fn core_and_client() -> (Core<Lines, Arc<ManualClock>>, UnixStream) {
     let limits = CoreLimits {
+        threads: 1,
         connections: 1,
         all_connections: 1,
         idle_timeout: Duration::from_secs(1),

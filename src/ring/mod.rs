@@ -56,6 +56,9 @@ pub const RECEIVE_BYTES: usize = 4096;
 /// Receive buffers that a ring usually has.
 pub const RECEIVE_BUFFERS: u16 = 2048;
 
+/// Queues are made no shorter than this to fit a limit.
+const LEAST_SUBMISSIONS: u32 = 256;
+
 /// What a ring is made with.
 #[derive(Clone, Copy, Debug)]
 pub struct RingConfig {
@@ -68,10 +71,31 @@ pub struct RingConfig {
 }
 
 impl RingConfig {
-    /// Of a ring for so many connections.
+    /// Of a ring for so many connections, one of several `rings` of the process.
+    ///
+    /// Since Linux 6.14 queues count as locked memory, of which a user has a few megabytes as a rule: many rings have
+    /// shorter queues where whole ones would take more than half of the limit.
     #[must_use]
-    pub const fn of_connections(connections: u32) -> Self {
-        Self { submissions: 4096, completions: 16_384, files: connections }
+    pub fn of_connections(connections: u32, rings: usize) -> Self {
+        let whole = Self { submissions: 4096, completions: 16_384, files: connections };
+        whole.within(crate::limits::lockable().map(|bytes| bytes / 2 / rings.max(1) as u64))
+    }
+
+    /// With queues halved until they, and the usual receive buffers' ring, take at most so many bytes.
+    fn within(mut self, bytes: Option<u64>) -> Self {
+        while bytes.is_some_and(|bytes| self.locked_bytes() > bytes) && self.submissions > LEAST_SUBMISSIONS {
+            self.submissions /= 2;
+            self.completions /= 2;
+        }
+        self
+    }
+
+    /// What the kernel may count as locked.
+    fn locked_bytes(&self) -> u64 {
+        const SUBMISSION: usize = size_of::<Entry>() + size_of::<u32>();
+        const COMPLETION: usize = size_of::<io_uring::cqueue::Entry>();
+        const BUFFERS: usize = RECEIVE_BUFFERS as usize * size_of::<types::BufRingEntry>();
+        (self.submissions as usize * SUBMISSION + self.completions as usize * COMPLETION + BUFFERS) as u64
     }
 }
 

@@ -17,6 +17,22 @@ fn ring_and_peer() -> (Ring, UnixStream) {
     (ring, peer)
 }
 
+#[test]
+fn queues_are_as_long_as_the_locked_memory_of_many_rings_allows() {
+    let whole = RingConfig { submissions: 4096, completions: 16_384, files: 64 };
+    let queues = |bytes| {
+        let RingConfig { submissions, completions, files } = whole.within(bytes);
+        assert_eq!(files, 64);
+        (submissions, completions)
+    };
+    assert_eq!(queues(None), (4096, 16_384));
+    assert_eq!(queues(Some(1 << 20)), (4096, 16_384));
+    // Half of the usual eight megabytes, for 16 and for 64 threads.
+    assert_eq!(queues(Some((4 << 20) / 16)), (1024, 4096));
+    assert_eq!(queues(Some((4 << 20) / 64)), (256, 1024));
+    assert_eq!(queues(Some(0)), (256, 1024), "the kernel refuses it, and says why");
+}
+
 fn next(ring: &mut Ring) -> Completion {
     let until = Instant::now() + Duration::from_secs(5);
     loop {

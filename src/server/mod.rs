@@ -38,7 +38,7 @@ use crate::data_plane::{DataPlane, DataPlaneConfig, DataPlaneError, ListenAddr};
 use crate::durability::Keeper;
 use crate::health::{Health, Reason};
 use crate::http::HttpLimits;
-use crate::limits::{raise_open_files, remedy};
+use crate::limits::{raise_limits, remedy};
 use crate::metrics::core::CoreMetrics;
 use crate::metrics::latency::histogram_exchange;
 use crate::metrics::{Published, Reloads};
@@ -116,7 +116,7 @@ struct Server<'s> {
 
 impl<'s> Server<'s> {
     fn start(config: Config, sources: &'s Sources, handed: Handed) -> Result<Self, ServeError> {
-        raise_open_files();
+        raise_limits();
         let manager = ServiceManager::of_environment(|name| std::env::var(name).ok());
         let impatient = Arc::new(AtomicBool::new(false));
         let signals = Signals::receive(&impatient)?;

@@ -63,7 +63,7 @@ fn value(path: impl AsRef<Path>) -> Option<String> {
 
 /// Whether the kernel gives this process a ring with all that a data thread asks of it.
 fn try_ring() -> Result<(), String> {
-    let ring = Ring::new(RingConfig::of_connections(TRIAL_CONNECTIONS));
+    let ring = Ring::new(RingConfig::of_connections(TRIAL_CONNECTIONS, 1));
     let buffers = ring.and_then(|mut ring| ring.receive_buffers(RECEIVE_BUFFERS, RECEIVE_BYTES).map(drop));
     buffers.map_err(|error| error.to_string())
 }

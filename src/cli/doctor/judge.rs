@@ -7,7 +7,7 @@ use crate::counted::counted;
 
 /// The first kernel with all that the ring needs.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
-/// Ample for the buffers that rings register.
+/// Ample for the queues of rings and what they register.
 const AMPLE_LOCKED_BYTES: u64 = 64 << 20;
 /// The table of a ring's connections must be below the limit of open files.
 const AMPLE_FILES: u64 = 65_536;
@@ -86,7 +86,8 @@ fn ring(refused: Option<&str>) -> Finding {
 }
 
 fn locked_memory(limit: Limit) -> Finding {
-    let check = Check { name: "locked memory", meaning: "buffers that rings register are counted as such" };
+    let check =
+        Check { name: "locked memory", meaning: "queues of rings and what they register count as such" };
     match limit.0 {
         Some(bytes) if bytes < AMPLE_LOCKED_BYTES => {
             let found = format!("at most {} KiB", bytes >> 10);

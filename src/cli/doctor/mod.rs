@@ -27,7 +27,7 @@ pub(super) struct DoctorArguments {
 
 pub(super) fn run(arguments: &DoctorArguments, sources: &Sources) -> ExitCode {
     // As the server does: it is judged by what it could have.
-    limits::raise_open_files();
+    limits::raise_limits();
     let report = Report { findings: examine(sources) };
     let text = if arguments.json { report.json() + "\n" } else { report.to_string() };
     end_with(&text, if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -53,7 +53,7 @@ fn connections(config: &Config) -> Finding {
     let check = Check { name: "connections", meaning };
     let threads = config.server.threads;
     let each = connections_of_core(config.server.max_connections, threads);
-    match Ring::new(RingConfig::of_connections(each)) {
+    match Ring::new(RingConfig::of_connections(each, threads)) {
         Ok(_) => check.ok(format!("up to {each} on each of {threads} threads")),
         Err(error) => check.fail(format!("a ring for {each} cannot be made"), error.to_string()),
     }

@@ -86,7 +86,7 @@ impl<'p> Worker<'p> {
     ) -> Result<Self, LoadError> {
         let settings = plan.settings();
         let count = plan.connections_of(number);
-        let mut ring = Ring::new(RingConfig::of_connections(count))?;
+        let mut ring = Ring::new(RingConfig::of_connections(count, settings.threads as usize))?;
         let now = clock.now();
         Ok(Self {
             receives: ring.receive_buffers(RECEIVE_BUFFERS, RECEIVE_BYTES)?,
