@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What replication adds to the processor time of a check: the same server alone and with a peer that takes all
 # changes, both there all the time and loaded in turns of a fifth of a second, so that a slow phase of the machine meets
-# both. All threads are counted, also the one that sends, until all that changed is told.
+# both. All threads are counted, also the one that sends, until all that changed is told. Each round is of servers that
+# were started anew: two of one binary differ by several percent, by where their memory comes to lie.
 set -euo pipefail
 
 rounds=9 seconds=8
@@ -32,6 +33,8 @@ start_servers() {
     start_node 2 peer 18082
     # The two greet, tell each other all there is, and give back what they charged for each other before.
     sleep 5
+    # So that buckets are there.
+    alternate 16 1000000 4 >/dev/null
 }
 
 start_node() { # ID NAME PORT
@@ -39,11 +42,14 @@ start_node() { # ID NAME PORT
         --set "server.listen=127.0.0.1:$3" --set log.level=warn --set table.capacity=1500000
 }
 
+alternate() { # DEPTH KEYS SECONDS
+    taskset -c "$load_core" "$root/target/release/examples/alternate" "$1" "$2" "$3" \
+        "ours=${port[ours]}=${pid[ours]}" "with=${port[with]}=${pid[with]}"
+}
+
 # Loads both in turn, and appends "name depth keys CPU-µs-a-check those-of-data-threads checks/s idle-%" of each.
 measure() { # DEPTH KEYS
-    taskset -c "$load_core" "$root/target/release/examples/alternate" "$1" "$2" "$seconds" \
-        "ours=${port[ours]}=${pid[ours]}" "with=${port[with]}=${pid[with]}" |
-        sed "s/ / $1 $2 /" >>"$work/runs"
+    alternate "$1" "$2" "$seconds" | sed "s/ / $1 $2 /" >>"$work/runs"
 }
 
 changes_sent() {
@@ -100,12 +106,12 @@ chmod 600 "$work/secret"
 write_config 1 >"$work/1.toml"
 write_config 2 >"$work/2.toml"
 : >"$work/runs"
-start_servers
-for depth in 1 16; do
-    for keys in 10000 1000000; do
-        say "pipelined $depth, $keys keys"
-        for _ in $(seq "$rounds"); do measure "$depth" "$keys"; done
-        say "changes told so far: $(changes_sent)"
+for round in $(seq "$rounds"); do
+    start_servers
+    for depth in 1 16; do
+        for keys in 10000 1000000; do measure "$depth" "$keys"; done
     done
+    say "round $round of $rounds: $(changes_sent) changes told"
+    for name in ours with peer; do stop "$name"; done
 done
 table
