@@ -1,6 +1,6 @@
 //! What a charge also does on account of peers that cannot be heard, or have just come back.
 
-use super::spec::MAX_SLOTS;
+use super::spec::SLOTS_KEPT;
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 const NOTED: u32 = 1 << 31;
@@ -39,8 +39,7 @@ pub(crate) struct AbsentPeers {
 
 impl AbsentPeers {
     pub(crate) fn new() -> Self {
-        let slots = if cfg!(loom) { 4 } else { MAX_SLOTS };
-        Self { active: AtomicU64::new(0), slots: (0..slots).map(|_| AtomicU32::new(0)).collect() }
+        Self { active: AtomicU64::new(0), slots: (0..SLOTS_KEPT).map(|_| AtomicU32::new(0)).collect() }
     }
 
     /// That of a slot.

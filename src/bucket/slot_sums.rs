@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::spec::MAX_SLOTS;
+use super::spec::SLOTS_KEPT;
 
 /// A sum a slot, which wraps around.
 #[derive(Debug)]
@@ -14,8 +14,7 @@ pub(super) struct SlotSums {
 
 impl SlotSums {
     pub(super) fn new() -> Self {
-        let slots = if cfg!(loom) { 4 } else { MAX_SLOTS };
-        Self { sums: (0..slots).map(|_| AtomicU64::new(0)).collect() }
+        Self { sums: (0..SLOTS_KEPT).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Adds tokens.

@@ -10,6 +10,8 @@ use crate::time::NS_PER_SECOND;
 pub const MAX_POLICIES: usize = 1024;
 /// Most limits over the life of a process: policies, overrides, and what reloads replaced.
 pub const MAX_SLOTS: usize = 60_000;
+/// Slots that something is kept of, each in a place of its own: few of them for the model.
+pub(super) const SLOTS_KEPT: usize = if cfg!(loom) { 4 } else { MAX_SLOTS };
 /// Longest key, in bytes after percent-decoding.
 pub const MAX_KEY_BYTES: usize = 512;
 /// Longest policy name, in bytes.

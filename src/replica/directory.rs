@@ -7,7 +7,7 @@ use crate::bucket::policy::{Limits, MAX_POLICIES, Policy, PolicySet};
 use crate::bucket::sharing::Sharing;
 
 /// What merging needs of a policy.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Rules {
     /// Its position for counters, the same over reloads.
     pub(super) index: usize,

@@ -293,8 +293,7 @@ impl Replica {
     /// Adds what this node used since the last call to what is observed of the policies.
     fn observe_own(&mut self) {
         let is_usual = !self.presence.is_disturbed();
-        for (slot, rules) in self.directory.slots() {
-            let Some(before) = self.charged.get_mut(usize::from(slot)) else { break };
+        for ((slot, rules), before) in self.directory.slots().zip(&mut self.charged) {
             let charged = self.table.charged(slot);
             let used = charged.wrapping_sub(std::mem::replace(before, charged));
             if let (true, Some(rules)) = (is_usual, rules) {
