@@ -33,6 +33,11 @@ pub(crate) fn raise_limits() {
     }
 }
 
+/// Files that may be open once limits are raised; `None` without a limit.
+pub(crate) fn open_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
 /// Bytes that may be locked in memory, by all processes of the user; `None` without a limit.
 pub(crate) fn lockable() -> Option<u64> {
     getrlimit(Resource::Memlock).current

@@ -100,7 +100,7 @@ fn every_setting_reaches_the_configuration() {
     let config = load(EVERY_SETTING).unwrap_or_else(|problems| panic!("{problems}"));
     let server = &config.server;
     assert_eq!(server.listen[1], ListenAddr::Unix(PathBuf::from("/run/check.sock")));
-    assert_eq!((server.threads, server.pin, server.max_connections), (3, false, 77));
+    assert_eq!((server.threads, server.pin, server.max_connections), (3, false, Some(77)));
     assert_eq!(
         (server.idle_timeout, server.write_timeout),
         (Duration::from_secs(60), Duration::from_millis(250))

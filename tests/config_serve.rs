@@ -65,25 +65,46 @@ fn a_bad_configuration_is_not_served() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("from 1 to 512"));
 }
 
+/// What the program, as a small server, says in the end under a limit that the shell sets.
+fn under_limit(limit: &str, arguments: &str) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let program = command(directory.path());
+    let small = "--set server.threads=1 --set table.capacity=1000";
+    std::process::Command::new("sh")
+        .args(["-c", &format!("ulimit {limit}; exec \"$0\" {arguments} {small}")])
+        .arg(program.get_program())
+        .env("OPENCLAW_RATING__SERVER__LISTEN", "127.0.0.1:0")
+        .current_dir(directory.path())
+        .output()
+        .unwrap()
+}
+
 #[test]
 fn a_limit_that_is_reached_at_the_start_is_named() {
-    let directory = tempfile::tempdir().unwrap();
-    let under = |limit: &str| {
-        let program = command(directory.path());
-        let script = format!("ulimit {limit}; exec \"$0\" --set server.threads=1 --set table.capacity=1000");
-        let output = std::process::Command::new("sh")
-            .args(["-c", &script])
-            .arg(program.get_program())
-            .env("OPENCLAW_RATING__SERVER__LISTEN", "127.0.0.1:0")
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        String::from_utf8(output.stderr).unwrap()
-    };
     for files in [6, 7, 8] {
-        let told = under(&format!("-n {files}"));
+        let output = under_limit(&format!("-n {files}"), "");
+        assert_eq!(output.status.code(), Some(1));
+        let told = String::from_utf8(output.stderr).unwrap();
         assert!(told.contains("RLIMIT_NOFILE"), "{files}: {told}");
     }
+}
+
+#[test]
+fn connections_fit_into_the_limit_of_open_files_where_nobody_said_how_many() {
+    let output = under_limit("-n 3000", "check-config");
+    let (summary, told) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let all = format!("{summary}{told}");
+    assert!(output.status.success(), "{all}");
+    assert!(summary.contains("at most 2936 connections,"), "{all}");
+    assert!(all.contains("LimitNOFILE=") && all.contains("max_connections = 2936"), "{all}");
+
+    let output = under_limit("-n 3000", "check-config --set server.max_connections=2937");
+    let summary = String::from_utf8(output.stdout).unwrap();
+    assert!(summary.contains("at most 2937 connections,") && !summary.contains("LimitNOFILE="), "{summary}");
+    let output = under_limit("-n 3000", "serve --set server.max_connections=2937");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains("LimitNOFILE="), "{told}");
 }
 
 #[test]

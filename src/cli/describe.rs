@@ -92,7 +92,7 @@ fn describe_admin(admin: &AdminConfig, line: &mut impl FnMut(&str, String)) {
 fn describe_server(server: &ServerConfig, line: &mut impl FnMut(&str, String)) {
     let pinned = if server.pin { ", one a core" } else { "" };
     line("threads", format!("{}{pinned}", server.threads));
-    let connections = counted(server.max_connections as usize, "connection", "connections");
+    let connections = counted(server.connections() as usize, "connection", "connections");
     let requests = match server.max_requests_per_connection {
         0 => "any number of requests".to_owned(),
         most => format!("at most {most} requests"),

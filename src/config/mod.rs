@@ -127,7 +127,7 @@ impl Config {
         let agent = self.agent.iter().flat_map(AgentConfig::warnings);
         let nowhere = self.node.region.is_empty().then(|| region::NOT_KNOWN_NOW.to_owned());
         let warnings = self.admin.warnings().into_iter().chain(cluster).chain(nowhere);
-        warnings.chain(clock_alone).chain(agent).collect()
+        warnings.chain(clock_alone).chain(agent).chain(self.server.warning()).collect()
     }
 
     /// The sections in which `new` differs and that a reload cannot change: it replaces policies only.

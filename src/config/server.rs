@@ -9,7 +9,8 @@ use super::problem::{Findings, Place};
 use super::section::{Section, Text};
 use super::value::{Kind, Value};
 use crate::bind::MAX_SOCKET_PATH_BYTES;
-use crate::data_plane::ListenAddr;
+use crate::data_plane::{ListenAddr, connections_within};
+use crate::limits::open_files;
 
 const MAX_LISTENERS: usize = 16;
 const MAX_THREADS: u64 = 512;
@@ -28,8 +29,8 @@ pub struct ServerConfig {
     pub threads: usize,
     /// Whether each data thread stays on one core.
     pub pin: bool,
-    /// Connections of all threads together.
-    pub max_connections: u32,
+    /// Connections of all threads together, when the file says.
+    pub max_connections: Option<u32>,
     /// A connection without a request is closed after this.
     pub idle_timeout: Duration,
     /// A request's header section must be complete after this.
@@ -48,6 +49,31 @@ pub struct ServerConfig {
     pub max_requests_per_connection: u64,
 }
 
+/// Connections of all threads together where the file does not say.
+const DEFAULT_CONNECTIONS: u32 = 16_384;
+
+impl ServerConfig {
+    /// Connections of all threads together: as many as the file says, or by default as the limit of open files lets
+    /// each thread have places for.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        let by_default = || connections_within(open_files(), DEFAULT_CONNECTIONS, self.threads);
+        self.max_connections.unwrap_or_else(by_default)
+    }
+
+    /// That there are fewer than usual, if so.
+    pub(super) fn warning(&self) -> Option<String> {
+        let connections = self.connections();
+        (self.max_connections.is_none() && connections < DEFAULT_CONNECTIONS).then(|| {
+            format!(
+                "at most {connections} connections, not {DEFAULT_CONNECTIONS}: a thread has no more places for them \
+                 than files may be open; raise that limit (`ulimit -Hn`, systemd: LimitNOFILE=) or settle for [server] \
+                 max_connections = {connections}"
+            )
+        })
+    }
+}
+
 pub(super) fn read_server(root: &mut Section<'_>) -> ServerConfig {
     let mut section = root.section("server");
     let timeouts = MIN_TIMEOUT..=MAX_TIMEOUT;
@@ -57,10 +83,11 @@ pub(super) fn read_server(root: &mut Section<'_>) -> ServerConfig {
     let header_timeout = timeout("header_timeout", 10);
     let body_timeout = timeout("body_timeout", 10);
     let write_timeout = timeout("write_timeout", 10);
+    let max_connections = section.count("max_connections", 1..=MAX_CONNECTIONS).map(|most| most as u32);
     let mut count = |key, range, default| section.count(key, range).unwrap_or(default);
     let config = ServerConfig {
         threads: count("threads", 1..=MAX_THREADS, cores()),
-        max_connections: count("max_connections", 1..=MAX_CONNECTIONS, 16_384) as u32,
+        max_connections,
         max_header_bytes: count("max_header_bytes", 256..=65_536, 8192),
         max_target_bytes: count("max_target_bytes", 64..=65_536, 4096),
         max_body_bytes: count("max_body_bytes", 0..=1 << 20, 65_536),

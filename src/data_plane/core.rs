@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::listener::Listener;
 use super::mailbox::{Mailbox, Phase, RenderRequest};
 use super::pages::PageQueue;
+use super::places::SPARE_PLACES;
 use super::service::{Service, Turn};
 use super::storage::{HeldBuffers, PartialPool};
 use super::{CoreLimits, DataPlaneError};
@@ -28,8 +29,6 @@ use crate::time::{Clock, MonotonicNs};
 const SWEEP: Duration = Duration::from_millis(250);
 /// Bytes of one send buffer: the largest answer and room for many small ones.
 const SEND_BYTES: usize = 64 * 1024;
-/// Places of the ring's table above the limit of connections, for those that are turned away.
-const SPARE_PLACES: u32 = 64;
 /// Most incomplete requests at one time.
 const MAX_PARTIALS: u32 = 4096;
 

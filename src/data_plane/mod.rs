@@ -12,6 +12,7 @@ mod listener;
 mod mailbox;
 mod output;
 mod pages;
+mod places;
 mod relief;
 mod service;
 mod storage;
@@ -30,10 +31,12 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use self::core::{Core, CoreParts};
 use self::listener::Listeners;
 use self::mailbox::{Mailbox, Phase};
+use self::places::connections_of_core;
 use crate::bucket::policy::PolicySet;
 use crate::ring::RingError;
 use crate::time::Clock;
 
+pub(crate) use self::places::{connections_within, places_of_core};
 pub use listener::{ListenAddr, ListenError};
 pub use mailbox::{RenderReply, RenderRequest};
 pub use service::{Event, Next, Refusal, Service, Step, Turn};
@@ -285,12 +288,6 @@ impl DataPlaneConfig {
             write_timeout: self.write_timeout,
         }
     }
-}
-
-/// The kernel spreads connections unevenly, so a thread may take half as many more than its part.
-pub(crate) fn connections_of_core(max_connections: u32, threads: usize) -> u32 {
-    let part = (u64::from(max_connections) * 3).div_ceil(2 * threads.max(1) as u64);
-    u32::try_from(part).unwrap_or(u32::MAX).min(max_connections).max(1)
 }
 
 fn run_thread<S: Service, C: Clock>(

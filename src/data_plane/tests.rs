@@ -172,13 +172,3 @@ fn who_is_still_sending_is_waited_for_as_long_as_a_body_may_take() {
         assert_ne!(core.connections[0].stage, Stage::Lingering, "{halves}");
     }
 }
-
-#[test]
-fn the_threads_together_have_room_for_the_connections_that_are_allowed() {
-    for (max_connections, threads, of_core) in
-        [(1, 1, 1), (3, 2, 3), (1, 4, 1), (10, 2, 8), (16_384, 4, 6144), (1_048_576, 1, 1_048_576)]
-    {
-        let part = connections_of_core(max_connections, threads);
-        assert_eq!(part, of_core, "{max_connections} on {threads}");
-    }
-}

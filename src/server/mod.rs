@@ -308,7 +308,7 @@ fn data_plane_config(server: &ServerConfig) -> DataPlaneConfig {
         listen: server.listen.clone(),
         threads: server.threads,
         pin: server.pin,
-        max_connections: server.max_connections,
+        max_connections: server.connections(),
         backlog: BACKLOG,
         idle_timeout: server.idle_timeout,
         header_timeout: server.header_timeout,
