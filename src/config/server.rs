@@ -66,9 +66,9 @@ impl ServerConfig {
         let connections = self.connections();
         (self.max_connections.is_none() && connections < DEFAULT_CONNECTIONS).then(|| {
             format!(
-                "at most {connections} connections, not {DEFAULT_CONNECTIONS}: a thread has no more places for them \
-                 than files may be open; raise that limit (`ulimit -Hn`, systemd: LimitNOFILE=) or settle for [server] \
-                 max_connections = {connections}"
+                "at most {connections} connections, not {DEFAULT_CONNECTIONS}: a thread has no more places \
+                 for them than files may be open; raise that limit (`ulimit -Hn`, systemd: LimitNOFILE=) \
+                 or settle for [server] max_connections = {connections}"
             )
         })
     }
