@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::agent::journal::printable_within;
 use crate::agent::runbook::Glimpse;
 use crate::agent::signals::{Answer, Observation, Sight, Watched};
 use crate::agent::types::Region;
@@ -72,14 +73,24 @@ pub(super) fn glimpse_of(sight: &Sight) -> Glimpse {
 /// What a witness says: whether it sees the region healthy.
 ///
 /// # Errors
-/// When it gives no vote, which is whenever it answers neither 200 nor 503: why, in words.
+/// When it gives no vote, which is whenever it answers neither 200 nor 503, or with a page for people, as a proxy
+/// does that cannot reach it: why, in words.
 pub(super) fn vote_of(sight: &Sight) -> Result<bool, String> {
-    match &sight.seen {
-        Ok(Answer { status: 200, .. }) => Ok(true),
-        Ok(Answer { status: 503, .. }) => Ok(false),
-        Ok(answer) => Err(brief(&no_vote(answer))),
-        Err(why) => Err(brief(&why.to_string())),
-    }
+    let why = match &sight.seen {
+        Ok(answer) if is_page(&answer.body) => {
+            format!("it answers {} with a page, as a proxy does for who is behind it", answer.status)
+        }
+        Ok(Answer { status: 200, .. }) => return Ok(true),
+        Ok(Answer { status: 503, .. }) => return Ok(false),
+        Ok(answer) => no_vote(answer),
+        Err(why) => why.to_string(),
+    };
+    Err(printable_within(&why, MAX_WHY_CHARS))
+}
+
+/// Whether it is HTML or XML.
+fn is_page(body: &str) -> bool {
+    body.trim_start_matches('\u{feff}').trim_start().starts_with('<')
 }
 
 /// An answer that is no vote, with its own explanation where it has one.
@@ -89,11 +100,6 @@ fn no_vote(answer: &Answer) -> String {
         detail if detail.is_empty() => format!("it answers {}", answer.status),
         detail => format!("it answers {}: {detail}", answer.status),
     }
-}
-
-/// The beginning of what others wrote, as it may go into a line of the log.
-fn brief(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_WHY_CHARS).collect()
 }
 
 /// What a node says is wrong with it, in its words where it has any.
@@ -132,18 +138,23 @@ mod tests {
 
     #[test]
     fn a_witness_votes_by_200_and_503_and_else_says_why_it_gives_no_vote() {
+        let told = |status| format!("it answers {status} with a page, as a proxy does for who is behind it");
+        let (page_200, page_503) = (told(200), told(503));
         for (seen, vote) in [
             (Ok((200, "")), Ok(true)),
             (Ok((503, "")), Ok(false)),
-            (Ok((401, r#"{"detail":"show the\ntoken"}"#)), Err("it answers 401: show thetoken")),
-            (Ok((404, "<html>")), Err("it answers 404")),
+            (Ok((503, r#"{"answer":"seen","region":"eu","healthy":false}"#)), Ok(false)),
+            (Ok((401, r#"{"detail":"show the\ntoken"}"#)), Err("it answers 401: show the token")),
+            (Ok((404, "no such page")), Err("it answers 404")),
+            (Ok((200, " <!doctype html>")), Err(page_200.as_str())),
+            (Ok((503, "<html><h1>503 Service Temporarily Unavailable</h1>")), Err(page_503.as_str())),
             (Ok((302, "{}")), Err("it answers 302")),
             (Err("it is not HTTP"), Err("no answer: it is not HTTP")),
         ] {
             assert_eq!(vote_of(&sight(seen)), vote.map_err(str::to_owned), "{seen:?}");
         }
         let long = "ä".repeat(5_000);
-        assert_eq!(vote_of(&sight(Err(&long))).unwrap_err().chars().count(), MAX_WHY_CHARS);
+        assert_eq!(vote_of(&sight(Err(&long))).unwrap_err().chars().count(), MAX_WHY_CHARS + 1);
     }
 
     #[test]

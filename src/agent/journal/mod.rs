@@ -23,5 +23,5 @@ pub use error::{Broken, Fault, JournalError, ReadError};
 pub use file::{Journal, Options, TornTail};
 pub use format::{Line, Logged};
 pub use reader::{Checked, Place, Reader, check};
-pub use words::{json_of, printable, utc, words_of};
+pub use words::{json_of, printable, printable_within, utc, words_of};
 pub(crate) use words::{phase_name, record_words};

@@ -23,8 +23,14 @@ pub fn utc(at: UnixMs) -> String {
 /// 2,000 characters.
 #[must_use]
 pub fn printable(text: &str) -> String {
+    printable_within(text, MAX_CHARS)
+}
+
+/// The same, cut at `most_chars`.
+#[must_use]
+pub fn printable_within(text: &str, most_chars: usize) -> String {
     let mut chars = text.trim().chars();
-    let mut kept: String = chars.by_ref().take(MAX_CHARS).map(printable_char).collect();
+    let mut kept: String = chars.by_ref().take(most_chars).map(printable_char).collect();
     if chars.next().is_some() {
         kept.push('…');
     }
