@@ -1,12 +1,12 @@
-//! Loads two servers in turn, a fifth of a second each, and tells the processor time that a check takes of
-//! each: the machine's slow phases last longer than that, so both meet the same ones.
+//! Loads two servers in turn, a quarter of a second each, and tells the processor time that a check takes of each
+//! under full load: the machine's slow phases last longer than that, so both meet the same ones.
 //!
 //! `cargo run --release --example alternate -- DEPTH KEYS SECONDS NAME=PORT=PID NAME=PORT=PID`
 //!
 //! A line for each: name, microseconds a check of all its threads, and of its data threads; checks a second while it
-//! was loaded; and how much of a core it takes when it has nothing to do, in percent. Its time counts until the end of
-//! the run, since what changed is told later too; what it takes without load is measured first, and taken off for the
-//! time in which it was not loaded.
+//! was loaded; and how much of a core it takes when it has nothing to do, in percent. What changed in a turn and has
+//! not been told a flush later is waited for and not counted: under a load that lasts it would wait for its share of
+//! the bandwidth too, and be charged again meanwhile.
 
 use std::error::Error;
 use std::fs;
@@ -19,20 +19,23 @@ use openclaw_rating::load::{Plan, Settings, Target, run};
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "usage: alternate DEPTH KEYS SECONDS NAME=PORT=PID NAME=PORT=PID";
-const SLICE: Duration = Duration::from_millis(200);
+const SLICE: Duration = Duration::from_millis(250);
 /// How long servers are watched without load.
 const IDLE: Duration = Duration::from_secs(2);
-/// After this all that changed last has been told, also what waited for its share of the bandwidth.
-const UNTIL_TOLD: Duration = Duration::from_millis(1500);
+/// What changes is told so much later.
+const FLUSH: Duration = Duration::from_millis(20);
+/// After this all that changed in a slice has been told, also what waited for its share of the bandwidth.
+const UNTIL_TOLD: Duration = Duration::from_millis(350);
 
 /// A server that is loaded.
 struct Contender {
     name: String,
     port: u16,
     process: u32,
-    at_start: ProcessorTime,
     /// What it takes without load, of each second.
     idle: ProcessorTime,
+    /// What it took while it was loaded.
+    taken: ProcessorTime,
     checks: u64,
     loaded: Duration,
 }
@@ -42,16 +45,23 @@ impl Contender {
     fn parse(text: &str) -> Fallible<Self> {
         let [name, port, process] = text.split('=').collect::<Vec<_>>()[..] else { return Err(USAGE.into()) };
         let (port, process) = (port.parse()?, process.parse()?);
-        let (at_start, idle) = (ProcessorTime::of(process)?, ProcessorTime::default());
+        let idle = ProcessorTime::of(process)?;
         let name = name.to_owned();
-        Ok(Self { name, port, process, at_start, idle, checks: 0, loaded: Duration::ZERO })
+        Ok(Self {
+            name,
+            port,
+            process,
+            idle,
+            taken: ProcessorTime::default(),
+            checks: 0,
+            loaded: Duration::ZERO,
+        })
     }
 
-    /// Notes what it took since the start, in which it had nothing to do, and starts anew.
+    /// Notes what it took since it was named, when it had nothing to do.
     fn end_idling(&mut self, since: Instant) -> Fallible<()> {
         let now = ProcessorTime::of(self.process)?;
-        self.idle = now.minus(self.at_start).times(1.0 / since.elapsed().as_secs_f64());
-        self.at_start = now;
+        self.idle = now.minus(self.idle).times(1.0 / since.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -67,9 +77,11 @@ impl Contender {
             duration: Some(SLICE),
             ..Settings::default()
         })?;
-        let begin = Instant::now();
+        let (begin, before) = (Instant::now(), ProcessorTime::of(self.process)?);
         let summary = run(&plan, &AtomicBool::new(false), |_| {})?;
         self.loaded += begin.elapsed();
+        sleep(FLUSH);
+        self.taken = self.taken.plus(ProcessorTime::of(self.process)?.minus(before));
         self.checks += summary.record.allowed();
         if !summary.is_clean() || summary.record.denied() > 0 {
             return Err(format!("{}: not every check was allowed", self.name).into());
@@ -77,14 +89,11 @@ impl Contender {
         Ok(())
     }
 
-    /// Its line, with the time since `begin` in which it was loaded now and then.
-    fn line(&self, begin: Instant) -> Fallible<String> {
-        let idled = self.idle.times(begin.elapsed().saturating_sub(self.loaded).as_secs_f64());
-        let taken = ProcessorTime::of(self.process)?.minus(self.at_start).minus(idled);
-        let cost = taken.times(1e6 / self.checks as f64);
+    fn line(&self) -> String {
+        let cost = self.taken.times(1e6 / self.checks as f64);
         let rate = self.checks as f64 / self.loaded.as_secs_f64();
         let idle_percent = self.idle.all_s * 100.0;
-        Ok(format!("{} {:.4} {:.4} {rate:.0} {idle_percent:.2}", self.name, cost.all_s, cost.data_s))
+        format!("{} {:.4} {:.4} {rate:.0} {idle_percent:.2}", self.name, cost.all_s, cost.data_s)
     }
 }
 
@@ -108,6 +117,10 @@ impl ProcessorTime {
             }
         }
         Ok(sum)
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { all_s: self.all_s + other.all_s, data_s: self.data_s + other.data_s }
     }
 
     fn minus(self, other: Self) -> Self {
@@ -134,12 +147,12 @@ fn main() -> Fallible<()> {
             break;
         }
         // The same keys for all of a round; none has always the same neighbour.
-        contenders.iter_mut().try_for_each(|c| c.load(depth, keys, round))?;
+        for contender in &mut contenders {
+            contender.load(depth, keys, round)?;
+            sleep(UNTIL_TOLD);
+        }
         contenders.reverse();
     }
-    sleep(UNTIL_TOLD);
-    for contender in &contenders {
-        println!("{}", contender.line(begin)?);
-    }
+    contenders.iter().for_each(|contender| println!("{}", contender.line()));
     Ok(())
 }
