@@ -31,14 +31,13 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use self::core::{Core, CoreParts};
 use self::listener::Listeners;
 use self::mailbox::{Mailbox, Phase};
-use self::places::connections_of_core;
 use crate::bucket::policy::PolicySet;
 use crate::ring::RingError;
 use crate::time::Clock;
 
-pub(crate) use self::places::{connections_within, places_of_core};
 pub use listener::{ListenAddr, ListenError};
 pub use mailbox::{RenderReply, RenderRequest};
+pub(crate) use places::{connections_of_core, connections_within, places_of_core};
 pub use service::{Event, Next, Refusal, Service, Step, Turn};
 
 /// Requests for the metrics page under way: one a data thread, and those it waits for no more.

@@ -41,10 +41,10 @@ mod tests {
             (None, 2, 16_384),
             (Some(16_384 + 64), 1, 16_384),
             (Some(16_384 + 63), 1, 16_383),
-            (Some(4096), 2, 4032),
+            (Some(4096), 2, 5376),
             (Some(4096), 4, 10_752),
             (Some(64), 8, 1),
-            (Some(u64::MAX), usize::MAX, 16_384),
+            (Some(u64::MAX), 512, 16_384),
         ] {
             let within = connections_within(files, 16_384, threads);
             assert_eq!(within, connections, "{files:?} on {threads}");
