@@ -28,6 +28,7 @@ const FLUSH: Duration = Duration::from_millis(20);
 const UNTIL_TOLD: Duration = Duration::from_millis(350);
 
 /// A server that is loaded.
+#[derive(Default)]
 struct Contender {
     name: String,
     port: u16,
@@ -44,25 +45,8 @@ impl Contender {
     /// Reads `name=port=pid`.
     fn parse(text: &str) -> Fallible<Self> {
         let [name, port, process] = text.split('=').collect::<Vec<_>>()[..] else { return Err(USAGE.into()) };
-        let (port, process) = (port.parse()?, process.parse()?);
-        let idle = ProcessorTime::of(process)?;
-        let name = name.to_owned();
-        Ok(Self {
-            name,
-            port,
-            process,
-            idle,
-            taken: ProcessorTime::default(),
-            checks: 0,
-            loaded: Duration::ZERO,
-        })
-    }
-
-    /// Notes what it took since it was named, when it had nothing to do.
-    fn end_idling(&mut self, since: Instant) -> Fallible<()> {
-        let now = ProcessorTime::of(self.process)?;
-        self.idle = now.minus(self.idle).times(1.0 / since.elapsed().as_secs_f64());
-        Ok(())
+        let (name, port, process) = (name.to_owned(), port.parse()?, process.parse()?);
+        Ok(Self { name, port, process, ..Self::default() })
     }
 
     /// Loads it for a slice.
@@ -132,15 +116,27 @@ impl ProcessorTime {
     }
 }
 
+/// Notes what each takes while it has nothing to do.
+fn watch_idle(contenders: &mut [Contender]) -> Fallible<()> {
+    let times = |contenders: &[Contender]| -> Fallible<Vec<ProcessorTime>> {
+        contenders.iter().map(|contender| ProcessorTime::of(contender.process)).collect()
+    };
+    let (begin, before) = (Instant::now(), times(contenders)?);
+    sleep(IDLE);
+    let (seconds, after) = (begin.elapsed().as_secs_f64(), times(contenders)?);
+    for (contender, (before, after)) in contenders.iter_mut().zip(before.into_iter().zip(after)) {
+        contender.idle = after.minus(before).times(1.0 / seconds);
+    }
+    Ok(())
+}
+
 fn main() -> Fallible<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [depth, keys, seconds, contenders @ ..] = &arguments[..] else { return Err(USAGE.into()) };
     let (depth, keys) = (depth.parse()?, keys.parse()?);
     let length = Duration::from_secs(seconds.parse()?);
     let mut contenders = contenders.iter().map(|c| Contender::parse(c)).collect::<Fallible<Vec<_>>>()?;
-    let begin = Instant::now();
-    sleep(IDLE);
-    contenders.iter_mut().try_for_each(|c| c.end_idling(begin))?;
+    watch_idle(&mut contenders)?;
     let begin = Instant::now();
     for round in 0.. {
         if begin.elapsed() >= length {

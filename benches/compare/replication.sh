@@ -34,6 +34,7 @@ start_servers() {
     # The two greet, tell each other all there is, and give back what they charged for each other before.
     sleep 5
     # So that nearly all buckets are there.
+    local name
     for name in ours with; do
         taskset -c "$load_core" "$root/target/release/openclaw-rating" load --policy open --key-prefix user \
             --keys 1000000 --pipeline 16 --duration 4s "http://127.0.0.1:${port[$name]}" >/dev/null
@@ -46,14 +47,11 @@ start_node() { # ID NAME PORT
         --set "server.listen=127.0.0.1:$3" --set log.level=warn --set table.capacity=1500000
 }
 
-alternate() { # DEPTH KEYS SECONDS
-    taskset -c "$load_core" "$root/target/release/examples/alternate" "$1" "$2" "$3" \
-        "ours=${port[ours]}=${pid[ours]}" "with=${port[with]}=${pid[with]}"
-}
-
 # Loads both in turn, and appends "name depth keys CPU-µs-a-check those-of-data-threads checks/s idle-%" of each.
 measure() { # DEPTH KEYS
-    alternate "$1" "$2" "$seconds" | sed "s/ / $1 $2 /" >>"$work/runs"
+    taskset -c "$load_core" "$root/target/release/examples/alternate" "$1" "$2" "$seconds" \
+        "ours=${port[ours]}=${pid[ours]}" "with=${port[with]}=${pid[with]}" |
+        sed "s/ / $1 $2 /" >>"$work/runs"
 }
 
 changes_sent() {

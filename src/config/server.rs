@@ -16,6 +16,8 @@ const MAX_LISTENERS: usize = 16;
 const MAX_THREADS: u64 = 512;
 /// A direct descriptor each, in one table.
 const MAX_CONNECTIONS: u64 = 1 << 20;
+/// Of all threads together, where the file does not say.
+const DEFAULT_CONNECTIONS: u32 = 16_384;
 const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 const LISTEN_HELP: &str = "write listen = [\"127.0.0.1:8080\", \"unix:/run/openclaw-rating/check.sock\"]";
@@ -48,9 +50,6 @@ pub struct ServerConfig {
     /// Requests before a connection is closed; 0 for no limit.
     pub max_requests_per_connection: u64,
 }
-
-/// Connections of all threads together where the file does not say.
-const DEFAULT_CONNECTIONS: u32 = 16_384;
 
 impl ServerConfig {
     /// Connections of all threads together: as many as the file says, or by default as the limit of open files lets

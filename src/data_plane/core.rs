@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::listener::Listener;
 use super::mailbox::{Mailbox, Phase, RenderRequest};
 use super::pages::PageQueue;
-use super::places::SPARE_PLACES;
+use super::places::places_for;
 use super::service::{Service, Turn};
 use super::storage::{HeldBuffers, PartialPool};
 use super::{CoreLimits, DataPlaneError};
@@ -87,7 +87,7 @@ impl<S: Service, C: Clock> Core<S, C> {
     /// Allocates everything; to be called on the thread that runs it.
     pub(super) fn new(limits: CoreLimits, parts: CoreParts<S, C>) -> Result<Self, DataPlaneError> {
         const { assert!(S::MAX_ANSWER_BYTES <= SEND_BYTES) };
-        let places = limits.connections + SPARE_PLACES;
+        let places = places_for(limits.connections);
         let mut ring = Ring::new(RingConfig::of_connections(places, limits.threads))?;
         let receives = ring.receive_buffers(RECEIVE_BUFFERS, RECEIVE_BYTES)?;
         let partial_bytes = parts.service.max_request_bytes() + RECEIVE_BYTES;

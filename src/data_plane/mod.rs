@@ -37,7 +37,7 @@ use crate::time::Clock;
 
 pub use listener::{ListenAddr, ListenError};
 pub use mailbox::{RenderReply, RenderRequest};
-pub(crate) use places::{connections_of_core, connections_within, places_of_core};
+pub(crate) use places::{connections_of_core, connections_within, places_for};
 pub use service::{Event, Next, Refusal, Service, Step, Turn};
 
 /// Requests for the metrics page under way: one a data thread, and those it waits for no more.

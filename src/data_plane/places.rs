@@ -1,7 +1,7 @@
 //! How many connections each data thread has places for.
 
 /// Places beyond the limit of connections, for those to whom it is told.
-pub(super) const SPARE_PLACES: u32 = 64;
+const SPARE_PLACES: u32 = 64;
 
 /// The kernel spreads connections unevenly, so a thread may take half as many more than its part.
 pub(crate) fn connections_of_core(max_connections: u32, threads: usize) -> u32 {
@@ -9,9 +9,9 @@ pub(crate) fn connections_of_core(max_connections: u32, threads: usize) -> u32 {
     u32::try_from(part).unwrap_or(u32::MAX).min(max_connections).max(1)
 }
 
-/// The places of a thread's ring.
-pub(crate) fn places_of_core(max_connections: u32, threads: usize) -> u32 {
-    connections_of_core(max_connections, threads) + SPARE_PLACES
+/// The places of the ring of a thread that has so many connections.
+pub(crate) const fn places_for(connections: u32) -> u32 {
+    connections + SPARE_PLACES
 }
 
 /// As many connections as are `wanted`, or as threads have places for where a process may open so many `files`.
@@ -48,7 +48,7 @@ mod tests {
         ] {
             let within = connections_within(files, 16_384, threads);
             assert_eq!(within, connections, "{files:?} on {threads}");
-            let places = u64::from(places_of_core(within, threads));
+            let places = u64::from(places_for(connections_of_core(within, threads)));
             assert!(files.is_none_or(|files| places <= files || within == 1), "{files:?} on {threads}");
         }
     }

@@ -77,8 +77,8 @@ pub(super) fn glimpse_of(sight: &Sight) -> Glimpse {
 /// does that cannot reach it: why, in words.
 pub(super) fn vote_of(sight: &Sight) -> Result<bool, String> {
     let why = match &sight.seen {
-        Ok(answer) if is_page(&answer.body) => {
-            format!("it answers {} with a page, as a proxy does for who is behind it", answer.status)
+        Ok(Answer { status: status @ (200 | 503), body }) if is_page(body) => {
+            format!("it answers {status} with a page, as a proxy does for who is behind it")
         }
         Ok(Answer { status: 200, .. }) => return Ok(true),
         Ok(Answer { status: 503, .. }) => return Ok(false),
@@ -145,7 +145,7 @@ mod tests {
             (Ok((503, "")), Ok(false)),
             (Ok((503, r#"{"answer":"seen","region":"eu","healthy":false}"#)), Ok(false)),
             (Ok((401, r#"{"detail":"show the\ntoken"}"#)), Err("it answers 401: show the token")),
-            (Ok((404, "no such page")), Err("it answers 404")),
+            (Ok((404, "<html>")), Err("it answers 404")),
             (Ok((200, " <!doctype html>")), Err(page_200.as_str())),
             (Ok((503, "<html><h1>503 Service Temporarily Unavailable</h1>")), Err(page_503.as_str())),
             (Ok((302, "{}")), Err("it answers 302")),

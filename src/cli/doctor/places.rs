@@ -14,7 +14,7 @@ use super::finding::{Check, Finding};
 use super::host::parameter;
 use crate::bucket::table::BYTES_PER_LINE;
 use crate::config::{ClusterConfig, Config, PeerConfig};
-use crate::data_plane::{ListenAddr, connections_of_core, places_of_core};
+use crate::data_plane::{ListenAddr, connections_of_core, places_for};
 use crate::files::is_open_to_others;
 use crate::ring::{Ring, RingConfig};
 use crate::server::agent::secrets::{secrets, unusable};
@@ -52,9 +52,8 @@ fn connections(config: &Config) -> Finding {
     let meaning = "each data thread has a ring with a place for each of its connections";
     let check = Check { name: "connections", meaning };
     let threads = config.server.threads;
-    let connections = config.server.connections();
-    let each = connections_of_core(connections, threads);
-    match Ring::new(RingConfig::of_connections(places_of_core(connections, threads), threads)) {
+    let each = connections_of_core(config.server.connections(), threads);
+    match Ring::new(RingConfig::of_connections(places_for(each), threads)) {
         Ok(_) => check.ok(format!("up to {each} on each of {threads} threads")),
         Err(error) => check.fail(format!("a ring for {each} cannot be made"), error.to_string()),
     }
