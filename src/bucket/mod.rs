@@ -18,6 +18,7 @@ pub mod named;
 pub(crate) mod notes;
 mod overrides;
 mod phantom;
+mod places;
 pub mod policy;
 pub mod sharing;
 mod slot_sums;

@@ -289,9 +289,11 @@ proptest! {
             (prop::collection::vec((0_u128..40, 0_u64..6, prop::bool::weighted(0.1)), 1..40), 0_u64..3),
             1..20,
         ),
+        far: bool,
     ) {
         // So few lines that buckets are everywhere in their windows, and some find no room.
-        let together = table(32, OnTableFull::Deny).with_far_tags();
+        let together = table(32, OnTableFull::Deny);
+        let together = if far { together.with_far_tags() } else { together };
         let one_by_one = table(32, OnTableFull::Deny);
         let (limits, other) = (limit_in_slot(0, 2, 10), limit_in_slot(1, 2, 5));
         let mut now = MonotonicNs(SECOND);
@@ -369,7 +371,13 @@ fn a_bucket_whose_level_is_forgotten_is_full_and_its_counter_stays() {
 
 #[test]
 fn what_a_thread_changes_is_told_whether_its_log_has_room_or_not() {
-    let (mut table, limits) = (table(64, OnTableFull::Deny).replicated(1), limit(1, 1 << 20));
+    let table = || table(64, OnTableFull::Deny).replicated(1);
+    changes_are_told(table());
+    changes_are_told(table().with_far_tags());
+}
+
+fn changes_are_told(mut table: BucketTable) {
+    let limits = limit(1, 1 << 20);
     let log = table.take_logs(1).pop().unwrap();
     let charger = table.charger(Some(&log));
     let drain = || BTreeMap::from_iter(drained(|changed| table.drain_changes(changed)));

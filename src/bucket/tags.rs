@@ -77,16 +77,16 @@ impl<const GROUP: usize> Tags<GROUP> {
     /// The first of them, or any other line of the groups when there is none.
     #[inline]
     pub(super) fn likely(&self, first: usize, second: usize, id: BucketId) -> usize {
-        let (in_first, in_second) = (self.hits(first, id), self.hits(second, id));
+        let words = [first, second].map(|group| self.words[group / GROUP].load(Ordering::Relaxed));
+        let place = first_of(words, tag(id));
         // Which group it is in no processor foretells.
-        let (group, hits) = select_unpredictable(in_first != 0, (first, in_first), (second, in_second));
-        line_at(group, hits)
+        select_unpredictable(place < TAGS, first, second) + place % TAGS
     }
 
     /// The high bit of the byte of each line of a group that has the tag of `id`.
     #[inline]
     fn hits(&self, group: usize, id: BucketId) -> u64 {
-        zero_bytes(self.words[group / GROUP].load(Ordering::Relaxed) ^ (u64::from(tag(id)) * LOW_BITS))
+        zero_bytes(self.words[group / GROUP].load(Ordering::Relaxed) ^ spread(tag(id)))
     }
 }
 
@@ -100,6 +100,41 @@ const fn line_at(group: usize, hits: u64) -> usize {
 #[inline]
 fn tag(id: BucketId) -> u8 {
     ((id.get() >> 120) as u8).max(1)
+}
+
+/// A tag in each byte.
+#[inline]
+const fn spread(tag: u8) -> u64 {
+    tag as u64 * LOW_BITS
+}
+
+/// The place of the first of sixteen tags that is `tag`; sixteen or more when none is.
+#[inline]
+fn first_of(tags: [u64; 2], tag: u8) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    return first_by_vector(tags, tag);
+    #[cfg(not(target_arch = "x86_64"))]
+    return first_by_words(tags, tag);
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn first_by_words(tags: [u64; 2], tag: u8) -> usize {
+    let [first, second] =
+        tags.map(|word| (zero_bytes(word ^ spread(tag)).trailing_zeros() / TAG_BITS) as usize);
+    if first < TAGS { first } else { TAGS + second }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[inline]
+fn first_by_vector([first, second]: [u64; 2], tag: u8) -> usize {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    // SAFETY: SSE2 is part of x86-64.
+    let equal = unsafe {
+        let tags = _mm_set_epi64x(second as i64, first as i64);
+        _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag as i8)))
+    };
+    equal.trailing_zeros() as usize
 }
 
 /// The high bit of each byte that is zero (Warren, Hacker's Delight, 6-1).
@@ -131,6 +166,20 @@ mod tests {
             let other = BucketId::from_u128(names[group * 8] ^ 1 << 127);
             tags.set(group * 8, other);
             prop_assert!(tags.candidates(0, 8, other).any(|line| line == group * 8));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_tag_is_found_alike_by_words_and_by_this_processor(
+            tags in proptest::array::uniform16(0..4_u8), tag in 1..5_u8,
+        ) {
+            let place = tags.iter().position(|it| *it == tag);
+            let (words, _) = tags.as_chunks();
+            let words = [words[0], words[1]].map(u64::from_le_bytes);
+            for found in [first_of(words, tag), first_by_words(words, tag)] {
+                prop_assert_eq!((found < 16).then_some(found), place);
+            }
         }
     }
 

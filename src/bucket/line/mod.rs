@@ -16,6 +16,7 @@ use super::meta::Meta;
 use super::phantom::Phantom;
 use super::sync::{AtomicPair, AtomicU64, Ordering, Pair, fence};
 
+pub(crate) use super::meta::Hints;
 pub(crate) use peers::{Heard, Merged};
 
 /// The `tat` of a line that is changing hands.
@@ -69,39 +70,11 @@ pub(crate) enum Miss {
     Lost,
 }
 
-/// What one look at a line says of a charge.
+/// What one look at a line says of a charge: it stands while the line has the pair that was seen.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Prepared {
-    /// It fits, and is made by this exchange.
-    Fits(Exchange),
-    /// It does not fit at this level before these ticks have passed.
-    Denied { level: u64, wait: u64 },
-    /// The bucket is not here, or there is more to it than a look can say.
-    Unclear,
-}
-
-/// What makes a charge of a line as it was read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Exchange {
-    old: Pair,
-    new: Pair,
-    level: u64,
-    slot: u16,
-    is_near_limit: bool,
-}
-
-impl Exchange {
-    /// The slot of the limits that it charges in, and the tokens.
-    #[inline]
-    pub(crate) const fn charges(&self) -> (u16, u64) {
-        (self.slot, self.new.count - self.old.count)
-    }
-
-    /// Whether the bucket is then more than half used.
-    #[inline]
-    pub(crate) const fn is_near_limit(&self) -> bool {
-        self.is_near_limit
-    }
+pub(crate) struct Prepared {
+    pub(crate) seen: Pair,
+    pub(crate) verdict: Verdict,
 }
 
 /// A bucket as one look found it.
@@ -251,28 +224,43 @@ impl Line {
     }
 
     /// Reads, and does not make, a charge of the plainest kind: the bucket is here, in the slot of `limits`, and owes
-    /// no credit. Everything else is for [`Line::charge`].
-    #[inline]
-    pub(crate) fn prepare(&self, id: BucketId, limits: &Limits, cost: u64, now: u64) -> Prepared {
-        let old = self.pair.load();
+    /// no credit. `None` is for [`Line::charge`].
+    // Always: handed over in memory, the words of the pair are read before they are written.
+    #[inline(always)]
+    pub(crate) fn prepare(&self, id: BucketId, limits: &Limits, cost: u64, now: u64) -> Option<Prepared> {
+        let seen = self.pair.load();
         let slot = self.meta().slot();
-        let plain = old.tat != RESERVED && self.may_hold(id) && slot == limits.slot() && cost != 0;
+        let plain = seen.tat != RESERVED && self.may_hold(id) && slot == limits.slot() && cost != 0;
         if !plain || self.credit.load(Ordering::Relaxed) != 0 {
-            return Prepared::Unclear;
+            return None;
         }
-        match gcra::decide(old.tat, now, limits.clock().ticks(cost), limits.burst_ticks()) {
-            Verdict::Denied { wait } => Prepared::Denied { level: gcra::level(old.tat, now), wait },
-            Verdict::Allowed { tat } => {
-                let (new, level) = (Pair { tat, count: old.count + cost }, tat - now);
-                Prepared::Fits(Exchange { old, new, level, slot, is_near_limit: limits.is_near(level) })
-            }
-        }
+        let verdict = gcra::decide(seen.tat, now, limits.clock().ticks(cost), limits.burst_ticks());
+        Some(Prepared { seen, verdict })
     }
 
-    /// Makes a charge that was prepared; the level after it, or `None` when the line has changed since.
+    /// Exchanges the pair that was seen for the next; whether it was still there.
     #[inline]
-    pub(crate) fn commit(&self, exchange: &Exchange) -> Option<u64> {
-        self.pair.compare_exchange(exchange.old, exchange.new).ok().map(|()| exchange.level)
+    pub(crate) fn exchange(&self, seen: Pair, next: Pair) -> bool {
+        self.pair.compare_exchange(seen, next).is_ok()
+    }
+
+    /// Whether the pair that was seen is still there.
+    #[inline]
+    pub(crate) fn has(&self, seen: Pair) -> bool {
+        self.pair.load() == seen
+    }
+
+    /// Where buckets may be whose first line this is. None for the model checker, which would try each order of a
+    /// look that decides nothing.
+    #[inline]
+    pub(crate) fn hints(&self) -> Hints {
+        if cfg!(loom) { Hints::NONE } else { self.meta().hints() }
+    }
+
+    /// Hints at a bucket whose first line this is, at a step of its window.
+    pub(crate) fn add_hint(&self, step: usize) {
+        let hinted = |meta| Some(Meta(meta).with_hint(step).0);
+        let _ = self.meta.fetch_update(Ordering::Relaxed, Ordering::Relaxed, hinted);
     }
 
     /// Gives `cost` tokens back that a charge took: to the level now, to the count by a credit.

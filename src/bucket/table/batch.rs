@@ -5,25 +5,68 @@
 //! read, and only then exchanged one after another. What was read may be of different moments, as in a
 //! charge alone: the exchange of the pair makes sure of it, and a thread that loses it charges as if alone.
 
+use std::ptr;
+
 use arrayvec::ArrayVec;
 
 use super::search::Window;
 use super::{BatchItem, BucketTable, Charge, Charger};
-use crate::bucket::line::{Exchange, Prepared};
+use crate::bucket::gcra::{self, Verdict};
+use crate::bucket::limits::Limits;
+use crate::bucket::line::Prepared;
+use crate::bucket::places::Places;
+use crate::bucket::sync::Pair;
 use crate::time::MonotonicNs;
 
 /// Charges of one round: as many lines as a core can wait for at once, and few enough for the stack.
 const ROUND: usize = 16;
 
-/// Items of a round that have not been found yet, by their places in it.
-type Sought = ArrayVec<u8, ROUND>;
+/// What is known of the items of a round, by their places.
+///
+/// Word by word: what is written in words and moved in wider pieces waits for the stores.
+struct Round {
+    /// The line that the bucket is most likely in.
+    lines: [usize; ROUND],
+    /// The pair that was seen there.
+    seen: [Pair; ROUND],
+    /// What it is exchanged for.
+    next: [Pair; ROUND],
+}
 
-/// An item whose bucket has been found, in the state it was in.
-struct Found {
-    item: u8,
-    line: usize,
-    /// What charges it, when it fits as it was.
-    exchange: Option<Exchange>,
+/// What was made out by a look at the lines of some items.
+struct Outlook {
+    /// Those whose charge or denial stands while the pair is the one that was seen.
+    decided: Places,
+    /// Those of them that are charged by an exchange.
+    fits: Places,
+}
+
+impl Round {
+    const fn new() -> Self {
+        let none = Pair { tat: 0, count: 0 };
+        Self { lines: [0; ROUND], seen: [none; ROUND], next: [none; ROUND] }
+    }
+}
+
+/// The time in ticks of the limits that it was last asked of: those of most items of a round are the same.
+struct Ticks<'l> {
+    now: MonotonicNs,
+    last: Option<&'l Limits>,
+    ticks: u64,
+}
+
+impl<'l> Ticks<'l> {
+    const fn new(now: MonotonicNs) -> Self {
+        Self { now, last: None, ticks: 0 }
+    }
+
+    #[inline]
+    fn of(&mut self, limits: &'l Limits) -> u64 {
+        if !self.last.is_some_and(|last| ptr::eq(last, limits)) {
+            (self.last, self.ticks) = (Some(limits), limits.clock().at(self.now));
+        }
+        self.ticks
+    }
 }
 
 impl BucketTable {
@@ -55,102 +98,155 @@ impl Charger<'_> {
     fn charge_near_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
         let lines: ArrayVec<usize, ROUND> =
             items.iter().map(|item| self.table.likely_line(item.id)).collect();
-        lines.iter().for_each(|line| self.table.lines.prefetch(*line));
+        lines.iter().for_each(|line| self.table.ask_for_line(*line));
+        let mut ticks = Ticks::new(now);
         for (item, line) in items.iter_mut().zip(lines) {
-            let now_ticks = item.limits.clock().at(now);
-            let prepared = self.table.lines[line].prepare(item.id, item.limits, item.cost, now_ticks);
-            let concluded = self.conclude(line, prepared, || self.table.absent(item.limits));
-            self.settle(item, concluded, now);
+            let absent = || self.table.absent(item.limits);
+            let now_ticks = ticks.of(item.limits);
+            // Two assignments: in one, the parts of the charge would go by way of the stack, and wider pieces of it
+            // would wait for the stores, and these for the exchange.
+            match self.charge_at(line, item.id, item.limits, item.cost, absent, now_ticks) {
+                Some(charge) => item.charge = charge,
+                None => self.charge_alone(item, now),
+            }
         }
     }
 
-    /// Most buckets are in their first line, and are charged while the tags of the rest arrive, which say which
-    /// lines to ask for.
+    /// Most buckets are in their first line, and are charged while the lines that it hints at arrive for the others.
     fn charge_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
         let windows: ArrayVec<Window, ROUND> =
             items.iter().map(|item| self.table.asked_for(item.id)).collect();
-        let all: Sought = (0..items.len() as u8).collect();
-        let elsewhere = self.charge_found(items, &all, now, |place, item| {
-            let first = windows[place].at(0);
-            let held = self.table.lines[first].may_hold(item.id);
-            if !held {
-                self.table.prefetch_tags(&windows[place]);
-            }
-            held.then_some(first)
-        });
-        for place in elsewhere.iter().map(|place| usize::from(*place)) {
-            self.table
-                .tagged(items[place].id, &windows[place])
-                .for_each(|line| self.table.ask_for_line(line));
+        let (mut round, mut here) = (Round::new(), Places::default());
+        for (place, (item, window)) in items.iter().zip(&windows).enumerate() {
+            let (is_here, hints) = self.table.look_in_first(item.id, window);
+            self.table.ask_for_hinted(window, hints);
+            here.add_if(is_here, place);
+            round.lines[place] = window.at(0);
         }
-        let untagged = self.charge_found(items, &elsewhere, now, |place, item| {
-            self.table.find_tagged(item.id, &windows[place])
-        });
-        for place in untagged {
-            let item = &mut items[usize::from(place)];
-            item.charge = self.charge(item.id, item.limits, item.cost, now);
+        self.charge_in(items, here, &mut round, now);
+        let elsewhere = Places::first(items.len()).without(here);
+        let mut hinted = Places::default();
+        for place in elsewhere {
+            let line = self.table.hinted_past_first(items[place].id, &windows[place]);
+            hinted.add_if(line.is_some(), place);
+            match line {
+                Some(line) => round.lines[place] = line,
+                None => self.table.prefetch_tags(&windows[place]),
+            }
+        }
+        self.charge_in(items, hinted, &mut round, now);
+        let untold = elsewhere.without(hinted);
+        for place in untold {
+            round.lines[place] = self.table.tagged_line(items[place].id, &windows[place]);
+            self.table.ask_for_line(round.lines[place]);
+        }
+        self.charge_in(items, untold, &mut round, now);
+    }
+
+    /// Charges the items in some places.
+    fn charge_in(&self, items: &mut [BatchItem<'_>], places: Places, round: &mut Round, now: MonotonicNs) {
+        let Outlook { decided, fits } = self.look_at(items, places, round, now);
+        let (mut charged, mut rest) = (fits, places);
+        while let Some(place) = self.exchange_while_fitting(&mut rest, fits, round) {
+            // Items of the same bucket before it may have been charged since.
+            let is_denied = !fits.has(place) && decided.has(place);
+            if !is_denied || !self.table.lines[round.lines[place]].has(round.seen[place]) {
+                charged.remove(place);
+                self.charge_alone(&mut items[place], now);
+            }
+        }
+        if self.is_noting() {
+            for place in charged {
+                let BatchItem { limits, cost, charge, .. } = &items[place];
+                self.note_charged(round.lines[place], limits.is_near(charge.level), limits.slot(), *cost);
+            }
         }
     }
 
-    /// Charges those items of `sought` that `line_of` knows the line of; returns the others.
+    /// Looks at all before any is charged, and says in each item what becomes of it if its line stays as it is.
     #[inline]
-    fn charge_found(
+    fn look_at(
         &self,
         items: &mut [BatchItem<'_>],
-        sought: &Sought,
+        places: Places,
+        round: &mut Round,
         now: MonotonicNs,
-        line_of: impl Fn(usize, &BatchItem<'_>) -> Option<usize>,
-    ) -> Sought {
-        let mut found: ArrayVec<Found, ROUND> = ArrayVec::new();
-        let mut rest = Sought::new();
-        for place in sought {
-            let item = &items[usize::from(*place)];
-            match line_of(usize::from(*place), item) {
-                Some(line) => {
-                    let now_ticks = item.limits.clock().at(now);
-                    // A denial may be another once the items before have been charged: it is made then.
-                    let exchange =
-                        match self.table.lines[line].prepare(item.id, item.limits, item.cost, now_ticks) {
-                            Prepared::Fits(exchange) => Some(exchange),
-                            Prepared::Denied { .. } | Prepared::Unclear => None,
-                        };
-                    found.push(Found { item: *place, line, exchange });
+    ) -> Outlook {
+        let (mut decided, mut fits) = (Places::default(), Places::default());
+        let mut ticks = Ticks::new(now);
+        for place in places {
+            let item = &mut items[place];
+            let now = ticks.of(item.limits);
+            let line = &self.table.lines[round.lines[place]];
+            let Some(Prepared { seen, verdict }) = line.prepare(item.id, item.limits, item.cost, now) else {
+                continue;
+            };
+            round.seen[place] = seen;
+            match verdict {
+                Verdict::Allowed { tat } if self.table.absent(item.limits).is_none() => {
+                    round.next[place].tat = tat;
+                    round.next[place].count = seen.count + item.cost;
+                    fits.add_if(true, place);
+                    item.charge = Charge { allowed: true, level: tat - now, wait: 0, table_full: false };
                 }
-                None => rest.push(*place),
+                Verdict::Allowed { .. } => continue,
+                Verdict::Denied { wait } => {
+                    let level = gcra::level(seen.tat, now);
+                    item.charge = Charge { allowed: false, level, wait, table_full: false };
+                }
             }
+            decided.add_if(true, place);
         }
-        // By reference: what was written in words and is moved in wider pieces has to wait for the stores.
-        for Found { item, line, exchange } in &found {
-            let item = &mut items[usize::from(*item)];
-            let charged =
-                exchange.as_ref().and_then(|it| self.make(*line, it, || self.table.absent(item.limits)));
-            self.settle(item, charged, now);
-        }
-        rest
+        Outlook { decided, fits }
     }
 
-    /// Says in an item what became of it; what has not been `charged` yet is charged step by step.
+    /// Exchanges the pairs of the `rest`, up to one that does not fit or was changed meanwhile: its place.
     ///
-    /// Two assignments: in one, the parts of the charge would go by way of the stack, and wider pieces of it would wait
-    /// for the stores, and these for the exchange.
+    /// Nothing else, since all that follows an exchange waits for it.
     #[inline]
-    fn settle(&self, item: &mut BatchItem<'_>, charged: Option<Charge>, now: MonotonicNs) {
-        match charged {
-            Some(charge) => item.charge = charge,
-            None => {
-                let absent = self.table.absent(item.limits);
-                item.charge = self.charge_step_by_step(item.id, item.limits, item.cost, absent, now);
+    fn exchange_while_fitting(&self, rest: &mut Places, fits: Places, round: &Round) -> Option<usize> {
+        for place in rest {
+            let line = &self.table.lines[round.lines[place]];
+            if !fits.has(place) || !line.exchange(round.seen[place], round.next[place]) {
+                return Some(place);
             }
         }
+        None
+    }
+
+    /// Out of line: few come here.
+    #[inline(never)]
+    fn charge_alone(&self, item: &mut BatchItem<'_>, now: MonotonicNs) {
+        let absent = self.table.absent(item.limits);
+        item.charge = self.charge_step_by_step(item.id, item.limits, item.cost, absent, now);
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::bucket::absent::Absent;
+    use crate::bucket::gcra::FIXED_BITS;
     use crate::bucket::hash::BucketId;
     use crate::bucket::table::OnTableFull;
     use crate::bucket::table_tests::{id, limit, table};
+
+    #[test]
+    fn each_charge_is_one_for_absent_peers_too() {
+        let near = || table(64, OnTableFull::Deny).replicated(1);
+        for table in [near(), near().with_far_tags()] {
+            let limits = limit(1, 100);
+            let charge = || {
+                let mut items = [1, 1, 2].map(|number| BatchItem::new(id(number), &limits, 3, true));
+                table.charge_each(&mut items, MonotonicNs(1));
+            };
+            charge();
+            table.set_absent(limits.slot(), Absent::noted(1 << FIXED_BITS));
+            charge();
+            let level = |number| table.level(id(number), &limits, MonotonicNs(1)).unwrap();
+            assert_eq!([1, 2].map(|number| limits.clock().tokens(level(number))), [6 + 2 * 6, 3 + 2 * 3]);
+        }
+    }
 
     #[test]
     fn buckets_whose_tags_are_not_set_yet_are_found_all_the_same() {

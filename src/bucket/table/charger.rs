@@ -4,9 +4,11 @@ use super::insert::Inserted;
 use super::{BucketTable, Charge, MAX_ATTEMPTS, pause};
 use crate::bucket::absent::Absent;
 use crate::bucket::change_log::ChangeLog;
+use crate::bucket::gcra::{self, Verdict};
 use crate::bucket::hash::BucketId;
 use crate::bucket::limits::Limits;
-use crate::bucket::line::{Decision, Exchange, Prepared};
+use crate::bucket::line::{Decision, Prepared};
+use crate::bucket::sync::Pair;
 use crate::time::MonotonicNs;
 
 /// A table as one thread charges it.
@@ -43,43 +45,36 @@ impl<'t> Charger<'t> {
         now: MonotonicNs,
     ) -> Charge {
         let line = self.table.likely_line(id);
-        let prepared = self.table.lines[line].prepare(id, limits, cost, limits.clock().at(now));
-        self.conclude(line, prepared, &absent)
+        self.charge_at(line, id, limits, cost, &absent, limits.clock().at(now))
             .unwrap_or_else(|| self.charge_step_by_step(id, limits, cost, absent(), now))
     }
 
-    /// What becomes of a charge that was prepared on a line, if that can be said without another look.
+    /// A charge that one look at a line can decide, and one exchange make. `now` is in ticks.
     #[inline]
-    pub(super) fn conclude(
+    pub(super) fn charge_at(
         &self,
         line: usize,
-        prepared: Prepared,
+        id: BucketId,
+        limits: &Limits,
+        cost: u64,
         absent: impl Fn() -> Absent,
+        now: u64,
     ) -> Option<Charge> {
-        match prepared {
-            Prepared::Fits(exchange) => self.make(line, &exchange, absent),
-            Prepared::Denied { level, wait } => {
+        let Prepared { seen, verdict } = self.table.lines[line].prepare(id, limits, cost, now)?;
+        match verdict {
+            Verdict::Denied { wait } => {
+                let level = gcra::level(seen.tat, now);
                 Some(Charge { allowed: false, level, wait, table_full: false })
             }
-            Prepared::Unclear => None,
+            Verdict::Allowed { tat } => {
+                let (next, level) = (Pair { tat, count: seen.count + cost }, tat - now);
+                if !absent().is_none() || !self.table.lines[line].exchange(seen, next) {
+                    return None;
+                }
+                self.note_charged(line, limits.is_near(level), limits.slot(), cost);
+                Some(Charge { allowed: true, level, ..Charge::default() })
+            }
         }
-    }
-
-    /// Makes a prepared charge, unless the line has changed since, or more is to be charged for absent peers.
-    #[inline]
-    pub(super) fn make(
-        &self,
-        line: usize,
-        exchange: &Exchange,
-        absent: impl Fn() -> Absent,
-    ) -> Option<Charge> {
-        if !absent().is_none() {
-            return None;
-        }
-        let level = self.table.lines[line].commit(exchange)?;
-        let (slot, tokens) = exchange.charges();
-        self.note_charged(line, exchange.is_near_limit(), slot, tokens);
-        Some(Charge { allowed: true, level, ..Charge::default() })
     }
 
     /// A charge of any kind. Out of line, so that the plain kind has only its own registers to save.
@@ -115,9 +110,15 @@ impl<'t> Charger<'t> {
         self.table.decide_without_bucket(limits, cost)
     }
 
+    /// Whether there are peers to note something for.
+    #[inline]
+    pub(super) const fn is_noting(&self) -> bool {
+        self.log.is_some() || self.table.replication.is_some()
+    }
+
     /// Notes for the peers that this thread has just charged tokens to a line, in limits of a slot.
     #[inline]
-    fn note_charged(&self, line: usize, is_near_limit: bool, slot: u16, tokens: u64) {
+    pub(super) fn note_charged(&self, line: usize, is_near_limit: bool, slot: u16, tokens: u64) {
         if let Some(log) = self.log {
             log.add_charged(slot, tokens);
             if log.note(line, is_near_limit) {

@@ -34,6 +34,7 @@ impl BucketTable {
         let line = &self.lines[index];
         line.claim(id, limits.slot(), reserved);
         self.tags.set(index, id);
+        self.hint_at(index, &window);
         // Sequentially consistent: of two threads that claimed, one sees the other's claim below.
         fence(Ordering::SeqCst);
         let twin = (0..2 * GROUP).map(|step| window.at(step)).any(|other| {
@@ -48,6 +49,13 @@ impl BucketTable {
         self.counts.inserts.fetch_add(1, Ordering::Relaxed);
         line.publish(reserved, 0);
         Inserted::Done
+    }
+
+    /// Has the first line of a window hint at another line of it, where a bucket is.
+    fn hint_at(&self, index: usize, window: &Window) {
+        if let Some(step) = (1..2 * GROUP).find(|step| window.at(*step) == index) {
+            self.lines[window.at(0)].add_hint(step);
+        }
     }
 
     /// Reserves an empty line, or else the first whose bucket is full again.

@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use super::BucketTable;
 use super::search::Window;
 use crate::bucket::hash::BucketId;
+use crate::bucket::line::Hints;
 
 /// Buckets that are sought at once.
 const TOGETHER: usize = 64;
@@ -50,20 +51,29 @@ impl BucketTable {
         window
     }
 
-    /// Where the first line of a bucket holds another, asks for the tags of its groups, and then
-    /// for the line that these name. Each line asked for in vain costs bandwidth.
+    /// Where the first line of a bucket holds another, asks for the lines that it hints at, or without
+    /// hints for the tags, and then for the line that these name. Each line asked for in vain costs bandwidth.
     #[inline]
     fn prefetch_windows(&self, ids: &[BucketId], windows: &[Window]) {
-        let mut elsewhere: ArrayVec<u8, TOGETHER> = ArrayVec::new();
+        let mut untold: ArrayVec<u8, TOGETHER> = ArrayVec::new();
         for (place, (id, window)) in ids.iter().zip(windows).enumerate() {
-            if !self.lines[window.at(0)].may_hold(*id) {
+            let (is_here, hints) = self.look_in_first(*id, window);
+            self.ask_for_hinted(window, hints);
+            // No short circuit: whether it is here no processor foretells.
+            if !is_here & hints.is_none() {
                 self.prefetch_tags(window);
-                elsewhere.push(place as u8);
+                untold.push(place as u8);
             }
         }
-        for place in elsewhere {
+        for place in untold {
             let place = usize::from(place);
             self.tagged(ids[place], &windows[place]).for_each(|line| self.ask_for_line(line));
         }
+    }
+
+    /// Asks for the lines that a first line hints at; without hints only for that one, which is there.
+    #[inline]
+    pub(super) fn ask_for_hinted(&self, window: &Window, hints: Hints) {
+        hints.steps().into_iter().for_each(|step| self.ask_for_line(window.at(step)));
     }
 }

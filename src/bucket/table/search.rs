@@ -1,7 +1,11 @@
 //! Where a bucket is: its window of lines, and which of them to look at first.
 
+// Not the model's: it only says where to look first.
+use std::hint::select_unpredictable;
+
 use super::{BucketTable, GROUP};
 use crate::bucket::hash::BucketId;
+use crate::bucket::line::Hints;
 
 /// The lines in which a bucket may be, in the order they are looked at.
 pub(super) struct Window {
@@ -47,16 +51,40 @@ impl BucketTable {
     #[inline]
     pub(super) fn likely_line(&self, id: BucketId) -> usize {
         let window = self.window(id);
-        if !self.tags_are_near {
-            self.prefetch_tags(&window);
-            // Two of five that are not in their first line are in this one: it comes with the tags, not after them.
-            self.lines.prefetch(window.at(GROUP));
-            let first = window.at(0);
-            if self.lines[first].may_hold(id) {
-                return first;
-            }
+        if self.tags_are_near {
+            return self.tagged_line(id, &window);
         }
-        self.tagged_line(id, &window)
+        self.prefetch_tags(&window);
+        // Two of five that are not in their first line are in this one: it comes with the tags, not after them.
+        self.lines.prefetch(window.at(GROUP));
+        let first = &self.lines[window.at(0)];
+        if first.may_hold(id) {
+            return window.at(0);
+        }
+        self.hinted_line(id, &window, first.hints()).unwrap_or_else(|| self.tagged_line(id, &window))
+    }
+
+    /// Whether a bucket seems to be in its first line, and if it is not, where that line hints at.
+    #[inline]
+    pub(super) fn look_in_first(&self, id: BucketId, window: &Window) -> (bool, Hints) {
+        let first = &self.lines[window.at(0)];
+        let (is_here, hints) = (first.may_hold(id), first.hints());
+        (is_here, select_unpredictable(is_here, Hints::NONE, hints))
+    }
+
+    /// The line that holds a bucket which is not in its first line, if that one hints at it.
+    #[inline]
+    pub(super) fn hinted_past_first(&self, id: BucketId, window: &Window) -> Option<usize> {
+        self.hinted_line(id, window, self.lines[window.at(0)].hints())
+    }
+
+    /// The line that holds a bucket, if it is one of those that were hinted at.
+    #[inline]
+    pub(super) fn hinted_line(&self, id: BucketId, window: &Window, hints: Hints) -> Option<usize> {
+        if hints.is_none() {
+            return None;
+        }
+        hints.steps().map(|step| window.at(step)).into_iter().find(|line| self.lines[*line].may_hold(id))
     }
 
     /// The line of a window that tags name first.
@@ -71,17 +99,13 @@ impl BucketTable {
         let window = self.window(id);
         // When the first line holds another bucket, the tags have been fetched meanwhile.
         self.prefetch_tags(&window);
-        self.find_near(id, &window)
-    }
-
-    /// The same, where what may be needed has been asked for before.
-    #[inline]
-    pub(super) fn find_near(&self, id: BucketId, window: &Window) -> Option<usize> {
-        let first = window.at(0);
-        if self.lines[first].may_hold(id) {
-            return Some(first);
+        let first = &self.lines[window.at(0)];
+        if first.may_hold(id) {
+            return Some(window.at(0));
         }
-        self.find_tagged(id, window).or_else(|| self.find_untagged(id, window))
+        self.hinted_line(id, &window, first.hints())
+            .or_else(|| self.find_tagged(id, &window))
+            .or_else(|| self.find_untagged(id, &window))
     }
 
     /// The line that tags name, if it holds `id`.
@@ -112,5 +136,31 @@ impl BucketTable {
             }
         }
         None
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::bucket::hash::KeyHasher;
+    use crate::bucket::table::OnTableFull;
+    use crate::bucket::table_tests::{limit, table};
+    use crate::time::MonotonicNs;
+
+    #[test]
+    fn first_lines_hint_at_nearly_all_buckets_that_are_elsewhere() {
+        let (table, limits) = (table(1 << 12, OnTableFull::Deny), limit(1, 10));
+        let hasher = KeyHasher::new([1; 16]);
+        let prefix = hasher.prefix(1);
+        let ids: Vec<BucketId> = (0..3072_u32).map(|n| hasher.hash(&prefix, &n.to_le_bytes())).collect();
+        ids.iter().for_each(|id| assert!(table.charge(*id, &limits, 1, MonotonicNs(0)).allowed));
+        let at_home = |id: &&BucketId| table.find(**id) == Some(table.window(**id).at(0));
+        let (here, elsewhere): (Vec<&BucketId>, Vec<_>) = ids.iter().partition(at_home);
+        let is_hinted = |id: &&&BucketId| table.hinted_past_first(***id, &table.window(***id)).is_some();
+        let hinted = elsewhere.iter().filter(is_hinted).count();
+        assert!(elsewhere.len() > ids.len() / 4 && hinted * 20 > elsewhere.len() * 19, "{hinted}");
+        for id in here {
+            assert_eq!(table.look_in_first(*id, &table.window(*id)), (true, Hints::NONE));
+        }
     }
 }
