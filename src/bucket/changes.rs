@@ -6,6 +6,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::places::Places;
 use super::sync::{AtomicU64, Ordering, fence, full_barrier_after_exchange};
 
 /// Bits set by those who charge, taken by one other.
@@ -66,7 +67,7 @@ impl ChangeMap {
             if words.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            for word in ones(words.swap(0, Ordering::Acquire)) {
+            for word in Places::of_bits(words.swap(0, Ordering::Acquire)) {
                 let taken = self.take(group * GROUP + word);
                 // The other half of the barrier in `mark`: counts are read after the bits are taken.
                 fence(Ordering::SeqCst);
@@ -82,17 +83,8 @@ impl ChangeMap {
         let urgent = if is_any_urgent { self.urgent[word].swap(0, Ordering::Relaxed) } else { 0 };
         // A line whose second bit alone is set yet has changed too.
         let change = |bit| Change { line: (word * BITS + bit) as u32, is_urgent: urgent >> bit & 1 == 1 };
-        ones(lines | urgent).map(change).collect()
+        Places::of_bits(lines | urgent).map(change).collect()
     }
-}
-
-/// The positions of the bits that are set.
-fn ones(mut word: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
-        word &= word - 1;
-        Some(bit)
-    })
 }
 
 /// The lines that `drain` calls with, and which of them are urgent.

@@ -1,11 +1,17 @@
 //! Some places of a short list, a bit each.
 
-/// A set of places below 32, in their order.
+/// A set of places below 64, in their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Places(u32);
+pub(super) struct Places(u64);
 
 impl Places {
-    /// The first `count`, at most 31.
+    /// Those whose bits are set.
+    #[inline]
+    pub(super) const fn of_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The first `count`, at most 63.
     #[inline]
     pub(super) const fn first(count: usize) -> Self {
         Self((1 << count) - 1)
@@ -14,7 +20,7 @@ impl Places {
     /// Adds a place where `yes`, without a branch.
     #[inline]
     pub(super) const fn add_if(&mut self, yes: bool, place: usize) {
-        self.0 |= (yes as u32) << place;
+        self.0 |= (yes as u64) << place;
     }
 
     /// Takes a place out.

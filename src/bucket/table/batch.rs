@@ -35,10 +35,10 @@ struct Round {
 
 /// What was made out by a look at the lines of some items.
 struct Outlook {
-    /// Those whose charge or denial stands while the pair is the one that was seen.
-    decided: Places,
-    /// Those of them that are charged by an exchange.
+    /// Those that are charged by an exchange of the pair that was seen.
     fits: Places,
+    /// Those whose denial stands while the pair is the one that was seen.
+    denied: Places,
 }
 
 impl Round {
@@ -145,12 +145,11 @@ impl Charger<'_> {
 
     /// Charges the items in some places.
     fn charge_in(&self, items: &mut [BatchItem<'_>], places: Places, round: &mut Round, now: MonotonicNs) {
-        let Outlook { decided, fits } = self.look_at(items, places, round, now);
+        let Outlook { fits, denied } = self.look_at(items, places, round, now);
         let (mut charged, mut rest) = (fits, places);
         while let Some(place) = self.exchange_while_fitting(&mut rest, fits, round) {
             // Items of the same bucket before it may have been charged since.
-            let is_denied = !fits.has(place) && decided.has(place);
-            if !is_denied || !self.table.lines[round.lines[place]].has(round.seen[place]) {
+            if !denied.has(place) || !self.table.lines[round.lines[place]].has(round.seen[place]) {
                 charged.remove(place);
                 self.charge_alone(&mut items[place], now);
             }
@@ -172,7 +171,7 @@ impl Charger<'_> {
         round: &mut Round,
         now: MonotonicNs,
     ) -> Outlook {
-        let (mut decided, mut fits) = (Places::default(), Places::default());
+        let (mut fits, mut denied) = (Places::default(), Places::default());
         let mut ticks = Ticks::new(now);
         for place in places {
             let item = &mut items[place];
@@ -189,15 +188,16 @@ impl Charger<'_> {
                     fits.add_if(true, place);
                     item.charge = Charge { allowed: true, level: tat - now, wait: 0, table_full: false };
                 }
-                Verdict::Allowed { .. } => continue,
+                // More is charged for absent peers: alone.
+                Verdict::Allowed { .. } => {}
                 Verdict::Denied { wait } => {
                     let level = gcra::level(seen.tat, now);
+                    denied.add_if(true, place);
                     item.charge = Charge { allowed: false, level, wait, table_full: false };
                 }
             }
-            decided.add_if(true, place);
         }
-        Outlook { decided, fits }
+        Outlook { fits, denied }
     }
 
     /// Exchanges the pairs of the `rest`, up to one that does not fit or was changed meanwhile: its place.
