@@ -71,7 +71,11 @@ impl Ours {
 
     /// The same in batches.
     pub(crate) fn decide_batches(&self, ids: &[BucketId]) -> usize {
-        self.charge_batches(ids, |id| *id)
+        self.charge_batches(ids, |ids, items| items.extend(ids.iter().map(|id| self.item(*id))))
+    }
+
+    fn item(&self, id: BucketId) -> BatchItem<'_> {
+        BatchItem::new(id, self.policy().default_limits(), 1, true)
     }
 
     /// Hashes and decides; whether allowed.
@@ -87,16 +91,23 @@ impl Ours {
 
     /// Hashes and decides, in batches; how many were allowed.
     pub(crate) fn check_batches(&self, keys: &[String]) -> usize {
-        self.charge_batches(keys, |key| self.id(key.as_bytes()))
+        self.charge_batches(keys, |keys, items| {
+            let keys = keys.iter().map(String::as_bytes);
+            self.policies.each_bucket_id(self.policy(), keys, |id| items.push(self.item(id)));
+        })
     }
 
-    /// Charges one token each to the buckets of `keys`, a batch at a time; how many were allowed.
-    fn charge_batches<K>(&self, keys: &[K], bucket_of: impl Fn(&K) -> BucketId) -> usize {
-        let limits = self.policy().default_limits();
-        let mut allowed = 0;
+    /// Charges what `fill` makes of `keys`, a batch at a time; how many were allowed.
+    fn charge_batches<'s, K>(
+        &'s self,
+        keys: &[K],
+        fill: impl Fn(&[K], &mut ArrayVec<BatchItem<'s>, BATCH>),
+    ) -> usize {
+        let (mut allowed, mut items) = (0, ArrayVec::new());
         for batch in keys.chunks(BATCH) {
-            let mut items: ArrayVec<_, BATCH> =
-                batch.iter().map(|key| BatchItem::new(bucket_of(key), limits, 1, true)).collect();
+            // In its place: a list made anew for each batch would be put together elsewhere and copied.
+            items.clear();
+            fill(batch, &mut items);
             self.table.charge_each(&mut items, self.now);
             allowed += items.iter().filter(|item| item.charge.allowed).count();
         }

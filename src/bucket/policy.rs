@@ -181,6 +181,18 @@ impl PolicySet {
         self.hasher.hash(&policy.prefix, key)
     }
 
+    /// The buckets of several keys under one of these policies, in their order. Their encryptions overlap, so that
+    /// each costs half of what it does alone.
+    #[inline]
+    pub fn each_bucket_id<'k>(
+        &self,
+        policy: &Policy,
+        keys: impl Iterator<Item = &'k [u8]>,
+        each: impl FnMut(BucketId),
+    ) {
+        self.hasher.hash_each(&policy.prefix, keys, each);
+    }
+
     /// All policies, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Policy> {
         self.policies.iter().map(AsRef::as_ref)

@@ -36,6 +36,17 @@ pub(crate) struct Pair {
     pub(crate) count: u64,
 }
 
+/// Whether the processor has what an [`AtomicPair`] is made of. A table is only made where it has.
+///
+/// Every one of x86-64 but the first few years' has `cmpxchg16b`; of others the compiler knows.
+#[must_use]
+pub(crate) fn has_atomic_pairs() -> bool {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    return is_x86_feature_detected!("cmpxchg16b");
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    true
+}
+
 /// A [`Pair`] moved by one 16-byte compare-exchange.
 #[cfg(not(loom))]
 #[derive(Debug, Default)]
@@ -48,19 +59,31 @@ impl AtomicPair {
     #[inline]
     pub(crate) fn load(&self) -> Pair {
         #[cfg(target_arch = "x86_64")]
-        if let Some(native) = wide::Native::detect() {
-            return unpack(native.load(&self.0));
+        if let Some(avx) = wide::Avx::detect() {
+            return unpack(avx.load(&self.0));
         }
         unpack(self.0.load(Ordering::Acquire))
+    }
+
+    /// The two words, the count's of one moment and the other's of that or a later one. Acquire, as
+    /// [`AtomicPair::load`].
+    ///
+    /// For a pair that is then exchanged or looked at again: it costs less than one that comes whole, in a vector
+    /// register.
+    #[inline]
+    pub(crate) fn glance(&self) -> Pair {
+        #[cfg(target_arch = "x86_64")]
+        return wide::glance(&self.0);
+        #[cfg(not(target_arch = "x86_64"))]
+        self.load()
     }
 
     /// Acquire and release: a change of owner of the line publishes its identity by this.
     #[inline]
     pub(crate) fn compare_exchange(&self, old: Pair, new: Pair) -> Result<(), Pair> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(native) = wide::Native::detect() {
-            return native.compare_exchange(&self.0, pack(old), pack(new)).map_err(unpack);
-        }
+        return wide::compare_exchange(&self.0, old, new);
+        #[cfg(not(target_arch = "x86_64"))]
         self.0
             .compare_exchange(pack(old), pack(new), Ordering::AcqRel, Ordering::Acquire)
             .map(|_| ())
@@ -80,37 +103,70 @@ mod wide {
 
     use portable_atomic::AtomicU128;
 
-    /// There is one only where the processor has `cmpxchg16b`, and `vmovdqa`, which is atomic on aligned words wherever
-    /// AVX is (Intel SDM 3A 9.1.1, AMD APM 2 7.3.2).
-    #[derive(Clone, Copy)]
-    pub(super) struct Native(());
+    use super::Pair;
 
-    impl Native {
-        /// What this processor has. One byte of its own is read faster than what the standard library keeps. It never
-        /// changes, and `portable_atomic` uses `cmpxchg16b` where there is one, so no word is ever under its locks at
-        /// the same time.
+    /// Both words of the pair, the high one first.
+    #[inline]
+    pub(super) fn glance(word: &AtomicU128) -> Pair {
+        let (tat, count);
+        // SAFETY: the word is valid, and is only changed as a whole, so that each half is changed at once too.
+        // Neither `nomem` nor `readonly`: nothing is moved across, and the processor orders loads, so that the second
+        // is of the same moment or a later one, and both are acquires.
+        unsafe {
+            asm!("mov {count}, qword ptr [{word} + 8]", "mov {tat}, qword ptr [{word}]",
+                word = in(reg) word.as_ptr(), count = out(reg) count, tat = out(reg) tat,
+                options(nostack, preserves_flags));
+        }
+        Pair { tat, count }
+    }
+
+    /// The pair as it was found, when it was not `old`.
+    #[inline]
+    pub(super) fn compare_exchange(word: &AtomicU128, old: Pair, new: Pair) -> Result<(), Pair> {
+        let (tat, count): (u64, u64);
+        let exchanged: u8;
+        // SAFETY: a table is only made where the processor has `cmpxchg16b`, as `has_atomic_pairs` says; the word is
+        // valid, writable and aligned to 16 bytes. `rbx`, which LLVM keeps for itself and may hand out as any `reg`,
+        // is put back; so all others are named.
+        unsafe {
+            asm!("xchg rbx, r8", "lock cmpxchg16b xmmword ptr [rsi]", "sete cl", "mov rbx, r8",
+                in("rsi") word.as_ptr(), inout("r8") new.tat => _,
+                in("rcx") new.count, lateout("cl") exchanged,
+                inout("rax") old.tat => tat, inout("rdx") old.count => count,
+                options(nostack));
+        }
+        if exchanged != 0 { Ok(()) } else { Err(Pair { tat, count }) }
+    }
+
+    /// There is one only where the processor has AVX, and with it `vmovdqa`, which is atomic on aligned words
+    /// (Intel SDM 3A 9.1.1, AMD APM 2 7.3.2).
+    #[derive(Clone, Copy)]
+    pub(super) struct Avx(());
+
+    impl Avx {
+        /// What this processor has. One byte of its own is read faster than what the standard library keeps.
         #[inline]
         pub(super) fn detect() -> Option<Self> {
             const NO: u8 = 1;
             const YES: u8 = 2;
-            static NATIVE: AtomicU8 = AtomicU8::new(0);
+            static AVX: AtomicU8 = AtomicU8::new(0);
             // Relaxed: whoever sees nothing here finds the same by himself.
-            let native = match NATIVE.load(Ordering::Relaxed) {
+            let has_avx = match AVX.load(Ordering::Relaxed) {
                 YES => true,
                 NO => false,
                 _ => {
-                    let native = is_x86_feature_detected!("avx") && is_x86_feature_detected!("cmpxchg16b");
-                    NATIVE.store(if native { YES } else { NO }, Ordering::Relaxed);
-                    native
+                    let has_avx = is_x86_feature_detected!("avx");
+                    AVX.store(if has_avx { YES } else { NO }, Ordering::Relaxed);
+                    has_avx
                 }
             };
-            native.then_some(Self(()))
+            has_avx.then_some(Self(()))
         }
 
         #[inline]
         pub(super) fn load(self, word: &AtomicU128) -> u128 {
             let read: __m128i;
-            // SAFETY: a `Native` exists only where there is AVX; the word is valid and aligned to 16 bytes, and is
+            // SAFETY: an `Avx` exists only where there is AVX; the word is valid and aligned to 16 bytes, and is
             // only changed by atomic instructions. Neither `nomem` nor `readonly`: nothing is moved across it, and
             // the processor orders loads, so this one is an acquire.
             unsafe {
@@ -122,28 +178,10 @@ mod wide {
                 unsafe { (_mm_cvtsi128_si64(read), _mm_cvtsi128_si64(_mm_unpackhi_epi64(read, read))) };
             (u128::from(high as u64) << 64) | u128::from(low as u64)
         }
-
-        /// The word as it was found, when it was not `old`.
-        #[inline]
-        pub(super) fn compare_exchange(self, word: &AtomicU128, old: u128, new: u128) -> Result<(), u128> {
-            let (low, high): (u64, u64);
-            let exchanged: u8;
-            // SAFETY: a `Native` exists only where there is `cmpxchg16b`; the word is valid, writable and aligned to
-            // 16 bytes. `rbx`, which LLVM keeps for itself and may hand out as any `reg`, is put back; so all others
-            // are named.
-            unsafe {
-                asm!("xchg rbx, r8", "lock cmpxchg16b xmmword ptr [rsi]", "sete cl", "mov rbx, r8",
-                    in("rsi") word.as_ptr(), inout("r8") new as u64 => _,
-                    in("rcx") (new >> 64) as u64, lateout("cl") exchanged,
-                    inout("rax") old as u64 => low, inout("rdx") (old >> 64) as u64 => high,
-                    options(nostack));
-            }
-            if exchanged != 0 { Ok(()) } else { Err((u128::from(high) << 64) | u128::from(low)) }
-        }
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(all(not(loom), not(target_arch = "x86_64")))]
 const fn pack(pair: Pair) -> u128 {
     ((pair.count as u128) << 64) | pair.tat as u128
 }
@@ -167,6 +205,11 @@ impl Default for AtomicPair {
 
 #[cfg(loom)]
 impl AtomicPair {
+    pub(crate) fn glance(&self) -> Pair {
+        let count = self.load().count;
+        Pair { tat: self.load().tat, count }
+    }
+
     pub(crate) fn load(&self) -> Pair {
         *self.0.lock().expect("no thread panics while it holds the pair")
     }

@@ -50,13 +50,13 @@ impl<const GROUP: usize> Tags<GROUP> {
         let _ = self.words[line / GROUP].fetch_update(Ordering::Relaxed, Ordering::Relaxed, tagged);
     }
 
-    /// Asks the cache for the tags of the group that begins at a line.
+    /// Asks the cache for the tags of a group.
     #[inline]
-    pub(super) fn prefetch(&self, first: usize) {
-        self.words.prefetch(first / GROUP);
+    pub(super) fn prefetch(&self, group: usize) {
+        self.words.prefetch(group);
     }
 
-    /// The lines that may hold `id`, of the groups that begin at `first` and at `second`.
+    /// The lines that may hold `id`, of the groups `first` and `second`.
     #[inline]
     pub(super) fn candidates(
         &self,
@@ -67,7 +67,7 @@ impl<const GROUP: usize> Tags<GROUP> {
         [first, second].into_iter().flat_map(move |group| {
             let mut hits = self.hits(group, id);
             std::iter::from_fn(move || {
-                let line = (hits != 0).then(|| line_at(group, hits))?;
+                let line = (hits != 0).then(|| group * GROUP + place_of(hits))?;
                 hits &= hits - 1;
                 Some(line)
             })
@@ -77,23 +77,23 @@ impl<const GROUP: usize> Tags<GROUP> {
     /// The first of them, or any other line of the groups when there is none.
     #[inline]
     pub(super) fn likely(&self, first: usize, second: usize, id: BucketId) -> usize {
-        let words = [first, second].map(|group| self.words[group / GROUP].load(Ordering::Relaxed));
+        let words = [first, second].map(|group| self.words[group].load(Ordering::Relaxed));
         let place = first_of(words, tag(id));
         // Which group it is in no processor foretells.
-        select_unpredictable(place < TAGS, first, second) + place % TAGS
+        select_unpredictable(place < TAGS, first, second) * GROUP + place % GROUP
     }
 
     /// The high bit of the byte of each line of a group that has the tag of `id`.
     #[inline]
     fn hits(&self, group: usize, id: BucketId) -> u64 {
-        zero_bytes(self.words[group / GROUP].load(Ordering::Relaxed) ^ spread(tag(id)))
+        zero_bytes(self.words[group].load(Ordering::Relaxed) ^ spread(tag(id)))
     }
 }
 
-/// The line that the lowest of `hits` stands for; the group's first when there is none.
+/// The place in its group that the lowest of `hits` stands for; eight when there is none.
 #[inline]
-const fn line_at(group: usize, hits: u64) -> usize {
-    group + (hits.trailing_zeros() / TAG_BITS) as usize % TAGS
+const fn place_of(hits: u64) -> usize {
+    (hits.trailing_zeros() / TAG_BITS) as usize
 }
 
 /// Bits of the identity that do not choose the place; zero is for lines that were never named.
@@ -119,8 +119,7 @@ fn first_of(tags: [u64; 2], tag: u8) -> usize {
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn first_by_words(tags: [u64; 2], tag: u8) -> usize {
-    let [first, second] =
-        tags.map(|word| (zero_bytes(word ^ spread(tag)).trailing_zeros() / TAG_BITS) as usize);
+    let [first, second] = tags.map(|word| place_of(zero_bytes(word ^ spread(tag))));
     if first < TAGS { first } else { TAGS + second }
 }
 
@@ -156,16 +155,16 @@ mod tests {
             let ids = names.map(BucketId::from_u128);
             ids.iter().enumerate().for_each(|(line, id)| tags.set(line, *id));
             for (line, id) in ids.iter().enumerate() {
-                let group = line / 8 * 8;
-                let found: Vec<usize> = tags.candidates(group, 8 - group, *id).collect();
+                let group = line / 8;
+                let found: Vec<usize> = tags.candidates(group, 1 - group, *id).collect();
                 prop_assert!(found.contains(&line));
                 prop_assert!(found.iter().all(|at| tag(ids[*at]) == tag(*id)));
-                prop_assert_eq!(tags.likely(group, 8 - group, *id), found[0]);
+                prop_assert_eq!(tags.likely(group, 1 - group, *id), found[0]);
             }
             // Another name in its line is another tag.
             let other = BucketId::from_u128(names[group * 8] ^ 1 << 127);
             tags.set(group * 8, other);
-            prop_assert!(tags.candidates(0, 8, other).any(|line| line == group * 8));
+            prop_assert!(tags.candidates(0, 1, other).any(|line| line == group * 8));
         }
     }
 
@@ -187,10 +186,10 @@ mod tests {
     fn lines_that_were_never_named_are_no_candidates() {
         let tags = Tags::<8>::new(16).unwrap();
         let zero_tag = BucketId::from_u128(7);
-        assert_eq!(tags.candidates(0, 8, zero_tag).count(), 0);
-        assert!(tags.likely(0, 8, zero_tag) < 16);
+        assert_eq!(tags.candidates(0, 1, zero_tag).count(), 0);
+        assert!(tags.likely(0, 1, zero_tag) < 16);
         tags.set(3, zero_tag);
-        assert_eq!(tags.candidates(0, 8, zero_tag).collect::<Vec<_>>(), [3]);
-        assert_eq!(tags.likely(8, 0, zero_tag), 3);
+        assert_eq!(tags.candidates(0, 1, zero_tag).collect::<Vec<_>>(), [3]);
+        assert_eq!(tags.likely(1, 0, zero_tag), 3);
     }
 }

@@ -81,6 +81,22 @@ impl KeyHasher {
         })
     }
 
+    /// The buckets of several keys under the policy of that prefix, in their order.
+    #[inline]
+    pub(super) fn hash_each<'k>(
+        &self,
+        Prefix(begun): &Prefix,
+        keys: impl Iterator<Item = &'k [u8]>,
+        mut each: impl FnMut(BucketId),
+    ) {
+        let each = |tag| each(BucketId::from_u128(tag));
+        match &self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Pmac::Native(pmac) => pmac.finish_each(begun, keys, each),
+            Pmac::Portable(pmac) => keys.map(|key| pmac.finish(begun, key)).for_each(each),
+        }
+    }
+
     /// The bucket of `key` under the policy of that prefix.
     #[inline]
     pub(super) fn hash(&self, Prefix(begun): &Prefix, key: &[u8]) -> BucketId {
@@ -89,7 +105,7 @@ impl KeyHasher {
             Pmac::Native(pmac) => pmac.finish(begun, key),
             Pmac::Portable(pmac) => pmac.finish(begun, key),
         };
-        BucketId::from_u128(u128::from_le_bytes(tag))
+        BucketId::from_u128(tag)
     }
 }
 
@@ -107,10 +123,16 @@ mod tests {
         u128::from_le_bytes(mac.finalize().into_bytes().into())
     }
 
-    /// As any processor hashes, and as this one does.
+    /// As any processor hashes, and as this one does; together as alone.
     fn hashes(secret: [u8; 16], identity: u64, key: &[u8]) -> [u128; 2] {
         let portable = KeyHasher(Pmac::Portable(PortablePmac::of_key(&secret)));
-        [portable, KeyHasher::new(secret)].map(|hasher| hasher.hash(&hasher.prefix(identity), key).get())
+        [portable, KeyHasher::new(secret)].map(|hasher| {
+            let prefix = hasher.prefix(identity);
+            let (id, mut together) = (hasher.hash(&prefix, key), Vec::new());
+            hasher.hash_each(&prefix, [key, b"another", key].into_iter(), |id| together.push(id));
+            assert_eq!(together, [id, hasher.hash(&prefix, b"another"), id]);
+            id.get()
+        })
     }
 
     fn hash(secret: [u8; 16], identity: u64, key: &[u8]) -> u128 {

@@ -5,8 +5,9 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_loadu_si128,
-    _mm_set_epi64x, _mm_shuffle_epi32, _mm_slli_si128, _mm_storeu_si128, _mm_xor_si128,
+    __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si64,
+    _mm_loadu_si128, _mm_set_epi64x, _mm_shuffle_epi32, _mm_slli_si128, _mm_storeu_si128, _mm_unpackhi_epi64,
+    _mm_xor_si128,
 };
 
 use super::pmac::{Cipher, Pmac};
@@ -32,9 +33,21 @@ impl NativePmac {
     }
 
     #[inline]
-    pub(super) fn finish(&self, begun: &[u8; 16], rest: &[u8]) -> [u8; 16] {
+    pub(super) fn finish(&self, begun: &[u8; 16], rest: &[u8]) -> u128 {
         // SAFETY: as above.
         unsafe { finish(&self.0, begun, rest) }
+    }
+
+    /// As [`NativePmac::finish`] of each.
+    #[inline]
+    pub(super) fn finish_each<'k>(
+        &self,
+        begun: &[u8; 16],
+        rests: impl Iterator<Item = &'k [u8]>,
+        each: impl FnMut(u128),
+    ) {
+        // SAFETY: as above.
+        unsafe { finish_each(&self.0, begun, rests, each) }
     }
 }
 
@@ -48,9 +61,23 @@ fn begin(pmac: &Pmac<Aes>, first: &[u8; 16]) -> [u8; 16] {
     pmac.begin(first)
 }
 
+// The tag in registers: words that are read from a vector just stored wait for it.
 #[target_feature(enable = "aes")]
-fn finish(pmac: &Pmac<Aes>, begun: &[u8; 16], rest: &[u8]) -> [u8; 16] {
+fn finish(pmac: &Pmac<Aes>, begun: &[u8; 16], rest: &[u8]) -> u128 {
     pmac.finish(begun, rest)
+}
+
+/// All in one loop compiled for the instructions: the processor encrypts several beside each other.
+#[target_feature(enable = "aes")]
+fn finish_each<'k>(
+    pmac: &Pmac<Aes>,
+    begun: &[u8; 16],
+    rests: impl Iterator<Item = &'k [u8]>,
+    mut each: impl FnMut(u128),
+) {
+    for rest in rests {
+        each(pmac.finish(begun, rest));
+    }
 }
 
 /// The key schedule of AES-128 (FIPS 197, section 5.2).
@@ -107,6 +134,14 @@ impl Cipher for Aes {
         // SAFETY: sixteen bytes are written, wherever they begin.
         unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), block) };
         bytes
+    }
+
+    #[inline(always)]
+    fn to_word(block: __m128i) -> u128 {
+        // SAFETY: see above.
+        let (low, high) =
+            unsafe { (_mm_cvtsi128_si64(block), _mm_cvtsi128_si64(_mm_unpackhi_epi64(block, block))) };
+        (u128::from(high as u64) << 64) | u128::from(low as u64)
     }
 
     #[inline(always)]

@@ -70,7 +70,8 @@ pub(crate) enum Miss {
     Lost,
 }
 
-/// What one look at a line says of a charge: it stands while the line has the pair that was seen.
+/// What one look at a line says of a charge: it stands while the line has the pair that was seen, which of a denial
+/// it had just now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prepared {
     pub(crate) seen: Pair,
@@ -228,14 +229,17 @@ impl Line {
     // Always: handed over in memory, the words of the pair are read before they are written.
     #[inline(always)]
     pub(crate) fn prepare(&self, id: BucketId, limits: &Limits, cost: u64, now: u64) -> Option<Prepared> {
-        let seen = self.pair.load();
+        // An owner's counts are above those of all before, so that this one and the identity are of one owner
+        // whenever the pair is exchanged, or seen again.
+        let seen = self.pair.glance();
         let slot = self.meta().slot();
         let plain = seen.tat != RESERVED && self.may_hold(id) && slot == limits.slot() && cost != 0;
         if !plain || self.credit.load(Ordering::Relaxed) != 0 {
             return None;
         }
         let verdict = gcra::decide(seen.tat, now, limits.clock().ticks(cost), limits.burst_ticks());
-        Some(Prepared { seen, verdict })
+        let stands = matches!(verdict, Verdict::Allowed { .. }) || self.has(seen);
+        stands.then_some(Prepared { seen, verdict })
     }
 
     /// Exchanges the pair that was seen for the next; whether it was still there.

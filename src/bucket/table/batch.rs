@@ -9,11 +9,13 @@ use std::ptr;
 
 use arrayvec::ArrayVec;
 
+use super::charger::charge_plainly;
 use super::search::Window;
 use super::{BatchItem, BucketTable, Charge, Charger};
 use crate::bucket::gcra::{self, Verdict};
 use crate::bucket::limits::Limits;
 use crate::bucket::line::Prepared;
+use crate::bucket::memory::prefetch;
 use crate::bucket::places::Places;
 use crate::bucket::sync::Pair;
 use crate::time::MonotonicNs;
@@ -95,24 +97,35 @@ impl Charger<'_> {
     }
 
     /// Where tags are near, they say at once in which line each bucket is.
+    // Out of line, as the other kind of round: together they have more to keep than there are registers.
+    #[inline(never)]
     fn charge_near_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
-        let lines: ArrayVec<usize, ROUND> =
-            items.iter().map(|item| self.table.likely_line(item.id)).collect();
-        lines.iter().for_each(|line| self.table.ask_for_line(*line));
-        let mut ticks = Ticks::new(now);
-        for (item, line) in items.iter_mut().zip(lines) {
+        // No list that knows its length: it would be copied to be gone through.
+        let (table, mut lines) = (&*self.table.lines, [0; ROUND]);
+        for (line, item) in lines.iter_mut().zip(items.iter()) {
+            *line = self.table.tagged_line(item.id, &self.table.window(item.id));
+            prefetch(table, *line);
+        }
+        let (mut ticks, is_noting) = (Ticks::new(now), self.is_noting());
+        for (item, line) in items.iter_mut().zip(&lines) {
             let absent = || self.table.absent(item.limits);
             let now_ticks = ticks.of(item.limits);
             // Two assignments: in one, the parts of the charge would go by way of the stack, and wider pieces of it
             // would wait for the stores, and these for the exchange.
-            match self.charge_at(line, item.id, item.limits, item.cost, absent, now_ticks) {
-                Some(charge) => item.charge = charge,
+            match charge_plainly(&table[*line], item.id, item.limits, item.cost, absent, now_ticks) {
+                Some(charge) => {
+                    item.charge = charge;
+                    if is_noting && charge.allowed {
+                        self.note_charged(*line, item.limits, charge.level, item.cost);
+                    }
+                }
                 None => self.charge_alone(item, now),
             }
         }
     }
 
     /// Most buckets are in their first line, and are charged while the lines that it hints at arrive for the others.
+    #[inline(never)]
     fn charge_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
         let windows: ArrayVec<Window, ROUND> =
             items.iter().map(|item| self.table.asked_for(item.id)).collect();
@@ -157,7 +170,7 @@ impl Charger<'_> {
         if self.is_noting() {
             for place in charged {
                 let BatchItem { limits, cost, charge, .. } = &items[place];
-                self.note_charged(round.lines[place], limits.is_near(charge.level), limits.slot(), *cost);
+                self.note_charged(round.lines[place], limits, charge.level, *cost);
             }
         }
     }

@@ -7,9 +7,33 @@ use crate::bucket::change_log::ChangeLog;
 use crate::bucket::gcra::{self, Verdict};
 use crate::bucket::hash::BucketId;
 use crate::bucket::limits::Limits;
-use crate::bucket::line::{Decision, Prepared};
+use crate::bucket::line::{Decision, Line, Prepared};
 use crate::bucket::sync::Pair;
 use crate::time::MonotonicNs;
+
+/// A charge that one look at a line can decide, and one exchange make. `now` is in ticks.
+#[inline]
+pub(super) fn charge_plainly(
+    line: &Line,
+    id: BucketId,
+    limits: &Limits,
+    cost: u64,
+    absent: impl Fn() -> Absent,
+    now: u64,
+) -> Option<Charge> {
+    let Prepared { seen, verdict } = line.prepare(id, limits, cost, now)?;
+    match verdict {
+        Verdict::Denied { wait } => {
+            let level = gcra::level(seen.tat, now);
+            Some(Charge { allowed: false, level, wait, table_full: false })
+        }
+        Verdict::Allowed { tat } => {
+            let (next, level) = (Pair { tat, count: seen.count + cost }, tat - now);
+            let charged = absent().is_none() && line.exchange(seen, next);
+            charged.then_some(Charge { allowed: true, level, wait: 0, table_full: false })
+        }
+    }
+}
 
 /// A table as one thread charges it.
 #[derive(Clone, Copy, Debug)]
@@ -45,35 +69,14 @@ impl<'t> Charger<'t> {
         now: MonotonicNs,
     ) -> Charge {
         let line = self.table.likely_line(id);
-        self.charge_at(line, id, limits, cost, &absent, limits.clock().at(now))
-            .unwrap_or_else(|| self.charge_step_by_step(id, limits, cost, absent(), now))
-    }
-
-    /// A charge that one look at a line can decide, and one exchange make. `now` is in ticks.
-    #[inline]
-    pub(super) fn charge_at(
-        &self,
-        line: usize,
-        id: BucketId,
-        limits: &Limits,
-        cost: u64,
-        absent: impl Fn() -> Absent,
-        now: u64,
-    ) -> Option<Charge> {
-        let Prepared { seen, verdict } = self.table.lines[line].prepare(id, limits, cost, now)?;
-        match verdict {
-            Verdict::Denied { wait } => {
-                let level = gcra::level(seen.tat, now);
-                Some(Charge { allowed: false, level, wait, table_full: false })
-            }
-            Verdict::Allowed { tat } => {
-                let (next, level) = (Pair { tat, count: seen.count + cost }, tat - now);
-                if !absent().is_none() || !self.table.lines[line].exchange(seen, next) {
-                    return None;
+        match charge_plainly(&self.table.lines[line], id, limits, cost, &absent, limits.clock().at(now)) {
+            Some(charge) => {
+                if charge.allowed && self.is_noting() {
+                    self.note_charged(line, limits, charge.level, cost);
                 }
-                self.note_charged(line, limits.is_near(level), limits.slot(), cost);
-                Some(Charge { allowed: true, level, ..Charge::default() })
+                charge
             }
+            None => self.charge_step_by_step(id, limits, cost, absent(), now),
         }
     }
 
@@ -93,7 +96,7 @@ impl<'t> Charger<'t> {
                 Some(index) => match self.table.lines[index].charge(id, limits, cost, absent, now_ticks) {
                     Ok(Decision { allowed, level, wait }) => {
                         if allowed && cost != 0 {
-                            self.note_charged(index, limits.is_near(level), limits.slot(), cost);
+                            self.note_charged(index, limits, level, cost);
                         }
                         return Charge { allowed, level, wait, table_full: false };
                     }
@@ -116,9 +119,10 @@ impl<'t> Charger<'t> {
         self.log.is_some() || self.table.replication.is_some()
     }
 
-    /// Notes for the peers that this thread has just charged tokens to a line, in limits of a slot.
+    /// Notes for the peers that this thread has just charged tokens to a line, up to a level.
     #[inline]
-    pub(super) fn note_charged(&self, line: usize, is_near_limit: bool, slot: u16, tokens: u64) {
+    pub(super) fn note_charged(&self, line: usize, limits: &Limits, level: u64, tokens: u64) {
+        let (is_near_limit, slot) = (limits.is_near(level), limits.slot());
         if let Some(log) = self.log {
             log.add_charged(slot, tokens);
             if log.note(line, is_near_limit) {

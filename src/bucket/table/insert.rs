@@ -87,6 +87,6 @@ impl BucketTable {
     }
 
     fn used_lines(&self, group: usize) -> usize {
-        self.lines[group..group + GROUP].iter().filter(|line| !line.is_empty()).count()
+        self.lines[group * GROUP..][..GROUP].iter().filter(|line| !line.is_empty()).count()
     }
 }

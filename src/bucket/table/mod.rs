@@ -26,7 +26,7 @@ use super::line::{Line, Miss};
 use super::memory::PageSlice;
 use super::policy::PolicySet;
 use super::slot_sums::SlotSums;
-use super::sync::{AtomicU64, Ordering, nap, spin_loop, yield_now};
+use super::sync::{AtomicU64, Ordering, has_atomic_pairs, nap, spin_loop, yield_now};
 use super::tags::Tags;
 use crate::time::MonotonicNs;
 
@@ -84,6 +84,9 @@ pub struct TableConfig {
 /// Why there is no table.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
+    /// One of the first x86-64 processors.
+    #[error("this processor has no 16-byte compare-exchange (cmpxchg16b), which every bucket is charged by")]
+    Processor,
     /// Not a power of two, or too few.
     #[error("a table of {0} lines: the number must be a power of two and at least 16")]
     BadSize(usize),
@@ -189,9 +192,9 @@ impl BucketTable {
     /// An empty table.
     ///
     /// # Errors
-    /// When the size is no power of two, or there is no memory.
+    /// When the size is no power of two, there is no memory, or the processor lacks what is needed.
     pub fn new(config: TableConfig) -> Result<Self, TableError> {
-        check_size(config.lines)?;
+        check(config.lines)?;
         let lines = PageSlice::new(config.lines).map_err(|source| no_memory(config, source))?;
         Self::of_lines(lines, config)
     }
@@ -199,9 +202,9 @@ impl BucketTable {
     /// An empty table in the memory of `kept`, which is empty and was made for as many lines.
     ///
     /// # Errors
-    /// When the size is no power of two, or not that of the memory.
+    /// When the size is no power of two, or not that of the memory, or the processor lacks what is needed.
     pub fn kept(config: TableConfig, kept: Arc<KeptTable>) -> Result<Self, TableError> {
-        check_size(config.lines)?;
+        check(config.lines)?;
         let lines = kept.lines();
         if lines.len() != config.lines {
             return Err(TableError::BadSize(lines.len()));
@@ -371,7 +374,10 @@ impl BucketTable {
     }
 }
 
-fn check_size(lines: usize) -> Result<(), TableError> {
+fn check(lines: usize) -> Result<(), TableError> {
+    if !has_atomic_pairs() {
+        return Err(TableError::Processor);
+    }
     let fits = lines.is_power_of_two() && lines >= 2 * GROUP;
     fits.then_some(()).ok_or(TableError::BadSize(lines))
 }

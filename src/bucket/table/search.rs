@@ -7,7 +7,7 @@ use super::{BucketTable, GROUP};
 use crate::bucket::hash::BucketId;
 use crate::bucket::line::Hints;
 
-/// The lines in which a bucket may be, in the order they are looked at.
+/// The lines in which a bucket may be, in the order they are looked at: those of two groups, by their numbers.
 pub(super) struct Window {
     pub(super) first: usize,
     pub(super) second: usize,
@@ -19,7 +19,7 @@ impl Window {
     #[inline]
     pub(super) const fn at(&self, step: usize) -> usize {
         let group = if step < GROUP { self.first } else { self.second };
-        group + ((self.offset ^ step) % GROUP)
+        group * GROUP + ((self.offset ^ step) % GROUP)
     }
 }
 
@@ -30,7 +30,7 @@ impl BucketTable {
         let first = (low / GROUP) & mask;
         let second = high & mask;
         let second = if second == first { first ^ 1 } else { second };
-        Window { first: first * GROUP, second: second * GROUP, offset: low % GROUP }
+        Window { first, second, offset: low % GROUP }
     }
 
     #[inline]
