@@ -15,6 +15,8 @@ const TRIAL_CONNECTIONS: u32 = 64;
 pub(super) struct Host {
     /// `uname -r`.
     pub(super) release: String,
+    /// What its processors can, of x86-64.
+    pub(super) processor_flags: Option<String>,
     /// Why no ring can be made.
     pub(super) ring: Option<String>,
     pub(super) max_locked: Limit,
@@ -38,6 +40,7 @@ impl Host {
         let hard = |resource| Limit(getrlimit(resource).maximum);
         Self {
             release: rustix::system::uname().release().to_string_lossy().into_owned(),
+            processor_flags: processor_flags(),
             ring: try_ring().err(),
             max_locked: hard(Resource::Memlock),
             max_files: hard(Resource::Nofile),
@@ -59,6 +62,11 @@ pub(super) fn parameter(name: &str) -> Option<String> {
 
 fn value(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn processor_flags() -> Option<String> {
+    let processors = value("/proc/cpuinfo")?;
+    processors.lines().find_map(|line| line.strip_prefix("flags")).map(ToOwned::to_owned)
 }
 
 /// Whether the kernel gives this process a ring with all that a data thread asks of it.

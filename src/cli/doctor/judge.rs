@@ -41,6 +41,7 @@ pub(super) const PARAMETERS: [Parameter; 4] = [
 /// All that can be said of a host without the settings of a server.
 pub(super) fn host(host: &Host) -> Vec<Finding> {
     let mut findings = vec![kernel(&host.release), ring(host.ring.as_deref())];
+    findings.extend(host.processor_flags.as_deref().map(processor));
     findings.push(locked_memory(host.max_locked));
     findings.push(open_files(host.max_files));
     findings.extend(huge_pages(host));
@@ -82,6 +83,20 @@ fn ring(refused: Option<&str>) -> Finding {
     match refused {
         None => check.ok("a ring can be made, with all operations that are needed"),
         Some(why) => check.fail("no ring can be made", why),
+    }
+}
+
+fn processor(flags: &str) -> Finding {
+    let meaning = "a bucket is charged by one instruction of it, and the hash of a key is a few others";
+    let check = Check { name: "processor", meaning };
+    let remedy = "of a virtual machine: give it the processor of its host (`-cpu host`, `host-passthrough`)";
+    let has = |wanted| flags.split_ascii_whitespace().any(|flag| flag == wanted);
+    match (has("cx16"), has("aes")) {
+        (true, true) => check.ok("has the instructions that are needed"),
+        (true, false) => {
+            check.warn("no AES instructions: keys are hashed at a fraction of the speed", remedy)
+        }
+        (false, _) => check.fail("no 16-byte compare-exchange (cmpxchg16b)", remedy),
     }
 }
 
@@ -196,6 +211,7 @@ mod tests {
     fn good() -> Host {
         Host {
             release: "6.1.0-13-amd64".to_owned(),
+            processor_flags: Some("\t\t: fpu cx16 aes avx".to_owned()),
             huge_pages: Some("always [madvise] never".to_owned()),
             shared_huge_pages: Some("always within_size [advise] never deny force".to_owned()),
             parameters: PARAMETERS.map(|known| (known.name, Some(known.least.to_string()))).to_vec(),
@@ -232,13 +248,17 @@ mod tests {
         assert_eq!((check, level), ("kernel", Level::Fail));
         let (check, level, remedy) = one_bad(|host| host.ring = Some("set the sysctl".to_owned()));
         assert_eq!((check, level, remedy.as_str()), ("io_uring", Level::Fail, "set the sysctl"));
+        let (check, level, remedy) = one_bad(|host| host.processor_flags = Some(": fpu aes cx8".to_owned()));
+        assert_eq!((check, level), ("processor", Level::Fail));
+        assert!(remedy.contains("-cpu host"));
     }
 
     #[test]
     fn what_only_slows_it_down_warns_and_names_the_remedy() {
         type Spoil = fn(&mut Host);
-        let cases: [(Spoil, &str, &str); 10] = [
+        let cases: [(Spoil, &str, &str); 11] = [
             (|host| host.release = "unknown".to_owned(), "kernel", "6.1"),
+            (|host| host.processor_flags = Some(": fpu cx16".to_owned()), "processor", "host-passthrough"),
             (|host| host.max_locked = Limit(Some(8 << 20)), "locked memory", "LimitMEMLOCK=64M"),
             (|host| host.max_files = Limit(Some(1024)), "open files", "LimitNOFILE="),
             (|host| host.huge_pages = Some("always madvise [never]".to_owned()), "huge pages", "/enabled"),
@@ -263,6 +283,7 @@ mod tests {
     #[test]
     fn what_a_virtual_machine_does_not_show_is_no_fault() {
         let hide = |host: &mut Host| {
+            host.processor_flags = None;
             (host.governor, host.clock_source, host.isolated_cores, host.shared_huge_pages) =
                 (None, None, None, None);
         };
