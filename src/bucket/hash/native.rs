@@ -5,9 +5,8 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_cvtsi128_si64,
-    _mm_loadu_si128, _mm_set_epi64x, _mm_shuffle_epi32, _mm_slli_si128, _mm_storeu_si128, _mm_unpackhi_epi64,
-    _mm_xor_si128,
+    __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_loadu_si128,
+    _mm_set_epi64x, _mm_shuffle_epi32, _mm_slli_si128, _mm_storeu_si128, _mm_xor_si128,
 };
 
 use super::pmac::{Cipher, Pmac};
@@ -134,14 +133,6 @@ impl Cipher for Aes {
         // SAFETY: sixteen bytes are written, wherever they begin.
         unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), block) };
         bytes
-    }
-
-    #[inline(always)]
-    fn to_word(block: __m128i) -> u128 {
-        // SAFETY: see above.
-        let (low, high) =
-            unsafe { (_mm_cvtsi128_si64(block), _mm_cvtsi128_si64(_mm_unpackhi_epi64(block, block))) };
-        (u128::from(high as u64) << 64) | u128::from(low as u64)
     }
 
     #[inline(always)]

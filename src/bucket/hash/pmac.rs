@@ -18,8 +18,6 @@ pub(super) trait Cipher {
     /// Of two words, little-endian, the low one first.
     fn of_words(low: u64, high: u64) -> Self::Block;
     fn to_bytes(block: Self::Block) -> [u8; 16];
-    /// Little-endian.
-    fn to_word(block: Self::Block) -> u128;
     fn xor(a: Self::Block, b: Self::Block) -> Self::Block;
 }
 
@@ -56,14 +54,11 @@ impl<C: Cipher> Pmac<C> {
     #[inline(always)]
     pub(super) fn finish(&self, begun: &[u8; 16], rest: &[u8]) -> u128 {
         let begun = C::of_bytes(begun);
-        // A key of just one block, as an identifier of 128 bits is, needs none of what follows.
-        if let Ok(block) = rest.try_into() {
-            let last = C::xor(C::of_bytes(block), self.full);
-            return C::to_word(self.cipher.encrypt(C::xor(begun, last)));
-        }
         let (blocks, end) = rest.as_chunks();
-        let (middle, last) = match blocks.split_last() {
-            Some((last, middle)) if end.is_empty() => (middle, C::xor(C::of_bytes(last), self.full)),
+        let (middle, last) = match (rest.try_into(), blocks.split_last()) {
+            // A key of just one block, as an identifier of 128 bits is, needs no more.
+            (Ok(block), _) => (&[][..], C::xor(C::of_bytes(block), self.full)),
+            (_, Some((last, middle))) if end.is_empty() => (middle, C::xor(C::of_bytes(last), self.full)),
             _ => (blocks, padded::<C>(end)),
         };
         let (mut mask, mut sum) = (self.steps[0], C::xor(begun, last));
@@ -71,7 +66,7 @@ impl<C: Cipher> Pmac<C> {
             mask = C::xor(mask, self.steps[number.trailing_zeros() as usize % COUNT_BITS]);
             sum = C::xor(sum, self.cipher.encrypt(C::xor(C::of_bytes(block), mask)));
         }
-        C::to_word(self.cipher.encrypt(sum))
+        u128::from_le_bytes(C::to_bytes(self.cipher.encrypt(sum)))
     }
 }
 

@@ -39,10 +39,6 @@ impl Cipher for Aes {
         block
     }
 
-    fn to_word(block: [u8; 16]) -> u128 {
-        u128::from_le_bytes(block)
-    }
-
     fn xor(a: [u8; 16], b: [u8; 16]) -> [u8; 16] {
         (u128::from_ne_bytes(a) ^ u128::from_ne_bytes(b)).to_ne_bytes()
     }

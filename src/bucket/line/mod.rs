@@ -70,8 +70,8 @@ pub(crate) enum Miss {
     Lost,
 }
 
-/// What one look at a line says of a charge: it stands while the line has the pair that was seen, which of a denial
-/// it had just now.
+/// What one look at a line says of a charge: it stands if the line still has the pair that was seen, which an exchange
+/// makes sure of, and for a denial another look.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prepared {
     pub(crate) seen: Pair,
@@ -238,8 +238,7 @@ impl Line {
             return None;
         }
         let verdict = gcra::decide(seen.tat, now, limits.clock().ticks(cost), limits.burst_ticks());
-        let stands = matches!(verdict, Verdict::Allowed { .. }) || self.has(seen);
-        stands.then_some(Prepared { seen, verdict })
+        Some(Prepared { seen, verdict })
     }
 
     /// Exchanges the pair that was seen for the next; whether it was still there.

@@ -15,7 +15,6 @@ use super::{BatchItem, BucketTable, Charge, Charger};
 use crate::bucket::gcra::{self, Verdict};
 use crate::bucket::limits::Limits;
 use crate::bucket::line::Prepared;
-use crate::bucket::memory::prefetch;
 use crate::bucket::places::Places;
 use crate::bucket::sync::Pair;
 use crate::time::MonotonicNs;
@@ -101,10 +100,10 @@ impl Charger<'_> {
     #[inline(never)]
     fn charge_near_round(&self, items: &mut [BatchItem<'_>], now: MonotonicNs) {
         // No list that knows its length: it would be copied to be gone through.
-        let (table, mut lines) = (&*self.table.lines, [0; ROUND]);
+        let mut lines = [0; ROUND];
         for (line, item) in lines.iter_mut().zip(items.iter()) {
             *line = self.table.tagged_line(item.id, &self.table.window(item.id));
-            prefetch(table, *line);
+            self.table.ask_for_line(*line);
         }
         let (mut ticks, is_noting) = (Ticks::new(now), self.is_noting());
         for (item, line) in items.iter_mut().zip(&lines) {
@@ -112,7 +111,8 @@ impl Charger<'_> {
             let now_ticks = ticks.of(item.limits);
             // Two assignments: in one, the parts of the charge would go by way of the stack, and wider pieces of it
             // would wait for the stores, and these for the exchange.
-            match charge_plainly(&table[*line], item.id, item.limits, item.cost, absent, now_ticks) {
+            match charge_plainly(&self.table.lines[*line], item.id, item.limits, item.cost, absent, now_ticks)
+            {
                 Some(charge) => {
                     item.charge = charge;
                     if is_noting && charge.allowed {

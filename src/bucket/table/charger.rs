@@ -25,7 +25,7 @@ pub(super) fn charge_plainly(
     match verdict {
         Verdict::Denied { wait } => {
             let level = gcra::level(seen.tat, now);
-            Some(Charge { allowed: false, level, wait, table_full: false })
+            line.has(seen).then_some(Charge { allowed: false, level, wait, table_full: false })
         }
         Verdict::Allowed { tat } => {
             let (next, level) = (Pair { tat, count: seen.count + cost }, tat - now);
@@ -71,7 +71,7 @@ impl<'t> Charger<'t> {
         let line = self.table.likely_line(id);
         match charge_plainly(&self.table.lines[line], id, limits, cost, &absent, limits.clock().at(now)) {
             Some(charge) => {
-                if charge.allowed && self.is_noting() {
+                if charge.allowed {
                     self.note_charged(line, limits, charge.level, cost);
                 }
                 charge
